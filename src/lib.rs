@@ -1,0 +1,4 @@
+#![doc = "zoom-harvester keeps an Elasticsearch cluster in step with a Zoom account's meeting history."]
+#![forbid(unsafe_code)]
+
+pub mod model;
