@@ -1,4 +1,5 @@
 #![doc = "zoom-harvester keeps an Elasticsearch cluster in step with a Zoom account's meeting history."]
 #![forbid(unsafe_code)]
 
+pub mod catalog;
 pub mod model;

@@ -195,6 +195,13 @@ fn hex(bytes: &[u8]) -> String {
         })
 }
 
+/// Reads what [`iso`] wrote, or any other RFC 3339 time.
+pub fn from_iso(text: &str) -> Option<DateTime<Utc>> {
+    DateTime::parse_from_rfc3339(text)
+        .ok()
+        .map(|at| at.with_timezone(&Utc))
+}
+
 /// ISO-8601 UTC with whole seconds, as everything is stored: `2026-03-01T10:15:14Z`.
 pub fn iso(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Secs, true)
@@ -344,6 +351,21 @@ impl ListedMeeting {
             self.duration_s,
             self.participants
         ]))
+    }
+
+    /// The day it counts for: of its end, else of its start, else the last day of the window it was listed in.
+    pub fn listed_day(&self, window: Window) -> NaiveDate {
+        self.end_time
+            .or(self.start_time)
+            .map_or(window.to, |at| at.date_naive())
+    }
+
+    /// Whether it began or ended inside. Where Zoom does not say when it ended, the window it was listed in decides.
+    pub fn is_inside(&self, window: Window) -> bool {
+        let inside = |at: Option<DateTime<Utc>>| at.is_some_and(|at| window.contains(at.date_naive()));
+        inside(self.start_time)
+            || inside(self.end_time)
+            || (self.start_time.is_none() && self.end_time.is_none())
     }
 
     /// What only the documents show: every other field that does not change by itself.
@@ -551,6 +573,22 @@ fn plain(value: &Value) -> String {
     }
 }
 
+/// What the catalog knows of a meeting that a listing may show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownMeeting {
+    /// [`ListedMeeting::listed_checksum`] as last recorded.
+    pub listed_checksum: Checksum,
+    /// [`ListedMeeting::shown_checksum`] as last recorded.
+    pub shown_checksum: Checksum,
+    /// Whether a complete listing had lost it.
+    pub vanished: bool,
+    /// Whether by its recorded times the listing would have to show it, were it still there.
+    pub expected: bool,
+}
+
+/// What the catalog knows that bears on one listing.
+pub type Known = std::collections::HashMap<MeetingUuid, KnownMeeting>;
+
 /// What a listing means for one meeting. Planning is a pure function to these; the dry run prints them.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
@@ -713,6 +751,28 @@ pub struct Kept {
     pub document_checksum: Checksum,
     /// Sessions that were sent, or may have been, and belong to it no more: to be deleted.
     pub lost_sessions: Vec<SessionId>,
+}
+
+impl Kept {
+    /// The version of the documents' form: part of every document checksum, so that a new form makes every document
+    /// due, from the kept payloads.
+    const DOCUMENT_FORM: u32 = 1;
+
+    /// Over everything that the documents are built from.
+    pub fn document_checksum(
+        listed: &Checksum,
+        shown: &Checksum,
+        detail: &Checksum,
+        host_id: Option<&HostId>,
+    ) -> Checksum {
+        Checksum::of_json(&serde_json::json!([
+            Self::DOCUMENT_FORM,
+            listed,
+            shown,
+            detail,
+            host_id
+        ]))
+    }
 }
 
 /// One of the two indices.

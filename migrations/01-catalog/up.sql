@@ -1,0 +1,236 @@
+-- The catalog of zoom-harvester. All times are ISO-8601 UTC with whole seconds (2026-03-01T10:15:14Z), all days are UTC days,
+-- all checksums SHA-256 in hex. Comments stand inside the statements, so that `.schema` shows them.
+
+CREATE TABLE account ( -- whose meetings these are; one row, once the first sync has begun
+    singleton       INTEGER PRIMARY KEY CHECK (singleton = 1),
+    account_id      TEXT NOT NULL CHECK (account_id <> ''), -- Zoom's account id; another account is refused
+    catalog_id      TEXT NOT NULL,                          -- tells this catalog from every other one, in Elasticsearch too
+    created_at      TEXT NOT NULL,
+    whole_listed_at TEXT NOT NULL                           -- when the last 30 days were last listed whole, settled or not
+) STRICT;
+
+CREATE TABLE runs ( -- every command that may change something
+    run_id      INTEGER PRIMARY KEY,
+    command     TEXT NOT NULL,       -- sync, publish, reindex, retry
+    started_at  TEXT NOT NULL,
+    ended_at    TEXT,                -- NULL: under way, or killed
+    exit_code   INTEGER,
+    message     TEXT,                -- why it ended as it did, if there is something to say
+    listings    INTEGER NOT NULL DEFAULT 0, -- complete listings of a window
+    new         INTEGER NOT NULL DEFAULT 0, -- meetings seen for the first time
+    changed     INTEGER NOT NULL DEFAULT 0, -- meetings listed differently
+    vanished    INTEGER NOT NULL DEFAULT 0, -- meetings no longer listed
+    details     INTEGER NOT NULL DEFAULT 0, -- details kept
+    sessions    INTEGER NOT NULL DEFAULT 0, -- sessions in them
+    failed      INTEGER NOT NULL DEFAULT 0, -- details, windows or documents that could not be had or sent
+    published   INTEGER NOT NULL DEFAULT 0, -- meetings whose documents were acknowledged
+    CHECK ((ended_at IS NULL) = (exit_code IS NULL))
+) STRICT;
+
+CREATE TABLE windows ( -- one row a day that was ever listed completely
+    day             TEXT PRIMARY KEY CHECK (day = date(day)),
+    basis           TEXT NOT NULL CHECK (basis IN ('end_time', 'start_time')), -- by which time Zoom selected
+    meetings        INTEGER NOT NULL CHECK (meetings >= 0), -- that the last listing showed for the day
+    changes         INTEGER NOT NULL CHECK (changes >= 0),  -- that the last listing brought for the day
+    listings        INTEGER NOT NULL CHECK (listings > 0),  -- how often it was listed
+    first_listed_at TEXT NOT NULL,
+    last_listed_at  TEXT NOT NULL,
+    settled_at      TEXT                                    -- NULL: it will be listed again by the next sync
+) STRICT;
+CREATE INDEX windows_unsettled ON windows (day) WHERE settled_at IS NULL;
+
+CREATE TABLE hosts ( -- Zoom users who host meetings
+    host_id          TEXT PRIMARY KEY CHECK (host_id <> ''),
+    email            TEXT NOT NULL,
+    name             TEXT NOT NULL,
+    dept             TEXT NOT NULL,
+    user_type        INTEGER,                -- 1 Basic, 2 Licensed, 4 unassigned, 99 none; NULL: Zoom did not say
+    status           TEXT NOT NULL CHECK (status IN ('known', 'not_found', 'not_licensed')), -- the last two: asked no more
+    recorded_at      TEXT NOT NULL,          -- when a column last changed
+    series_listed_at TEXT                    -- when its list of series was last read
+) STRICT;
+CREATE INDEX hosts_series_listed ON hosts (series_listed_at) WHERE status = 'known';
+
+CREATE TABLE host_lookups ( -- from what a listing says of a host (an email) to its id
+    host_key     TEXT PRIMARY KEY,           -- the email in lower case, or meeting:UUID where Zoom gave no email
+    host_id      TEXT REFERENCES hosts (host_id),
+    status       TEXT NOT NULL CHECK (status IN ('pending', 'known', 'not_found')), -- not_found: asked no more
+    meeting_uuid TEXT NOT NULL,              -- a meeting to ask Zoom about
+    asked_at     TEXT,
+    CHECK ((status = 'known') = (host_id IS NOT NULL))
+) STRICT;
+CREATE INDEX host_lookups_pending ON host_lookups (host_key) WHERE status = 'pending';
+
+CREATE TABLE series ( -- what Zoom calls meeting ids or meeting numbers
+    series_id     INTEGER PRIMARY KEY,
+    kind          TEXT NOT NULL CHECK (kind IN ('scheduled', 'recurring', 'personal', 'instant', 'unknown')),
+    status        TEXT NOT NULL CHECK (status IN ('pending', 'known', 'not_found')), -- not_found: its host's list lacks it
+    topic         TEXT NOT NULL,             -- as its host's list says, else as its first meeting said
+    host_id       TEXT REFERENCES hosts (host_id),
+    first_seen_at TEXT NOT NULL,
+    looked_up_at  TEXT,
+    CHECK ((status = 'pending') = (looked_up_at IS NULL))
+) STRICT;
+CREATE INDEX series_pending ON series (host_id) WHERE status = 'pending';
+
+CREATE TABLE meetings ( -- one row a meeting instance
+    meeting_uuid  TEXT PRIMARY KEY CHECK (meeting_uuid <> ''),
+    series_id     INTEGER REFERENCES series (series_id),
+    host_key      TEXT NOT NULL REFERENCES host_lookups (host_key),
+    host_id       TEXT REFERENCES hosts (host_id),
+    listing_type  TEXT NOT NULL CHECK (listing_type IN ('past', 'pastOne')), -- which of Zoom's lists; the detail is asked for with it
+    topic         TEXT NOT NULL,
+    host_name     TEXT NOT NULL,
+    host_email    TEXT NOT NULL,
+    start_time    TEXT,                      -- NULL: Zoom did not say (yet)
+    end_time      TEXT,
+    duration_s    INTEGER,
+    participants  INTEGER,                   -- Zoom's count of joins, not of people
+    listed_day    TEXT NOT NULL,             -- the day it counts for: of its end, else of its start, else of its window
+    listing       TEXT NOT NULL CHECK (json_valid(listing)), -- Zoom's row, whole
+
+    -- Where it stands. The checksums are the truth, status names their relation.
+    status            TEXT NOT NULL CHECK (status IN ('listed', 'fetched', 'indexed', 'failed', 'dead', 'gone')),
+    listed_checksum   TEXT NOT NULL CHECK (length(listed_checksum) = 64),  -- what bears on the detail, as last listed
+    shown_checksum    TEXT NOT NULL CHECK (length(shown_checksum) = 64),   -- the other fields, but for volatile ones
+    fetched_for       TEXT,                  -- the listed_checksum that the kept detail was fetched for
+    detail_checksum   TEXT,                  -- of the kept detail
+    document_checksum TEXT,                  -- of what the documents are built from
+    indexed_checksum  TEXT,                  -- the document_checksum that Elasticsearch acknowledged
+    rejected_checksum TEXT,                  -- the document_checksum that Elasticsearch refused: not sent again
+    revision          INTEGER NOT NULL,      -- version of its documents: milliseconds since 1970, ever growing
+    sessions          INTEGER,               -- in the kept detail
+    reconciled        INTEGER NOT NULL DEFAULT 0 CHECK (reconciled IN (0, 1)), -- 1: what an index filled by another catalog held of it is known
+
+    first_listed_at TEXT NOT NULL,
+    changed_at      TEXT NOT NULL,           -- when its listing last differed
+    fetched_at      TEXT,
+    indexed_at      TEXT,
+    vanished_at     TEXT,                    -- a complete listing no longer showed it; its documents stay
+
+    attempts         INTEGER NOT NULL DEFAULT 0, -- failed ones since its listing last changed
+    last_attempt_run INTEGER,                -- one attempt a run
+    failure          TEXT,                   -- what the last attempt met
+    look_again_step  INTEGER NOT NULL DEFAULT 0 CHECK (look_again_step BETWEEN 0 AND 4),
+    look_again_at    TEXT,                   -- its detail seemed unfinished and is fetched again then
+    incomplete       INTEGER NOT NULL DEFAULT 0 CHECK (incomplete IN (0, 1)), -- 1: it stayed unfinished and was accepted so
+
+    CHECK ((detail_checksum IS NULL) = (fetched_for IS NULL)),
+    CHECK ((detail_checksum IS NULL) = (document_checksum IS NULL)),
+    CHECK ((detail_checksum IS NULL) = (sessions IS NULL)),
+    CHECK (status <> 'listed'  OR fetched_for IS NOT listed_checksum),
+    CHECK (status <> 'fetched' OR (fetched_for IS listed_checksum AND document_checksum IS NOT indexed_checksum)),
+    CHECK (status <> 'indexed' OR (fetched_for IS listed_checksum AND document_checksum IS indexed_checksum)),
+    CHECK (status NOT IN ('failed', 'dead', 'gone') OR failure IS NOT NULL)
+) STRICT;
+CREATE INDEX meetings_end_time ON meetings (end_time);
+CREATE INDEX meetings_start_time ON meetings (start_time);
+CREATE INDEX meetings_listed_day ON meetings (listed_day);
+CREATE INDEX meetings_series ON meetings (series_id);
+CREATE INDEX meetings_host ON meetings (host_id);
+CREATE INDEX meetings_host_unknown ON meetings (host_key) WHERE host_id IS NULL;
+CREATE INDEX meetings_detail_due ON meetings (end_time) WHERE status IN ('listed', 'failed');
+CREATE INDEX meetings_look_again ON meetings (look_again_at) WHERE look_again_at IS NOT NULL;
+CREATE INDEX meetings_troubled ON meetings (status) WHERE status IN ('failed', 'dead');
+CREATE INDEX meetings_documents_due ON meetings (revision)
+    WHERE document_checksum IS NOT indexed_checksum AND document_checksum IS NOT rejected_checksum;
+
+CREATE TABLE payloads ( -- the kept details: from these the documents are built, and the index is rebuilt
+    meeting_uuid  TEXT PRIMARY KEY REFERENCES meetings (meeting_uuid),
+    payload       BLOB NOT NULL,             -- zstd over canonical JSON, an array of Zoom's participant rows
+    payload_bytes INTEGER NOT NULL,          -- before compression
+    kept_at       TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE published_sessions ( -- the _id of every session document that was or may have been sent
+    meeting_uuid TEXT NOT NULL REFERENCES meetings (meeting_uuid),
+    session_id   TEXT NOT NULL,
+    lost         INTEGER NOT NULL DEFAULT 0 CHECK (lost IN (0, 1)), -- 1: not in the kept detail any more, to be deleted from the index
+    PRIMARY KEY (meeting_uuid, session_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE indices ( -- what acknowledged our documents
+    kind          TEXT PRIMARY KEY CHECK (kind IN ('meetings', 'sessions')),
+    index_name    TEXT NOT NULL,
+    index_uuid    TEXT NOT NULL,             -- Elasticsearch's own id of the index: another one means that everything is due again
+    stamp         TEXT,                      -- our last mark in the index: another one there means that another catalog, or a newer copy of this one, wrote to it
+    pending_stamp TEXT,                      -- the mark being written
+    adopted       INTEGER NOT NULL CHECK (adopted IN (0, 1)), -- 1: it held documents before this catalog wrote to it
+    recorded_at   TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE api_use ( -- requests to Zoom by UTC day and rate-limit label, counted before they are made
+    day        TEXT NOT NULL CHECK (day = date(day)),
+    label      TEXT NOT NULL CHECK (label IN ('Light', 'Medium', 'Heavy', 'Resource-intensive')),
+    requests   INTEGER NOT NULL CHECK (requests >= 0),
+    counted_ms INTEGER NOT NULL,             -- when the last ones were counted, milliseconds since 1970
+    PRIMARY KEY (day, label)
+) STRICT;
+
+CREATE TABLE recent_requests ( -- Resource-intensive requests of the last minutes: their limit is a minute's, and outlives a run
+    request_id INTEGER PRIMARY KEY,
+    sent_ms    INTEGER NOT NULL              -- milliseconds since 1970
+) STRICT;
+
+CREATE TABLE changes ( -- what changed when: the history of every meeting
+    change_id    INTEGER PRIMARY KEY,
+    at           TEXT NOT NULL,
+    run_id       INTEGER NOT NULL REFERENCES runs (run_id),
+    meeting_uuid TEXT NOT NULL,
+    what         TEXT NOT NULL CHECK (what IN ('new', 'listing', 'shown', 'vanished', 'reappeared', 'detail', 'gone')),
+    old_checksum TEXT,
+    new_checksum TEXT
+) STRICT;
+CREATE INDEX changes_meeting ON changes (meeting_uuid);
+
+-- Views for auditors.
+
+CREATE VIEW coverage AS -- Do we have everything? One row a day.
+SELECT w.day,
+       count(m.meeting_uuid)                             AS listed,
+       coalesce(sum(m.detail_checksum IS NOT NULL AND m.fetched_for = m.listed_checksum), 0) AS fetched,
+       coalesce(sum(m.indexed_checksum IS NOT NULL AND m.indexed_checksum = m.document_checksum), 0) AS indexed,
+       coalesce(sum(m.status IN ('failed', 'dead')), 0)  AS failed,
+       coalesce(sum(m.status = 'gone'), 0)               AS gone,
+       coalesce(sum(m.vanished_at IS NOT NULL), 0)       AS vanished,
+       coalesce(sum(m.incomplete), 0)                    AS incomplete,
+       coalesce(sum(m.sessions), 0)                      AS sessions,
+       w.settled_at IS NOT NULL                          AS settled,
+       w.last_listed_at
+FROM windows w LEFT JOIN meetings m ON m.listed_day = w.day
+GROUP BY w.day;
+
+CREATE VIEW meeting_overview AS -- What is known of each meeting, with its series and its host?
+SELECT m.meeting_uuid, m.status, m.start_time, m.end_time, m.duration_s, m.topic,
+       m.series_id, s.kind AS series_kind, s.topic AS series_topic,
+       m.host_id, coalesce(h.name, m.host_name) AS host_name, coalesce(h.email, m.host_email) AS host_email, h.dept AS host_dept,
+       m.listing_type, m.participants, m.sessions, m.incomplete, m.vanished_at, m.first_listed_at, m.fetched_at, m.indexed_at
+FROM meetings m
+LEFT JOIN series s ON s.series_id = m.series_id
+LEFT JOIN hosts h ON h.host_id = m.host_id;
+
+CREATE VIEW failures AS -- What failed, why, and what happens next?
+SELECT m.meeting_uuid, m.status, m.topic, m.start_time, m.attempts, m.failure AS reason,
+       CASE WHEN m.status = 'failed' THEN 'next sync'
+            WHEN m.status = 'dead' THEN 'after zoom-harvester retry'
+            WHEN m.look_again_at IS NOT NULL THEN m.look_again_at
+            ELSE 'never: Zoom no longer has it' END AS next_attempt
+FROM meetings m WHERE m.status IN ('failed', 'dead', 'gone');
+
+CREATE VIEW change_log AS -- What changed when, and in which run?
+SELECT c.at, c.what, c.meeting_uuid, m.topic, c.old_checksum, c.new_checksum, c.run_id
+FROM changes c LEFT JOIN meetings m ON m.meeting_uuid = c.meeting_uuid;
+
+CREATE VIEW run_log AS -- What did each run do, and how did it end?
+SELECT run_id, command, started_at, ended_at, exit_code, listings, new, changed, vanished, details, sessions, failed, published,
+       coalesce(message, CASE WHEN ended_at IS NULL THEN 'under way or killed' END) AS message
+FROM runs;
+
+CREATE VIEW api_use_by_day AS -- Does it eat our quota? The last column is what counts against Zoom's daily limit.
+SELECT day,
+       sum(CASE WHEN label = 'Light' THEN requests ELSE 0 END)              AS light,
+       sum(CASE WHEN label = 'Medium' THEN requests ELSE 0 END)             AS medium,
+       sum(CASE WHEN label = 'Heavy' THEN requests ELSE 0 END)              AS heavy,
+       sum(CASE WHEN label = 'Resource-intensive' THEN requests ELSE 0 END) AS resource_intensive,
+       sum(CASE WHEN label IN ('Heavy', 'Resource-intensive') THEN requests ELSE 0 END) AS daily_quota_used
+FROM api_use GROUP BY day;

@@ -1,0 +1,376 @@
+//! Hosts and series: what is still to be asked, and what Zoom answered.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use rusqlite::Transaction;
+use sea_query::{Cond, Expr, ExprTrait, OnConflict, Order, Query};
+
+use super::{
+    Catalog, Error, all, execute, first,
+    schema::{HostLookups, Hosts, Meetings, Series},
+};
+use crate::model::{Event, Host, HostId, Kept, MeetingUuid, SeriesId, SeriesKind, SeriesRow, iso};
+
+/// How long a host's list of series is believed.
+const SERIES_LIST_LASTS: TimeDelta = TimeDelta::days(7);
+
+/// A host that no report named: Zoom is to be asked by way of one of its meetings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostQuestion {
+    /// Names the question when the answer is recorded.
+    pub host_key: String,
+    /// The meeting to ask about.
+    pub uuid: MeetingUuid,
+}
+
+impl Catalog {
+    /// Hosts of which only the email is known.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn unknown_hosts(&self, limit: u64) -> Result<Vec<HostQuestion>, Error> {
+        let select = Query::select()
+            .columns([HostLookups::HostKey, HostLookups::MeetingUuid])
+            .from(HostLookups::Table)
+            .and_where(Expr::cust("status = 'pending'"))
+            .order_by(HostLookups::HostKey, Order::Asc)
+            .limit(limit)
+            .take();
+        all(&self.conn, &select, |row| {
+            Ok(HostQuestion {
+                host_key: row.get(0)?,
+                uuid: MeetingUuid::new(row.get::<_, String>(1)?),
+            })
+        })
+    }
+
+    /// Records the account's report of active hosts, and gives each meeting of theirs its host. Documents that show it
+    /// become due.
+    ///
+    /// # Errors
+    /// As SQLite fails; then nothing of it is recorded.
+    pub fn record_hosts(&mut self, hosts: &[Host], now: DateTime<Utc>) -> Result<(), Error> {
+        let tx = self.conn.transaction()?;
+        for host in hosts {
+            put_host(&tx, host, now)?;
+            if !host.email.trim().is_empty() {
+                resolve(&tx, &host.email.trim().to_lowercase(), &host.host_id, now)?;
+            }
+        }
+        tx.commit()?;
+        Ok(())
+    }
+
+    /// Records what Zoom answered to a question; `None` means that it does not know either, and is not asked again.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn record_host_answer(
+        &mut self,
+        question: &HostQuestion,
+        host: Option<&Host>,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        let tx = self.conn.transaction()?;
+        match host {
+            Some(host) => {
+                put_host(&tx, host, now)?;
+                resolve(&tx, &question.host_key, &host.host_id, now)?;
+            }
+            None => {
+                let update = Query::update()
+                    .table(HostLookups::Table)
+                    .values([
+                        (HostLookups::Status, "not_found".into()),
+                        (HostLookups::AskedAt, iso(now).into()),
+                    ])
+                    .and_where(Expr::col(HostLookups::HostKey).eq(question.host_key.as_str()))
+                    .take();
+                execute(&tx, &update)?;
+            }
+        }
+        tx.commit()?;
+        Ok(())
+    }
+
+    /// Hosts whose list of series is wanted: one with a series that was never looked up, or whose list was last read more than a
+    /// week ago.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn hosts_wanting_series(&self, now: DateTime<Utc>, limit: u64) -> Result<Vec<HostId>, Error> {
+        // Two queries, so that each has its index.
+        let pending = Query::select()
+            .distinct()
+            .column((Series::Table, Series::HostId))
+            .from(Series::Table)
+            .inner_join(
+                Hosts::Table,
+                Expr::col((Hosts::Table, Hosts::HostId)).equals((Series::Table, Series::HostId)),
+            )
+            .and_where(Expr::cust("series.status = 'pending'"))
+            .and_where(Expr::cust("hosts.status = 'known'"))
+            .limit(limit)
+            .take();
+        let old = Query::select()
+            .column(Hosts::HostId)
+            .from(Hosts::Table)
+            .and_where(Expr::cust("status = 'known'"))
+            .and_where(Expr::col(Hosts::SeriesListedAt).lt(iso(now - SERIES_LIST_LASTS)))
+            .limit(limit)
+            .take();
+        let mut hosts = all(&self.conn, &pending, |row| {
+            Ok(HostId::new(row.get::<_, String>(0)?))
+        })?;
+        for host in all(&self.conn, &old, |row| Ok(HostId::new(row.get::<_, String>(0)?)))? {
+            if !hosts.contains(&host) {
+                hosts.push(host);
+            }
+        }
+        hosts.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        Ok(hosts)
+    }
+
+    /// Records a host's complete list of series. Series of theirs that were met but are not in it get their kind from that.
+    ///
+    /// # Errors
+    /// As SQLite fails; then nothing of it is recorded.
+    pub fn record_series(
+        &mut self,
+        host: &HostId,
+        rows: &[SeriesRow],
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        let tx = self.conn.transaction()?;
+        for row in rows {
+            let insert = Query::insert()
+                .into_table(Series::Table)
+                .columns([
+                    Series::SeriesId,
+                    Series::Kind,
+                    Series::Status,
+                    Series::Topic,
+                    Series::HostId,
+                    Series::FirstSeenAt,
+                    Series::LookedUpAt,
+                ])
+                .values_panic([
+                    row.series_id.0.into(),
+                    row.kind.as_str().into(),
+                    "known".into(),
+                    row.topic.as_str().into(),
+                    host.as_str().into(),
+                    iso(now).into(),
+                    iso(now).into(),
+                ])
+                .on_conflict(
+                    OnConflict::column(Series::SeriesId)
+                        .update_columns([
+                            Series::Kind,
+                            Series::Status,
+                            Series::Topic,
+                            Series::HostId,
+                            Series::LookedUpAt,
+                        ])
+                        .to_owned(),
+                )
+                .take();
+            execute(&tx, &insert)?;
+        }
+        close_pending_series(&tx, host, SeriesKind::of_unlisted, now)?;
+        let update = Query::update()
+            .table(Hosts::Table)
+            .value(Hosts::SeriesListedAt, iso(now))
+            .and_where(Expr::col(Hosts::HostId).eq(host.as_str()))
+            .take();
+        execute(&tx, &update)?;
+        tx.commit()?;
+        Ok(())
+    }
+
+    /// Records that Zoom has no list of series for a host: it is gone, or may not host. It is asked no more.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn record_no_series(
+        &mut self,
+        host: &HostId,
+        licensed: bool,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        let tx = self.conn.transaction()?;
+        let status = if licensed { "not_found" } else { "not_licensed" };
+        let update = Query::update()
+            .table(Hosts::Table)
+            .values([
+                (Hosts::Status, status.into()),
+                (Hosts::RecordedAt, iso(now).into()),
+            ])
+            .and_where(Expr::col(Hosts::HostId).eq(host.as_str()))
+            .take();
+        execute(&tx, &update)?;
+        close_pending_series(&tx, host, |_| SeriesKind::Unknown, now)?;
+        tx.commit()?;
+        Ok(())
+    }
+}
+
+fn close_pending_series(
+    tx: &Transaction<'_>,
+    host: &HostId,
+    kind: impl Fn(SeriesId) -> SeriesKind,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let select = Query::select()
+        .column(Series::SeriesId)
+        .from(Series::Table)
+        .and_where(Expr::cust("status = 'pending'"))
+        .and_where(Expr::col(Series::HostId).eq(host.as_str()))
+        .take();
+    for series_id in all(tx, &select, |row| Ok(SeriesId(row.get(0)?)))? {
+        let update = Query::update()
+            .table(Series::Table)
+            .values([
+                (Series::Kind, kind(series_id).as_str().into()),
+                (Series::Status, "not_found".into()),
+                (Series::LookedUpAt, iso(now).into()),
+            ])
+            .and_where(Expr::col(Series::SeriesId).eq(series_id.0))
+            .take();
+        execute(tx, &update)?;
+    }
+    Ok(())
+}
+
+fn put_host(tx: &Transaction<'_>, host: &Host, now: DateTime<Utc>) -> Result<(), Error> {
+    let differs = |column: Hosts| {
+        Expr::col((Hosts::Table, column)).is_not(Expr::cust(format!(
+            "excluded.{}",
+            sea_query::Iden::unquoted(&column)
+        )))
+    };
+    let insert = Query::insert()
+        .into_table(Hosts::Table)
+        .columns([
+            Hosts::HostId,
+            Hosts::Email,
+            Hosts::Name,
+            Hosts::Dept,
+            Hosts::UserType,
+            Hosts::Status,
+            Hosts::RecordedAt,
+        ])
+        .values_panic([
+            host.host_id.as_str().into(),
+            host.email.as_str().into(),
+            host.name.as_str().into(),
+            host.dept.as_str().into(),
+            host.user_type.into(),
+            "known".into(),
+            iso(now).into(),
+        ])
+        .on_conflict(
+            OnConflict::column(Hosts::HostId)
+                .update_columns([
+                    Hosts::Email,
+                    Hosts::Name,
+                    Hosts::Dept,
+                    Hosts::UserType,
+                    Hosts::RecordedAt,
+                ])
+                .action_cond_where(
+                    Cond::any()
+                        .add(differs(Hosts::Email))
+                        .add(differs(Hosts::Name))
+                        .add(differs(Hosts::Dept))
+                        .add(differs(Hosts::UserType)),
+                )
+                .to_owned(),
+        )
+        .take();
+    execute(tx, &insert)?;
+    Ok(())
+}
+
+/// Ties a key to a host: for meetings to come, and for those that wait for it.
+fn resolve(tx: &Transaction<'_>, key: &str, host_id: &HostId, now: DateTime<Utc>) -> Result<(), Error> {
+    let select = Query::select()
+        .column(HostLookups::HostId)
+        .from(HostLookups::Table)
+        .and_where(Expr::col(HostLookups::HostKey).eq(key))
+        .take();
+    match first(tx, &select, |row| row.get::<_, Option<String>>(0))? {
+        // No meeting of theirs is known yet; the first one that is listed asks for it.
+        None => {
+            let insert = Query::insert()
+                .into_table(HostLookups::Table)
+                .columns([
+                    HostLookups::HostKey,
+                    HostLookups::HostId,
+                    HostLookups::Status,
+                    HostLookups::MeetingUuid,
+                    HostLookups::AskedAt,
+                ])
+                .values_panic([
+                    key.into(),
+                    host_id.as_str().into(),
+                    "known".into(),
+                    "".into(),
+                    iso(now).into(),
+                ])
+                .take();
+            execute(tx, &insert)?;
+            return Ok(());
+        }
+        Some(Some(known)) if known == host_id.as_str() => return Ok(()),
+        Some(_) => {
+            let update = Query::update()
+                .table(HostLookups::Table)
+                .values([
+                    (HostLookups::HostId, host_id.as_str().into()),
+                    (HostLookups::Status, "known".into()),
+                    (HostLookups::AskedAt, iso(now).into()),
+                ])
+                .and_where(Expr::col(HostLookups::HostKey).eq(key))
+                .take();
+            execute(tx, &update)?;
+        }
+    }
+    let select = Query::select()
+        .columns([Meetings::MeetingUuid, Meetings::SeriesId])
+        .from(Meetings::Table)
+        .and_where(Expr::cust("host_id IS NULL"))
+        .and_where(Expr::col(Meetings::HostKey).eq(key))
+        .take();
+    let waiting = all(tx, &select, |row| {
+        Ok((
+            MeetingUuid::new(row.get::<_, String>(0)?),
+            row.get::<_, Option<i64>>(1)?,
+        ))
+    })?;
+    for (uuid, series_id) in waiting {
+        let Some(row) = super::detail::Row::read(tx, &uuid)? else {
+            continue;
+        };
+        let mut update = Query::update()
+            .table(Meetings::Table)
+            .value(Meetings::HostId, host_id.as_str())
+            .and_where(Expr::col(Meetings::MeetingUuid).eq(uuid.as_str()))
+            .take();
+        if let Some(detail) = &row.detail_checksum {
+            let document =
+                Kept::document_checksum(&row.listed_checksum, &row.shown_checksum, detail, Some(host_id));
+            row.put_document(&mut update, Event::DocumentsDue, &document, now);
+        }
+        execute(tx, &update)?;
+        if let Some(series_id) = series_id {
+            let update = Query::update()
+                .table(Series::Table)
+                .value(Series::HostId, host_id.as_str())
+                .and_where(Expr::col(Series::SeriesId).eq(series_id))
+                .and_where(Expr::col(Series::HostId).is_null())
+                .take();
+            execute(tx, &update)?;
+        }
+    }
+    Ok(())
+}

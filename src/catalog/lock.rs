@@ -1,0 +1,58 @@
+//! One writer at a time: a lock file beside the catalog. The operating system drops the lock when its holder ends, however it
+//! ends, so a holder that died is no obstacle.
+
+use std::{
+    fs::{File, OpenOptions, TryLockError},
+    io::{Read, Seek, Write},
+    path::{Path, PathBuf},
+};
+
+use super::Error;
+
+/// Held for as long as this lives.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the lock of the catalog at `catalog`; `holder` is what others are told while it is held.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] with the text of the present holder, or [`Error::File`].
+    pub fn acquire(catalog: &Path, holder: &str) -> Result<Self, Error> {
+        let path = lock_path(catalog);
+        let file_error = |source| Error::File {
+            path: path.clone(),
+            source,
+        };
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut file = options.open(&path).map_err(file_error)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                file.read_to_string(&mut holder).map_err(file_error)?;
+                return Err(Error::Locked {
+                    holder: holder.trim().to_owned(),
+                });
+            }
+            Err(TryLockError::Error(source)) => return Err(file_error(source)),
+        }
+        // The text is for people only; the lock is what counts. So a half-written text harms nobody.
+        file.set_len(0).map_err(file_error)?;
+        file.rewind().map_err(file_error)?;
+        file.write_all(holder.as_bytes()).map_err(file_error)?;
+        Ok(Self { _file: file })
+    }
+}
+
+/// A file of its own, not the catalog: SQLite drops its own locks when any handle on the catalog is closed.
+fn lock_path(catalog: &Path) -> PathBuf {
+    let mut name = catalog.as_os_str().to_owned();
+    name.push(".lock");
+    PathBuf::from(name)
+}

@@ -1,0 +1,37 @@
+//! The tables and columns of `migrations/`, by name: a misspelt column does not compile.
+
+use sea_query::Iden;
+
+macro_rules! tables {
+    ($($(#[$doc:meta])* $table:ident { $($column:ident),* $(,)? })*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Copy, Iden)]
+            pub(super) enum $table { Table, $($column),* }
+        )*
+    };
+}
+
+tables! {
+    Account { AccountId, CatalogId, CreatedAt, Singleton, WholeListedAt }
+    Runs {
+        RunId, Command, StartedAt, EndedAt, ExitCode, Message, Listings, New, Changed, Vanished, Details, Sessions,
+        Failed, Published,
+    }
+    Windows { Day, Basis, Meetings, Changes, Listings, FirstListedAt, LastListedAt, SettledAt }
+    Hosts { HostId, Email, Name, Dept, UserType, Status, RecordedAt, SeriesListedAt }
+    HostLookups { HostKey, HostId, Status, MeetingUuid, AskedAt }
+    Series { SeriesId, Kind, Status, Topic, HostId, FirstSeenAt, LookedUpAt }
+    Meetings {
+        MeetingUuid, SeriesId, HostKey, HostId, ListingType, Topic, HostName, HostEmail, StartTime, EndTime, DurationS,
+        Participants, ListedDay, Listing, Status, ListedChecksum, ShownChecksum, FetchedFor, DetailChecksum,
+        DocumentChecksum, IndexedChecksum, RejectedChecksum, Revision, Sessions, Reconciled, FirstListedAt, ChangedAt,
+        FetchedAt, IndexedAt, VanishedAt, Attempts, LastAttemptRun, Failure, LookAgainStep, LookAgainAt, Incomplete,
+    }
+    Payloads { MeetingUuid, Payload, PayloadBytes, KeptAt }
+    PublishedSessions { MeetingUuid, SessionId, Lost }
+    Indices { Kind, IndexName, IndexUuid, Stamp, PendingStamp, Adopted, RecordedAt }
+    ApiUse { Day, Label, Requests, CountedMs }
+    RecentRequests { RequestId, SentMs }
+    Changes { At, RunId, MeetingUuid, What, OldChecksum, NewChecksum }
+}
