@@ -116,11 +116,21 @@ impl Catalog {
             DateBasis::EndTime => Meetings::EndTime,
             DateBasis::StartTime => Meetings::StartTime,
         };
+        let (from, to) = (
+            listing.window.from.to_string(),
+            (listing.window.to + Days::new(1)).to_string(),
+        );
         let select = Query::select()
             .columns(columns)
             .from(Meetings::Table)
-            .and_where(Expr::col(time).gte(listing.window.from.to_string()))
-            .and_where(Expr::col(time).lt((listing.window.to + Days::new(1)).to_string()))
+            .and_where(Expr::col(time).gte(from.as_str()))
+            .and_where(Expr::col(time).lt(to.as_str()))
+            // Zoom selects one-person meetings by their start, whatever is asked: only those that lie inside by both times
+            // would have to be there.
+            .and_where(Expr::cust_with_values(
+                "(listing_type = 'past' OR (start_time >= ? AND end_time < ?))",
+                [from.as_str(), to.as_str()],
+            ))
             .take();
         let mut known: Known = all(&self.conn, &select, read(true))?.into_iter().collect();
         for meeting in &listing.meetings {
@@ -178,6 +188,8 @@ impl Catalog {
                     }
                 }
             };
+            // A meeting that reaches over the window's edge is a change of the day inside.
+            let day = Ord::clamp(day, listing.window.from, listing.window.to);
             *changed_days.entry(day).or_default() += 1;
         }
         let mut shown: HashMap<NaiveDate, i64> = HashMap::new();

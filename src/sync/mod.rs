@@ -1,0 +1,136 @@
+//! The engine: the only code that knows the order of things. It holds no SQL, no URL and no JSON.
+//!
+//! Everything runs in one task, around one loop: start what the catalog says is due, wait for whichever comes first, write its
+//! result down. List, fetch and publish so overlap in time, and each talks to the catalog only. What to do next is always asked of the
+//! catalog, so a killed run and a new one find the same work.
+
+mod dry_run;
+mod harvest;
+mod plan;
+mod publishing;
+mod reindex;
+mod window;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+pub use dry_run::{DryRun, Forecast, WindowPlan, dry_run};
+pub use harvest::{Harvest, Options, Scope};
+pub use reindex::{Rebuilt, reindex};
+pub use window::earliest_day;
+
+use crate::{
+    catalog::{self, Tally},
+    elastic,
+    model::Window,
+};
+
+/// Where the engine tells how it is getting on. Whoever watches decides what to show.
+pub trait Observer {
+    /// Something happened.
+    fn see(&self, progress: Progress<'_>);
+}
+
+/// What an [`Observer`] is told.
+#[derive(Clone, Debug)]
+pub enum Progress<'a> {
+    /// A window is listed and recorded.
+    Listed {
+        /// Which.
+        window: Window,
+        /// Meetings it showed.
+        meetings: usize,
+        /// What that changed, so far in this run.
+        tally: &'a Tally,
+    },
+    /// A detail is kept, or will not be had.
+    Fetched {
+        /// Details still due.
+        due: u64,
+        /// The run so far.
+        tally: &'a Tally,
+    },
+    /// Documents were acknowledged.
+    Published {
+        /// Meetings whose documents are still due.
+        due: u64,
+        /// The run so far.
+        tally: &'a Tally,
+    },
+    /// Something that people should know.
+    Note(&'a str),
+    /// Something went wrong, and what that means.
+    Problem(&'a str),
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// Everything that was wanted is harvested and published.
+    Done,
+    /// It went through to its end, but some items failed or are dead.
+    Incomplete,
+    /// It stopped early and may be run again.
+    StoppedEarly {
+        /// When that makes sense, if known.
+        come_back_at: Option<DateTime<Utc>>,
+    },
+    /// Somebody must change the configuration first.
+    Misconfigured,
+    /// It was told to stop.
+    Interrupted,
+}
+
+/// What a run did.
+#[derive(Clone, Debug, Serialize)]
+pub struct Summary {
+    /// How it ended.
+    pub ending: Ending,
+    /// Why, in one line, unless all went well.
+    pub message: Option<String>,
+    /// The counts that the catalog keeps of the run.
+    #[serde(flatten)]
+    pub tally: Tally,
+    /// Requests made to Zoom, by label.
+    pub zoom_requests: std::collections::BTreeMap<&'static str, u64>,
+    /// Bulk requests made to Elasticsearch.
+    pub bulk_requests: u64,
+    /// Documents sent.
+    pub documents: u64,
+    /// Session documents deleted.
+    pub deleted: u64,
+    /// Details that are still due.
+    pub details_due: u64,
+    /// Meetings whose documents are still due.
+    pub documents_due: u64,
+    /// Meetings that failed or are dead, in the whole catalog.
+    pub troubled: u64,
+    /// Whether there was an Elasticsearch to publish to.
+    pub publishing: bool,
+}
+
+/// What ends a run at once: the catalog cannot be trusted to have written what it was told.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The catalog failed.
+    #[error(transparent)]
+    Catalog(#[from] catalog::Error),
+    /// Elasticsearch failed, where there is nothing to do without it.
+    #[error(transparent)]
+    Elastic(#[from] elastic::Error),
+    /// What the index holds would be lost.
+    #[error(
+        "the index holds {count} meetings that this catalog does not keep (for example {example}); a rebuild would lose them. \
+         Sync the days they belong to first, or say --drop-unknown"
+    )]
+    WouldLose {
+        /// How many.
+        count: u64,
+        /// One of them.
+        example: String,
+    },
+    /// It was told to stop.
+    #[error("interrupted")]
+    Interrupted,
+}

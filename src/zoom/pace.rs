@@ -1,0 +1,482 @@
+//! As fast as Zoom allows, never faster: every request passes here first.
+//!
+//! Zoom counts a request somewhere between our sending it and its answer reaching us; nobody outside knows where. So a request
+//! takes part in the count for that whole time and for one window more, and the next one goes out only while fewer than the share
+//! of the limit do. Then no sliding second (or minute) holds more than the share, however Zoom counts.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use chrono::{DateTime, Utc};
+use tokio::{
+    sync::{Notify, mpsc, oneshot},
+    time::Instant,
+};
+
+use super::Error;
+use crate::model::Label;
+
+/// Zoom's plans, as far as limits go. Source: Zoom's rate-limits page, 2026-02.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// Pro.
+    Pro,
+    /// Business, Education, Enterprise and Partners.
+    Business,
+}
+
+impl Plan {
+    /// Requests a window: a minute for Resource-intensive, a second for the rest.
+    pub fn limit(self, label: Label) -> u32 {
+        match (self, label) {
+            (Self::Pro, Label::Light) => 30,
+            (Self::Pro, Label::Medium) => 20,
+            (Self::Pro, Label::Heavy | Label::ResourceIntensive) => 10,
+            (Self::Business, Label::Light) => 80,
+            (Self::Business, Label::Medium) => 60,
+            (Self::Business, Label::Heavy) => 40,
+            (Self::Business, Label::ResourceIntensive) => 20,
+        }
+    }
+
+    /// Heavy and Resource-intensive requests a day, together.
+    pub fn daily_quota(self) -> u64 {
+        match self {
+            Self::Pro => 30_000,
+            Self::Business => 60_000,
+        }
+    }
+
+    /// The part of the daily quota that a share is.
+    pub fn daily_share(self, share: f64) -> u64 {
+        (self.daily_quota() as f64 * share) as u64
+    }
+
+    fn share(self, label: Label, share: f64) -> u32 {
+        ((f64::from(self.limit(label)) * share) as u32).max(1)
+    }
+}
+
+/// How long after sending a request of a per-second label it counts at most as being on its way. Zoom has surely counted it by
+/// then; waiting for the answer of a slow Zoom would halve the rate.
+const ON_ITS_WAY: Duration = Duration::from_millis(75);
+
+fn window(label: Label) -> Duration {
+    match label {
+        Label::ResourceIntensive => Duration::from_secs(60),
+        Label::Light | Label::Medium | Label::Heavy => Duration::from_secs(1),
+    }
+}
+
+/// A question to whoever keeps the daily count: may more requests of this label be made?
+#[derive(Debug)]
+pub struct GrantRequest {
+    /// Of which label.
+    pub label: Label,
+    /// Where to say so.
+    pub reply: oneshot::Sender<Grant>,
+}
+
+/// The answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grant {
+    /// So many are counted and may go out.
+    Granted(u32),
+    /// The day's share is used up.
+    Spent {
+        /// When the next day begins.
+        resets_at: DateTime<Utc>,
+    },
+}
+
+/// The requests that count at a moment. Pure: it is told the time.
+#[derive(Debug)]
+struct Slots {
+    limit: usize,
+    window: Duration,
+    /// `None`: until its answer, however long that takes.
+    on_its_way: Option<Duration>,
+    counting: VecDeque<Slot>,
+    next_id: u64,
+}
+
+#[derive(Debug)]
+struct Slot {
+    id: u64,
+    sent: Instant,
+    answered: Option<Instant>,
+}
+
+/// Whether a request may go out.
+#[derive(Debug, PartialEq, Eq)]
+enum Room {
+    Now,
+    At(Instant),
+    /// Only once an answer arrives.
+    AfterAnswer,
+}
+
+impl Slots {
+    fn new(limit: u32, window: Duration, on_its_way: Option<Duration>) -> Self {
+        Self {
+            limit: limit as usize,
+            window,
+            on_its_way,
+            counting: VecDeque::new(),
+            next_id: 0,
+        }
+    }
+
+    fn counts_until(&self, slot: &Slot) -> Option<Instant> {
+        let over = match (slot.answered, self.on_its_way.map(|most| slot.sent + most)) {
+            (Some(answered), Some(most)) => Some(answered.min(most)),
+            (answered, most) => answered.or(most),
+        };
+        over.map(|over| over + self.window)
+    }
+
+    fn room_at(&mut self, now: Instant) -> Room {
+        let counting = std::mem::take(&mut self.counting);
+        self.counting = counting
+            .into_iter()
+            .filter(|slot| self.counts_until(slot).is_none_or(|until| until > now))
+            .collect();
+        if self.counting.len() < self.limit {
+            return Room::Now;
+        }
+        match self
+            .counting
+            .iter()
+            .filter_map(|slot| self.counts_until(slot))
+            .min()
+        {
+            Some(until) => Room::At(until),
+            None => Room::AfterAnswer,
+        }
+    }
+
+    fn send_at(&mut self, now: Instant) -> u64 {
+        self.next_id += 1;
+        self.counting.push_back(Slot {
+            id: self.next_id,
+            sent: now,
+            answered: None,
+        });
+        self.next_id
+    }
+
+    fn answer_at(&mut self, id: u64, now: Instant) {
+        if let Some(slot) = self.counting.iter_mut().find(|slot| slot.id == id) {
+            slot.answered = Some(now);
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Lane {
+    /// Held by whoever is next: those behind queue here in their order.
+    turn: tokio::sync::Mutex<()>,
+    state: Mutex<LaneState>,
+    answered: Notify,
+}
+
+#[derive(Debug)]
+struct LaneState {
+    slots: Slots,
+    not_before: Option<Instant>,
+    balance: u32,
+    made: u64,
+}
+
+impl Lane {
+    fn state(&self) -> MutexGuard<'_, LaneState> {
+        // Nothing panics while it holds this; and the numbers inside are sound at every step.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Paces all requests of one account.
+#[derive(Debug)]
+pub struct Pacer {
+    plan: Plan,
+    share: f64,
+    lanes: [Lane; 4],
+    grants: Option<mpsc::Sender<GrantRequest>>,
+}
+
+/// The right to send one request; dropping it says that the answer is here, or never will be.
+#[derive(Debug)]
+pub struct Permit {
+    pacer: Arc<Pacer>,
+    label: Label,
+    id: u64,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let lane = self.pacer.lane(self.label);
+        lane.state().slots.answer_at(self.id, Instant::now());
+        lane.answered.notify_one();
+    }
+}
+
+impl Pacer {
+    /// Paces at a share (0 to 1) of the plan's limits, at least one request a window. With `grants`, every request is
+    /// permitted there before it goes out.
+    pub fn new(plan: Plan, share: f64, grants: Option<mpsc::Sender<GrantRequest>>) -> Arc<Self> {
+        let lanes = Label::ALL.map(|label| {
+            let on_its_way = (label != Label::ResourceIntensive).then_some(ON_ITS_WAY);
+            Lane {
+                turn: tokio::sync::Mutex::new(()),
+                state: Mutex::new(LaneState {
+                    slots: Slots::new(plan.share(label, share), window(label), on_its_way),
+                    not_before: None,
+                    balance: 0,
+                    made: 0,
+                }),
+                answered: Notify::new(),
+            }
+        });
+        Arc::new(Self {
+            plan,
+            share,
+            lanes,
+            grants,
+        })
+    }
+
+    fn lane(&self, label: Label) -> &Lane {
+        let [light, medium, heavy, intensive] = &self.lanes;
+        match label {
+            Label::Light => light,
+            Label::Medium => medium,
+            Label::Heavy => heavy,
+            Label::ResourceIntensive => intensive,
+        }
+    }
+
+    /// Requests a window that this may make of a label.
+    pub fn per_window(&self, label: Label) -> u32 {
+        self.plan.share(label, self.share)
+    }
+
+    /// Requests a day that this may make of what Zoom's daily quota counts.
+    pub fn daily_share(&self) -> u64 {
+        self.plan.daily_share(self.share)
+    }
+
+    /// Waits until a request may go out.
+    ///
+    /// # Errors
+    /// [`Error::ShareSpent`] when the day's share is used up.
+    pub async fn acquire(self: &Arc<Self>, label: Label) -> Result<Permit, Error> {
+        let lane = self.lane(label);
+        let _turn = lane.turn.lock().await;
+        loop {
+            // Registered before looking, so that an answer between looking and waiting is not missed.
+            let answered = lane.answered.notified();
+            let (room, needs_grant) = {
+                let mut state = lane.state();
+                let now = Instant::now();
+                let room = match state.not_before {
+                    Some(at) if at > now => Room::At(at),
+                    _ => state.slots.room_at(now),
+                };
+                if room == Room::Now && (state.balance > 0 || self.grants.is_none()) {
+                    state.balance = state.balance.saturating_sub(1);
+                    state.made += 1;
+                    let id = state.slots.send_at(now);
+                    return Ok(Permit {
+                        pacer: Arc::clone(self),
+                        label,
+                        id,
+                    });
+                }
+                (room, state.balance == 0)
+            };
+            match room {
+                Room::At(at) => tokio::time::sleep_until(at).await,
+                Room::AfterAnswer => answered.await,
+                Room::Now if needs_grant => {
+                    let granted = self.ask(label).await?;
+                    lane.state().balance += granted;
+                }
+                Room::Now => {}
+            }
+        }
+    }
+
+    async fn ask(&self, label: Label) -> Result<u32, Error> {
+        let Some(grants) = &self.grants else {
+            return Ok(u32::MAX);
+        };
+        let (reply, answer) = oneshot::channel();
+        // Both fail only when the run is over already.
+        grants
+            .send(GrantRequest { label, reply })
+            .await
+            .map_err(|_| Error::RunOver)?;
+        match answer.await.map_err(|_| Error::RunOver)? {
+            Grant::Granted(requests) => Ok(requests),
+            Grant::Spent { resets_at } => Err(Error::ShareSpent { resets_at }),
+        }
+    }
+
+    /// Zoom said 429: nothing of this label goes out before then. Other labels are not concerned.
+    pub fn throttled(&self, label: Label, wait: Duration) {
+        let mut state = self.lane(label).state();
+        let until = Instant::now() + wait;
+        state.not_before = Some(state.not_before.map_or(until, |before| before.max(until)));
+    }
+
+    /// Makes requests of an earlier process count. For Resource-intensive each time is a request; for the other labels a time is
+    /// when a block was last counted, of which any number may have gone out within the second after it.
+    pub fn remember(&self, label: Label, recent: &[DateTime<Utc>], now: DateTime<Utc>) {
+        let mut state = self.lane(label).state();
+        let here = Instant::now();
+        let (copies, lag) = match label {
+            Label::ResourceIntensive => (1, Duration::ZERO),
+            Label::Light | Label::Medium | Label::Heavy => (self.per_window(label), Duration::from_secs(1)),
+        };
+        for at in recent {
+            let ago = (now - *at).to_std().unwrap_or_default().saturating_sub(lag);
+            let Some(over) = here.checked_sub(ago) else {
+                continue;
+            };
+            for _ in 0..copies {
+                let id = state.slots.send_at(over);
+                state.slots.answer_at(id, over);
+            }
+        }
+    }
+
+    /// Requests that were permitted and not made.
+    pub fn unused(&self) -> Vec<(Label, u32)> {
+        if self.grants.is_none() {
+            return Vec::new();
+        }
+        Label::ALL
+            .into_iter()
+            .map(|label| (label, self.lane(label).state().balance))
+            .collect()
+    }
+
+    /// Requests made.
+    pub fn counts(&self) -> Vec<(Label, u64)> {
+        Label::ALL
+            .into_iter()
+            .map(|label| (label, self.lane(label).state().made))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        // The naive model: every request counts at one unknown moment between sending and answer. Whatever moment that is for
+        // each, no sliding window holds more than the limit.
+        #[test]
+        fn no_sliding_window_holds_more_than_the_limit(
+            limit in 1_u32..6,
+            steps in prop::collection::vec((0_u64..400, 1_u64..300, 0.0_f64..=1.0), 1..80),
+            capped in any::<bool>(),
+        ) {
+            let window = Duration::from_secs(1);
+            let cap = Duration::from_millis(75);
+            let mut slots = Slots::new(limit, window, capped.then_some(cap));
+            let start = Instant::now();
+            let mut now = start;
+            let mut open: Vec<(u64, Instant)> = Vec::new();
+            let mut counted: Vec<Instant> = Vec::new();
+            for (pause, takes, moment) in steps {
+                now += Duration::from_millis(pause);
+                loop {
+                    open.retain(|(id, answer)| {
+                        if *answer <= now { slots.answer_at(*id, *answer); }
+                        *answer > now
+                    });
+                    match slots.room_at(now) {
+                        Room::Now => break,
+                        Room::At(at) => { prop_assert!(at > now); now = at; }
+                        Room::AfterAnswer => { now = open.iter().map(|(_, answer)| *answer).min().unwrap(); }
+                    }
+                }
+                let id = slots.send_at(now);
+                let takes = Duration::from_millis(takes);
+                open.push((id, now + takes));
+                let latest = if capped { takes.min(cap) } else { takes };
+                counted.push(now + latest.mul_f64(moment));
+            }
+            counted.sort();
+            for pair in counted.windows(limit as usize + 1) {
+                prop_assert!(pair[limit as usize] - pair[0] >= window);
+            }
+        }
+    }
+
+    #[test]
+    fn shares_of_the_limits_round_down_but_never_to_nothing() {
+        assert_eq!(Plan::Business.share(Label::Heavy, 0.8), 32);
+        assert_eq!(Plan::Business.share(Label::ResourceIntensive, 0.8), 16);
+        assert_eq!(Plan::Pro.share(Label::ResourceIntensive, 0.01), 1);
+        assert_eq!(Plan::Pro.daily_share(0.5), 15_000);
+    }
+
+    #[tokio::test]
+    async fn requests_of_an_earlier_process_count() {
+        let pacer = Pacer::new(Plan::Pro, 0.1, None);
+        let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
+        pacer.remember(
+            Label::ResourceIntensive,
+            &[now - chrono::TimeDelta::seconds(20)],
+            now,
+        );
+        let room = pacer
+            .lane(Label::ResourceIntensive)
+            .state()
+            .slots
+            .room_at(Instant::now());
+        let Room::At(at) = room else { panic!("{room:?}") };
+        let wait = at - Instant::now();
+        assert!(
+            wait > Duration::from_secs(39) && wait <= Duration::from_secs(40),
+            "{wait:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn every_request_is_granted_before_it_goes_out_and_what_is_left_is_known() {
+        let (sender, mut receiver) = mpsc::channel(1);
+        let pacer = Pacer::new(Plan::Business, 1.0, Some(sender));
+        let granter = tokio::spawn(async move {
+            for grant in [
+                Grant::Granted(3),
+                Grant::Spent {
+                    resets_at: DateTime::UNIX_EPOCH,
+                },
+            ] {
+                let request: GrantRequest = receiver.recv().await.unwrap();
+                assert_eq!(request.label, Label::Heavy);
+                request.reply.send(grant).unwrap();
+            }
+        });
+        for left in [2, 1, 0] {
+            drop(pacer.acquire(Label::Heavy).await.unwrap());
+            assert!(pacer.unused().contains(&(Label::Heavy, left)));
+        }
+        assert!(matches!(
+            pacer.acquire(Label::Heavy).await,
+            Err(Error::ShareSpent { .. })
+        ));
+        granter.await.unwrap();
+        assert!(matches!(pacer.acquire(Label::Heavy).await, Err(Error::RunOver)));
+        assert!(pacer.counts().contains(&(Label::Heavy, 3)));
+    }
+}
