@@ -2,5 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod catalog;
+pub mod elastic;
 pub mod model;
+pub mod sync;
 pub mod zoom;

@@ -4,7 +4,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use chrono::{DateTime, Days, NaiveDate, SecondsFormat, Utc};
+use chrono::{DateTime, Days, NaiveDate, NaiveDateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -205,6 +205,22 @@ pub fn from_iso(text: &str) -> Option<DateTime<Utc>> {
 /// ISO-8601 UTC with whole seconds, as everything is stored: `2026-03-01T10:15:14Z`.
 pub fn iso(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+/// A time as Zoom writes them: with or without fractions, with an offset or, taken as UTC, without.
+pub fn parse_time(text: &str) -> Option<DateTime<Utc>> {
+    let text = text.trim();
+    if let Some(at) = from_iso(text) {
+        return Some(at);
+    }
+    [
+        "%Y-%m-%dT%H:%M:%S%.f",
+        "%Y-%m-%d %H:%M:%S%.f",
+        "%Y-%m-%d %H:%M:%S:%3f",
+    ]
+    .iter()
+    .find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())
+    .map(|at| at.and_utc())
 }
 
 /// Zoom's rate-limit labels; each has its own limits. Source: Zoom's rate-limits page, 2026-02.
@@ -860,6 +876,26 @@ mod tests {
         assert_eq!(one.session_ids(), other.session_ids());
         assert_eq!(one.checksum(), other.checksum());
         assert_ne!(one.session_ids()[0], one.session_ids()[1]);
+    }
+
+    #[test]
+    fn times_of_every_shape_seen() {
+        let iso = |text| parse_time(text).map(iso);
+        let expected = Some("2026-03-04T10:15:14Z".to_owned());
+        for text in [
+            "2026-03-04T10:15:14Z",
+            "2026-03-04T10:15:14.837Z",
+            "2026-03-04T12:15:14+02:00",
+            "2026-03-04T10:15:14",
+            "2026-03-04 10:15:14",
+            "2026-03-04 10:15:14:216",
+            " 2026-03-04T10:15:14Z\n",
+        ] {
+            assert_eq!(iso(text), expected, "{text:?}");
+        }
+        for text in ["", "soon", "2026-13-04T10:15:14Z", "02020-04-01 15:02:01:040"] {
+            assert_eq!(iso(text), None, "{text:?}");
+        }
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! What Elasticsearch was told: the documents that are due, what it acknowledged, and which indices it did so for.
 
-use std::collections::HashSet;
-
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, Transaction};
 use sea_query::{Expr, ExprTrait, OnConflict, Order, Query, SelectStatement};
@@ -59,12 +57,20 @@ pub enum Trust {
 const DOCUMENTS_DUE: &str =
     "document_checksum IS NOT indexed_checksum AND document_checksum IS NOT rejected_checksum";
 
-pub(super) fn documents_due_query(limit: u64) -> SelectStatement {
-    kept_columns()
+/// Whether it is still being asked whose meeting it is.
+const HOST_OPEN: &str = "meetings.host_id IS NULL AND EXISTS \
+     (SELECT 1 FROM host_lookups l WHERE l.host_key = meetings.host_key AND l.status = 'pending')";
+
+pub(super) fn documents_due_query(limit: u64, hosts_open: bool) -> SelectStatement {
+    let mut select = kept_columns();
+    select
         .and_where(Expr::cust(DOCUMENTS_DUE))
         .order_by((Meetings::Table, Meetings::Revision), Order::Asc)
-        .limit(limit)
-        .take()
+        .limit(limit);
+    if hosts_open {
+        select.and_where(Expr::cust(format!("NOT ({HOST_OPEN})")));
+    }
+    select
 }
 
 fn kept_columns() -> SelectStatement {
@@ -96,18 +102,18 @@ fn kept_columns() -> SelectStatement {
 
 impl Catalog {
     /// Meetings whose documents are newer than what Elasticsearch acknowledged, oldest revision first, up to about
-    /// `limit_bytes` of payload (at least one). Those under way are left out.
+    /// `limit_bytes` of payload (at least one). With `hosts_open`, those whose host is still being asked for are left out: they
+    /// would be sent twice.
     ///
     /// # Errors
     /// As SQLite fails, or a payload cannot be read back.
     pub fn due_documents(
         &self,
-        under_way: &HashSet<MeetingUuid>,
+        hosts_open: bool,
         limit: u64,
         limit_bytes: usize,
     ) -> Result<Vec<Kept>, Error> {
-        let select = documents_due_query(limit + under_way.len() as u64);
-        read_kept(&self.conn, &select, |uuid| !under_way.contains(uuid), limit_bytes)
+        read_kept(&self.conn, &documents_due_query(limit, hosts_open), limit_bytes)
     }
 
     /// How many meetings have documents due.
@@ -141,7 +147,7 @@ impl Catalog {
         if let Some(after) = after {
             select.and_where(Expr::col((Meetings::Table, Meetings::MeetingUuid)).gt(after.as_str()));
         }
-        read_kept(&self.conn, &select, |_| true, limit_bytes)
+        read_kept(&self.conn, &select, limit_bytes)
     }
 
     /// One meeting's kept detail, if there is one.
@@ -152,7 +158,7 @@ impl Catalog {
         let select = kept_columns()
             .and_where(Expr::col((Meetings::Table, Meetings::MeetingUuid)).eq(uuid.as_str()))
             .take();
-        Ok(read_kept(&self.conn, &select, |_| true, usize::MAX)?.pop())
+        Ok(read_kept(&self.conn, &select, usize::MAX)?.pop())
     }
 
     /// Records what Elasticsearch acknowledged. A meeting that changed in flight stays due.
@@ -478,12 +484,7 @@ fn make_all_due(tx: &Transaction<'_>, now: DateTime<Utc>) -> Result<(), Error> {
     Ok(())
 }
 
-fn read_kept(
-    conn: &Connection,
-    select: &SelectStatement,
-    wanted: impl Fn(&MeetingUuid) -> bool,
-    limit_bytes: usize,
-) -> Result<Vec<Kept>, Error> {
+fn read_kept(conn: &Connection, select: &SelectStatement, limit_bytes: usize) -> Result<Vec<Kept>, Error> {
     use sea_query_rusqlite::RusqliteBinder;
     let account = Query::select()
         .column(super::schema::Account::AccountId)
@@ -497,9 +498,6 @@ fn read_kept(
     // Read row by row, not all at once: the payloads of a large account do not fit into memory.
     while let Some(row) = rows.next()? {
         let uuid = MeetingUuid::new(row.get::<_, String>(0)?);
-        if !wanted(&uuid) {
-            continue;
-        }
         if bytes >= limit_bytes {
             break;
         }

@@ -32,6 +32,6 @@ tables! {
     PublishedSessions { MeetingUuid, SessionId, Lost }
     Indices { Kind, IndexName, IndexUuid, Stamp, PendingStamp, Adopted, RecordedAt }
     ApiUse { Day, Label, Requests, CountedMs }
-    RecentRequests { RequestId, SentMs }
+    RecentRequests { SentMs }
     Changes { At, RunId, MeetingUuid, What, OldChecksum, NewChecksum }
 }

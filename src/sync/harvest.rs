@@ -17,7 +17,9 @@ use super::{
 use crate::{
     catalog::{Catalog, Due, HostQuestion, Keeping, Reservation, RunId, Tally},
     elastic::Elastic,
-    model::{Change, Clock, DateBasis, Detail, Disposition, Host, HostId, Listing, PastMeeting, SeriesRow, Window},
+    model::{
+        Change, Clock, DateBasis, Detail, Disposition, Host, HostId, Listing, PastMeeting, SeriesRow, Window,
+    },
     zoom::{
         self, Zoom,
         pace::{Grant, GrantRequest, Pacer},
@@ -180,8 +182,14 @@ impl<'a> Harvest<'a> {
                 under_way: 0,
                 listed: BTreeSet::new(),
             },
-            questions: Questions { stale: true, ..Questions::default() },
-            details: Details { stale: true, ..Details::default() },
+            questions: Questions {
+                stale: true,
+                ..Questions::default()
+            },
+            details: Details {
+                stale: true,
+                ..Details::default()
+            },
             options,
             stop: None,
             problems: Vec::new(),
@@ -200,16 +208,17 @@ impl<'a> Harvest<'a> {
     pub async fn run(mut self, mut cancel: watch::Receiver<bool>) -> Result<Summary, Error> {
         let interrupted = loop {
             self.start_jobs()?;
-            if self.jobs.is_empty() && !self.publishing.last_try(self.catalog.count_due_documents()?) {
+            if self.jobs.is_empty() {
+                if self.publishing.last_try() {
+                    continue;
+                }
                 break false;
             }
             tokio::select! {
                 biased;
                 _ = cancel.wait_for(|stop| *stop) => break true,
-                Some(request) = receive(&mut self.grants) => self.grant(request)?,
+                Some(request) = receive(self.grants.as_mut()) => self.grant(request)?,
                 Some(done) = self.jobs.next() => self.handle(done)?,
-                // No job: the last try of publishing begins in the next round.
-                else => {}
             }
         };
         self.finish(interrupted)
@@ -232,8 +241,10 @@ impl<'a> Harvest<'a> {
                     Some(reach) => self.catalog.settled_days(reach)?.into_iter().collect(),
                     None => BTreeSet::new(),
                 };
-                self.days.whole =
-                    self.catalog.whole_listed_at()?.is_some_and(|at| now - at >= self.options.whole_listing_every);
+                self.days.whole = self
+                    .catalog
+                    .whole_listed_at()?
+                    .is_some_and(|at| now - at >= self.options.whole_listing_every);
                 if let Some(first) = first_day.filter(|first| *first < earliest_day(today)) {
                     tracing::debug!(%first, "days before Zoom's six months are no longer listed");
                 }
@@ -277,17 +288,22 @@ impl<'a> Harvest<'a> {
         while let Some(window) = self.questions.reports.pop_front() {
             self.questions.reports_under_way += 1;
             let zoom = Arc::clone(zoom);
-            self.jobs.push(Box::pin(async move { Done::Report(window, zoom.list_hosts(window).await) }));
+            self.jobs.push(Box::pin(async move {
+                Done::Report(window, zoom.list_hosts(window).await)
+            }));
         }
         // One report answers for all its hosts, so single questions wait until every report is in.
-        let reports_done = self.days.queue.is_empty() && self.days.under_way == 0 && self.questions.reports_under_way == 0;
+        let reports_done =
+            self.days.queue.is_empty() && self.days.under_way == 0 && self.questions.reports_under_way == 0;
         if !reports_done || !self.questions.stale || self.questions.under_way >= QUESTIONS_AT_ONCE {
             return Ok(());
         }
         let before = self.questions.under_way;
         let asked = self.questions.asked_hosts.len() as u64;
         for question in self.catalog.unknown_hosts(asked + QUESTIONS_AT_ONCE as u64)? {
-            if self.questions.under_way < QUESTIONS_AT_ONCE && self.questions.asked_hosts.insert(question.host_key.clone()) {
+            if self.questions.under_way < QUESTIONS_AT_ONCE
+                && self.questions.asked_hosts.insert(question.host_key.clone())
+            {
                 self.questions.under_way += 1;
                 let zoom = Arc::clone(zoom);
                 self.jobs.push(Box::pin(async move {
@@ -297,8 +313,13 @@ impl<'a> Harvest<'a> {
             }
         }
         let asked = self.questions.asked_series.len() as u64;
-        for host in self.catalog.hosts_wanting_series(self.now(), asked + QUESTIONS_AT_ONCE as u64)? {
-            if self.questions.under_way < QUESTIONS_AT_ONCE && self.questions.asked_series.insert(host.clone()) {
+        for host in self
+            .catalog
+            .hosts_wanting_series(self.now(), asked + QUESTIONS_AT_ONCE as u64)?
+        {
+            if self.questions.under_way < QUESTIONS_AT_ONCE
+                && self.questions.asked_series.insert(host.clone())
+            {
                 self.questions.under_way += 1;
                 let zoom = Arc::clone(zoom);
                 self.jobs.push(Box::pin(async move {
@@ -326,7 +347,9 @@ impl<'a> Harvest<'a> {
                 }));
                 self.details.stale = !self.details.ready.is_empty();
             }
-            let Some(due) = self.details.ready.pop_front() else { return Ok(()) };
+            let Some(due) = self.details.ready.pop_front() else {
+                return Ok(());
+            };
             self.details.under_way.insert(due.uuid.clone(), ());
             let zoom = Arc::clone(zoom);
             self.jobs.push(Box::pin(async move {
@@ -340,7 +363,10 @@ impl<'a> Harvest<'a> {
     /// Counts requests in the catalog before the pacer lets them go.
     fn grant(&mut self, request: GrantRequest) -> Result<(), Error> {
         let now = self.now();
-        let grant = match self.catalog.reserve(request.label, self.options.daily_share, now)? {
+        let grant = match self
+            .catalog
+            .reserve(request.label, self.options.daily_share, now)?
+        {
             Reservation::Granted(requests) => Grant::Granted(requests),
             Reservation::Spent { resets_at } => Grant::Spent { resets_at },
         };
@@ -384,7 +410,12 @@ impl<'a> Harvest<'a> {
         }
     }
 
-    fn listed(&mut self, window: Window, basis: DateBasis, result: Result<Listing, zoom::Error>) -> Result<(), Error> {
+    fn listed(
+        &mut self,
+        window: Window,
+        basis: DateBasis,
+        result: Result<Listing, zoom::Error>,
+    ) -> Result<(), Error> {
         let listing = match result {
             Ok(listing) => listing,
             Err(zoom::Error::EndTimeRefused) => {
@@ -393,7 +424,10 @@ impl<'a> Harvest<'a> {
                     self.days.basis = DateBasis::StartTime;
                     self.want_days()?;
                 } else if basis == DateBasis::StartTime {
-                    self.window_failed(window, "Zoom refuses to list by end, though it was asked to list by start");
+                    self.window_failed(
+                        window,
+                        "Zoom refuses to list by end, though it was asked to list by start",
+                    );
                 }
                 return Ok(());
             }
@@ -412,7 +446,10 @@ impl<'a> Harvest<'a> {
                     Disposition::Stop => self.stop_for(&error),
                     Disposition::Retry { .. } => {
                         self.window_failed(window, &error.to_string());
-                        self.stop(Ending::StoppedEarly { come_back_at: None }, format!("Zoom did not list {window}: {error}"));
+                        self.stop(
+                            Ending::StoppedEarly { come_back_at: None },
+                            format!("Zoom did not list {window}: {error}"),
+                        );
                     }
                     Disposition::Skip => self.window_failed(window, &error.to_string()),
                 }
@@ -427,7 +464,10 @@ impl<'a> Harvest<'a> {
             self.problem(format!("{}: {}", bad.place, bad.reason));
         }
         for rest in without(window, listing.window) {
-            self.note(&format!("Zoom answered for {} where {window} was asked; asking for {rest} again", listing.window));
+            self.note(&format!(
+                "Zoom answered for {} where {window} was asked; asking for {rest} again",
+                listing.window
+            ));
             self.days.queue.push_back(rest);
         }
         let known = self.catalog.known(&listing)?;
@@ -437,14 +477,26 @@ impl<'a> Harvest<'a> {
         };
         let changes = plan::plan(&listing, &known, scope);
         let wanted: Vec<NaiveDate> = self.days.wanted.iter().copied().collect();
-        self.catalog.record(self.run, &listing, &changes, &wanted, self.clock.now(), &mut self.tally)?;
+        self.catalog.record(
+            self.run,
+            &listing,
+            &changes,
+            &wanted,
+            self.clock.now(),
+            &mut self.tally,
+        )?;
         self.days.listed.extend(listing.window.days());
         self.details.stale = true;
         self.questions.stale = true;
-        let strangers = changes.iter().any(|change| matches!(change, Change::New(_) | Change::Changed { .. }));
+        let strangers = changes
+            .iter()
+            .any(|change| matches!(change, Change::New(_) | Change::Changed { .. }));
         if strangers
             && !self.catalog.unknown_hosts(1)?.is_empty()
-            && self.questions.reported.insert((listing.window.from, listing.window.to))
+            && self
+                .questions
+                .reported
+                .insert((listing.window.from, listing.window.to))
         {
             self.questions.reports.push_back(listing.window);
         }
@@ -459,11 +511,25 @@ impl<'a> Harvest<'a> {
         Ok(())
     }
 
-    fn host_answered(&mut self, question: &HostQuestion, result: Result<PastMeeting, zoom::Error>) -> Result<(), Error> {
+    fn host_answered(
+        &mut self,
+        question: &HostQuestion,
+        result: Result<PastMeeting, zoom::Error>,
+    ) -> Result<(), Error> {
         let now = self.now();
         match result {
-            Ok(PastMeeting { host_id: Some(host_id), user_email, user_name }) => {
-                let host = Host { host_id, email: user_email, name: user_name, dept: String::new(), user_type: None };
+            Ok(PastMeeting {
+                host_id: Some(host_id),
+                user_email,
+                user_name,
+            }) => {
+                let host = Host {
+                    host_id,
+                    email: user_email,
+                    name: user_name,
+                    dept: String::new(),
+                    user_type: None,
+                };
                 self.catalog.record_host_answer(question, Some(&host), now)?;
             }
             Ok(PastMeeting { host_id: None, .. }) => self.catalog.record_host_answer(question, None, now)?,
@@ -475,7 +541,11 @@ impl<'a> Harvest<'a> {
         Ok(())
     }
 
-    fn series_listed(&mut self, host: &HostId, result: Result<Vec<SeriesRow>, zoom::Error>) -> Result<(), Error> {
+    fn series_listed(
+        &mut self,
+        host: &HostId,
+        result: Result<Vec<SeriesRow>, zoom::Error>,
+    ) -> Result<(), Error> {
         let now = self.now();
         match result {
             Ok(rows) => self.catalog.record_series(host, &rows, now)?,
@@ -507,7 +577,8 @@ impl<'a> Harvest<'a> {
                 self.decide_failures()?;
             }
             Err(error @ (zoom::Error::NotFound { .. } | zoom::Error::TooOld { .. })) => {
-                self.catalog.detail_gone(self.run, &due.uuid, &error.to_string(), now)?;
+                self.catalog
+                    .detail_gone(self.run, &due.uuid, &error.to_string(), now)?;
                 self.decide_failures()?;
             }
             Err(error) => match error.disposition() {
@@ -525,7 +596,10 @@ impl<'a> Harvest<'a> {
                 }
             },
         }
-        self.observer.see(Progress::Fetched { due: self.catalog.count_due_details(now)?, tally: &self.tally });
+        self.observer.see(Progress::Fetched {
+            due: self.catalog.count_due_details(now)?,
+            tally: &self.tally,
+        });
         Ok(())
     }
 
@@ -540,7 +614,8 @@ impl<'a> Harvest<'a> {
 
     fn detail_failed(&mut self, uuid: &crate::model::MeetingUuid, reason: &str) -> Result<(), Error> {
         self.tally.failed += 1;
-        self.observer.see(Progress::Problem(&format!("meeting {uuid}: {reason}")));
+        self.observer
+            .see(Progress::Problem(&format!("meeting {uuid}: {reason}")));
         Ok(self.catalog.detail_failed(self.run, uuid, reason, self.now())?)
     }
 
@@ -569,7 +644,9 @@ impl<'a> Harvest<'a> {
     fn stop_for(&mut self, error: &zoom::Error) {
         let ending = match error {
             zoom::Error::DailyQuota { resets_at } | zoom::Error::ShareSpent { resets_at } => {
-                Ending::StoppedEarly { come_back_at: Some(*resets_at) }
+                Ending::StoppedEarly {
+                    come_back_at: Some(*resets_at),
+                }
             }
             _ => Ending::Misconfigured,
         };
@@ -593,11 +670,6 @@ impl<'a> Harvest<'a> {
         Ok(())
     }
 
-    /// Whether documents may still wait for what is asked about their hosts.
-    pub(super) fn hosts_open(&self) -> bool {
-        self.zoom.is_some() && self.stop.is_none()
-    }
-
     fn finish(mut self, interrupted: bool) -> Result<Summary, Error> {
         let now = self.now();
         if !interrupted && self.stop.is_none() {
@@ -607,13 +679,20 @@ impl<'a> Harvest<'a> {
         let mut zoom_requests = std::collections::BTreeMap::new();
         if let Some(pacer) = &self.pacer {
             self.catalog.give_back(&pacer.unused(), now)?;
-            zoom_requests = pacer.counts().into_iter().map(|(label, count)| (label.as_str(), count)).collect();
+            zoom_requests = pacer
+                .counts()
+                .into_iter()
+                .map(|(label, count)| (label.as_str(), count))
+                .collect();
         }
         let troubled = self.catalog.count_troubled()?;
         let documents_due = self.catalog.count_due_documents()?;
-        let down = self.publishing.trouble().filter(|_| documents_due > 0);
+        let down = self.publishing.trouble();
         let (ending, message) = if interrupted {
-            (Ending::Interrupted, Some("interrupted; what was kept is kept, the next run goes on from here".to_owned()))
+            (
+                Ending::Interrupted,
+                Some("interrupted; what was kept is kept, the next run goes on from here".to_owned()),
+            )
         } else if let Some(Stop { ending, message }) = self.stop.take() {
             (ending, Some(message))
         } else if let Some((ending, message)) = down {
@@ -643,7 +722,7 @@ impl<'a> Harvest<'a> {
     }
 }
 
-async fn receive(grants: &mut Option<mpsc::Receiver<GrantRequest>>) -> Option<GrantRequest> {
+async fn receive(grants: Option<&mut mpsc::Receiver<GrantRequest>>) -> Option<GrantRequest> {
     match grants {
         Some(grants) => grants.recv().await,
         None => None,
@@ -652,7 +731,13 @@ async fn receive(grants: &mut Option<mpsc::Receiver<GrantRequest>>) -> Option<Gr
 
 /// The parts of a window that another does not cover.
 fn without(window: Window, covered: Window) -> Vec<Window> {
-    let before = covered.from.pred_opt().and_then(|to| Window::new(window.from, to.min(window.to)));
-    let after = covered.to.succ_opt().and_then(|from| Window::new(from.max(window.from), window.to));
+    let before = covered
+        .from
+        .pred_opt()
+        .and_then(|to| Window::new(window.from, to.min(window.to)));
+    let after = covered
+        .to
+        .succ_opt()
+        .and_then(|from| Window::new(from.max(window.from), window.to));
     before.into_iter().chain(after).collect()
 }

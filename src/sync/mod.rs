@@ -14,8 +14,8 @@ mod window;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-pub use dry_run::{DryRun, Forecast, WindowPlan, dry_run};
-pub use harvest::{Harvest, Options, Scope};
+pub use dry_run::{DryRun, Failure, Forecast, WindowPlan, dry_run};
+pub use harvest::{Harvest, Options, Scope, Sides};
 pub use reindex::{Rebuilt, reindex};
 pub use window::earliest_day;
 

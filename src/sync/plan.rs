@@ -8,28 +8,39 @@ use crate::model::{Change, Known, Listing, MeetingUuid, Window};
 /// of our business: they are there because the listing reaches a little further than what was asked for.
 pub fn plan(listing: &Listing, known: &Known, scope: Option<Window>) -> Vec<Change> {
     let listed: HashSet<&MeetingUuid> = listing.meetings.iter().map(|meeting| &meeting.uuid).collect();
-    let shown = listing.meetings.iter().filter_map(|meeting| match known.get(&meeting.uuid) {
-        None if scope.is_some_and(|scope| !meeting.is_inside(scope)) => None,
-        None => Some(Change::New(Box::new(meeting.clone()))),
-        Some(before) => {
-            let detail = before.listed_checksum != meeting.listed_checksum();
-            let differs = detail || before.vanished || before.shown_checksum != meeting.shown_checksum();
-            Some(if differs {
-                Change::Changed { meeting: Box::new(meeting.clone()), detail, reappeared: before.vanished }
-            } else {
-                Change::Unchanged(meeting.uuid.clone())
-            })
-        }
-    });
+    let shown = listing
+        .meetings
+        .iter()
+        .filter_map(|meeting| match known.get(&meeting.uuid) {
+            None if scope.is_some_and(|scope| !meeting.is_inside(scope)) => None,
+            None => Some(Change::New(Box::new(meeting.clone()))),
+            Some(before) => {
+                let detail = before.listed_checksum != meeting.listed_checksum();
+                let differs = detail || before.vanished || before.shown_checksum != meeting.shown_checksum();
+                Some(if differs {
+                    Change::Changed {
+                        meeting: Box::new(meeting.clone()),
+                        detail,
+                        reappeared: before.vanished,
+                    }
+                } else {
+                    Change::Unchanged(meeting.uuid.clone())
+                })
+            }
+        });
     // A row that could not be read may be any meeting: then absence proves nothing.
     let absence_counts = listing.malformed.is_empty();
     let mut vanished: Vec<&MeetingUuid> = known
         .iter()
-        .filter(|(uuid, before)| absence_counts && before.expected && !before.vanished && !listed.contains(uuid))
+        .filter(|(uuid, before)| {
+            absence_counts && before.expected && !before.vanished && !listed.contains(uuid)
+        })
         .map(|(uuid, _)| uuid)
         .collect();
     vanished.sort();
-    shown.chain(vanished.into_iter().cloned().map(Change::Vanished)).collect()
+    shown
+        .chain(vanished.into_iter().cloned().map(Change::Vanished))
+        .collect()
 }
 
 #[cfg(test)]
@@ -91,7 +102,11 @@ mod tests {
             .iter()
             .map(|change| match change {
                 Change::New(meeting) => format!("new {}", meeting.uuid),
-                Change::Changed { meeting, detail, reappeared } => {
+                Change::Changed {
+                    meeting,
+                    detail,
+                    reappeared,
+                } => {
                     format!("changed {} detail={detail} reappeared={reappeared}", meeting.uuid)
                 }
                 Change::Unchanged(uuid) => format!("unchanged {uuid}"),
@@ -102,8 +117,18 @@ mod tests {
 
     #[test]
     fn every_kind_of_change_is_told_apart() {
-        let before = [meeting("same", "a", 2), meeting("longer", "b", 2), meeting("renamed", "c", 2), meeting("lost", "d", 2)];
-        let now = vec![meeting("same", "a", 2), meeting("longer", "b", 3), meeting("renamed", "C", 2), meeting("fresh", "e", 2)];
+        let before = [
+            meeting("same", "a", 2),
+            meeting("longer", "b", 2),
+            meeting("renamed", "c", 2),
+            meeting("lost", "d", 2),
+        ];
+        let now = vec![
+            meeting("same", "a", 2),
+            meeting("longer", "b", 3),
+            meeting("renamed", "C", 2),
+            meeting("fresh", "e", 2),
+        ];
         assert_eq!(
             shown(&plan(&listing(now), &known(&before, false), None)),
             [
@@ -121,7 +146,10 @@ mod tests {
         let before = [meeting("m", "a", 2)];
         let mut now = meeting("m", "a", 2);
         now.row.insert("audio_quality".into(), json!("bad"));
-        assert_eq!(shown(&plan(&listing(vec![now]), &known(&before, false), None)), ["unchanged m"]);
+        assert_eq!(
+            shown(&plan(&listing(vec![now]), &known(&before, false), None)),
+            ["unchanged m"]
+        );
     }
 
     #[test]
@@ -136,13 +164,22 @@ mod tests {
     #[test]
     fn nothing_vanishes_from_a_listing_with_unreadable_rows() {
         let mut answer = listing(Vec::new());
-        answer.malformed.push(Malformed { place: "meetings[0]".into(), reason: "no uuid".into() });
-        assert_eq!(shown(&plan(&answer, &known(&[meeting("m", "a", 2)], false), None)), [""; 0]);
+        answer.malformed.push(Malformed {
+            place: "meetings[0]".into(),
+            reason: "no uuid".into(),
+        });
+        assert_eq!(
+            shown(&plan(&answer, &known(&[meeting("m", "a", 2)], false), None)),
+            [""; 0]
+        );
     }
 
     #[test]
     fn new_meetings_outside_what_was_asked_for_are_left_alone() {
         let scope = Some(Window::day("2026-03-03".parse().unwrap()));
-        assert_eq!(shown(&plan(&listing(vec![meeting("m", "a", 2)]), &Known::new(), scope)), [""; 0]);
+        assert_eq!(
+            shown(&plan(&listing(vec![meeting("m", "a", 2)]), &Known::new(), scope)),
+            [""; 0]
+        );
     }
 }

@@ -27,7 +27,10 @@ pub fn days_to_resume(
     today: NaiveDate,
 ) -> BTreeSet<NaiveDate> {
     let Some(first_day) = first_day else {
-        return (today - Days::new(1)).iter_days().take_while(|day| *day <= today).collect();
+        return (today - Days::new(1))
+            .iter_days()
+            .take_while(|day| *day <= today)
+            .collect();
     };
     let whole_from = today - Days::new(WHOLE_LISTING_DAYS - 1);
     first_day
@@ -60,7 +63,9 @@ pub fn with_margin(
                 DateBasis::EndTime => (0, 0),
             };
             let last = *day + Days::new(ahead);
-            (*day - Days::new(back)).iter_days().take_while(move |one| *one <= last)
+            (*day - Days::new(back))
+                .iter_days()
+                .take_while(move |one| *one <= last)
         })
         .filter(|day| (earliest..=today).contains(day))
         .collect()
@@ -97,7 +102,14 @@ mod tests {
         let mut wanted = days("2026-02-25", "2026-03-10");
         wanted.remove(&day("2026-03-05"));
         let shown: Vec<String> = windows(&wanted).iter().map(ToString::to_string).collect();
-        assert_eq!(shown, ["2026-02-25..2026-02-28", "2026-03-01..2026-03-04", "2026-03-06..2026-03-10"]);
+        assert_eq!(
+            shown,
+            [
+                "2026-02-25..2026-02-28",
+                "2026-03-01..2026-03-04",
+                "2026-03-06..2026-03-10"
+            ]
+        );
     }
 
     #[test]
@@ -119,7 +131,12 @@ mod tests {
 
     #[test]
     fn a_catalog_left_alone_for_a_year_resumes_where_zoom_still_answers() {
-        let resumed = days_to_resume(Some(day("2025-01-01")), &BTreeSet::new(), false, day("2026-03-10"));
+        let resumed = days_to_resume(
+            Some(day("2025-01-01")),
+            &BTreeSet::new(),
+            false,
+            day("2026-03-10"),
+        );
         assert_eq!(resumed.first(), Some(&day("2025-09-10")));
     }
 
@@ -127,11 +144,20 @@ mod tests {
     fn margins_reach_over_midnight_but_never_into_the_future_or_out_of_reach() {
         let today = day("2026-03-10");
         let one = days("2026-03-04", "2026-03-04");
-        assert_eq!(with_margin(&one, DateBasis::EndTime, true, today), days("2026-03-02", "2026-03-06"));
+        assert_eq!(
+            with_margin(&one, DateBasis::EndTime, true, today),
+            days("2026-03-02", "2026-03-06")
+        );
         assert_eq!(with_margin(&one, DateBasis::EndTime, false, today), one);
-        assert_eq!(with_margin(&one, DateBasis::StartTime, true, today), days("2026-03-02", "2026-03-04"));
+        assert_eq!(
+            with_margin(&one, DateBasis::StartTime, true, today),
+            days("2026-03-02", "2026-03-04")
+        );
         let last = days("2026-03-10", "2026-03-10");
-        assert_eq!(with_margin(&last, DateBasis::EndTime, true, today), days("2026-03-08", "2026-03-10"));
+        assert_eq!(
+            with_margin(&last, DateBasis::EndTime, true, today),
+            days("2026-03-08", "2026-03-10")
+        );
         let first = days("2025-09-10", "2025-09-10");
         assert_eq!(with_margin(&first, DateBasis::StartTime, true, today), first);
     }

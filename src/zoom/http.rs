@@ -8,9 +8,9 @@ use reqwest::{StatusCode, header::HeaderMap};
 
 use super::{
     Error,
-    wire::{error_body, one_line, time},
+    wire::{error_body, one_line},
 };
-use crate::model::{Label, MeetingUuid};
+use crate::model::{Label, MeetingUuid, parse_time};
 
 /// Everything but what RFC 3986 calls unreserved.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
@@ -227,7 +227,7 @@ pub(super) fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Dur
         if let Ok(seconds) = text.parse::<f64>() {
             return Duration::try_from_secs_f64(seconds).ok().map(bounded);
         }
-        if let Some(at) = time(text) {
+        if let Some(at) = parse_time(text) {
             return Some(bounded(until(at)));
         }
         if let Ok(at) = DateTime::parse_from_rfc2822(text) {
@@ -252,7 +252,7 @@ mod tests {
     }
 
     fn now() -> DateTime<Utc> {
-        time("2026-05-30T23:00:00Z").unwrap()
+        parse_time("2026-05-30T23:00:00Z").unwrap()
     }
 
     #[test]

@@ -1,0 +1,475 @@
+//! All that speaks to Elasticsearch or OpenSearch: only what both have, in every version from Elasticsearch 8 and OpenSearch 2 on.
+
+mod bulk;
+mod document;
+mod indices;
+
+use std::time::Duration;
+
+use backon::BackoffBuilder;
+use elasticsearch::{
+    Elasticsearch,
+    auth::Credentials,
+    cert::{Certificate, CertificateValidation},
+    http::{
+        Method,
+        headers::HeaderMap,
+        transport::{SingleNodeConnectionPool, TransportBuilder},
+    },
+};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+
+pub use bulk::Report;
+pub use indices::{Check, IndexState, Rebuild, Standing};
+
+use crate::model::{Disposition, Document, IndexKind, Kept, MeetingUuid, SessionId};
+
+/// How to prove who we are.
+#[derive(Clone, Debug)]
+pub enum Auth {
+    /// Not at all.
+    None,
+    /// User and password.
+    Basic {
+        /// The user.
+        user: String,
+        /// The password.
+        password: SecretString,
+    },
+    /// An API key in its encoded form.
+    ApiKey(SecretString),
+}
+
+/// How often, and how soon, a request or an item is tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// Further tries after the first.
+    pub times: usize,
+    /// Before the first of them; doubled for each one after, and up to as much again is added by chance.
+    pub base: Duration,
+    /// The longest pause.
+    pub max: Duration,
+}
+
+/// What the client needs to know.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where it is, without credentials.
+    pub url: String,
+    /// Who we are.
+    pub auth: Auth,
+    /// The authority to trust instead of the usual ones.
+    pub ca_cert_pem: Option<Vec<u8>>,
+    /// What the names of indices, aliases and templates begin with.
+    pub prefix: String,
+    /// Primary shards of an index made here.
+    pub shards: u32,
+    /// Replicas of each.
+    pub replicas: u32,
+    /// The largest bulk body, unless one document is larger.
+    pub bulk_bytes: usize,
+    /// Whether bodies are sent compressed.
+    pub compress: bool,
+    /// Bulk requests at once.
+    pub in_flight: usize,
+    /// Tries after the first.
+    pub retry: Retry,
+    /// For one request, its answer included.
+    pub timeout: Duration,
+    /// For the chance in the pauses.
+    pub seed: u64,
+}
+
+/// What Elasticsearch could not or would not do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No connection, no answer, or a broken one.
+    #[error("Elasticsearch at {url} cannot be reached: {said}")]
+    Unreachable {
+        /// Where, without credentials.
+        url: String,
+        /// What happened.
+        said: String,
+    },
+    /// 429 or 5xx at every try.
+    #[error("Elasticsearch is too busy or ill: it kept answering HTTP {status}")]
+    Busy {
+        /// The last status.
+        status: u16,
+    },
+    /// Credentials missing or not accepted.
+    #[error(
+        "Elasticsearch does not accept the credentials (HTTP 401); check ELASTICSEARCH_API_KEY, or ELASTICSEARCH_USER and \
+         ELASTICSEARCH_PASSWORD"
+    )]
+    Unauthorised,
+    /// Not allowed.
+    #[error("Elasticsearch does not allow {what} (HTTP 403): {said}; the README lists the privileges needed")]
+    Forbidden {
+        /// What was tried.
+        what: String,
+        /// Its words.
+        said: String,
+    },
+    /// An index takes no writes.
+    #[error(
+        "Elasticsearch takes no writes: {said}; take the block off the index (or make room on its disk) and run again"
+    )]
+    ReadOnly {
+        /// Its words.
+        said: String,
+    },
+    /// The alias leads nowhere any more.
+    #[error(
+        "the index behind {alias} was deleted while this ran; the next run makes it again and fills it from the catalog"
+    )]
+    IndexMissing {
+        /// The alias.
+        alias: String,
+    },
+    /// Something that is not ours has our name.
+    #[error(
+        "{name} is not zoom-harvester's: {found}; remove or rename it, or choose another ELASTICSEARCH_INDEX_PREFIX"
+    )]
+    Foreign {
+        /// The name.
+        name: String,
+        /// What stands there.
+        found: String,
+    },
+    /// Any other refusal.
+    #[error("Elasticsearch refused {what} (HTTP {status}): {said}")]
+    Refused {
+        /// What was tried.
+        what: String,
+        /// The status.
+        status: u16,
+        /// Its words.
+        said: String,
+    },
+    /// An answer that cannot be read.
+    #[error("the answer of Elasticsearch to {what} cannot be used: {reason}")]
+    Malformed {
+        /// What was asked.
+        what: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The configuration cannot be used.
+    #[error("{0}")]
+    Configuration(String),
+}
+
+impl Error {
+    /// What to do about it.
+    pub fn disposition(&self) -> Disposition {
+        match self {
+            Self::Unreachable { .. }
+            | Self::Busy { .. }
+            | Self::IndexMissing { .. }
+            | Self::ReadOnly { .. }
+            | Self::Malformed { .. } => Disposition::Retry { after: None },
+            Self::Unauthorised
+            | Self::Forbidden { .. }
+            | Self::Foreign { .. }
+            | Self::Refused { .. }
+            | Self::Configuration(_) => Disposition::Stop,
+        }
+    }
+}
+
+/// The client. One for a cluster; share it behind an `Arc`.
+#[derive(Debug)]
+pub struct Elastic {
+    settings: Settings,
+    client: Elasticsearch,
+}
+
+/// An answer, read to its end.
+struct Answer {
+    status: u16,
+    body: Value,
+    /// The body where it was no JSON: a proxy's page, for example.
+    text: String,
+}
+
+impl Answer {
+    fn said(&self) -> String {
+        let error = &self.body["error"];
+        let said = match (error["type"].as_str(), error["reason"].as_str()) {
+            (Some(kind), Some(reason)) => format!("{kind}: {reason}"),
+            _ => error
+                .as_str()
+                .map(str::to_owned)
+                .unwrap_or_else(|| self.text.clone()),
+        };
+        one_line(&said)
+    }
+
+    fn error_type(&self) -> &str {
+        self.body["error"]["type"].as_str().unwrap_or_default()
+    }
+}
+
+impl Elastic {
+    /// Makes the client; asks nothing yet.
+    ///
+    /// # Errors
+    /// [`Error::Configuration`] for a URL or a certificate that is none.
+    pub fn new(settings: Settings) -> Result<Self, Error> {
+        let url = reqwest::Url::parse(&settings.url)
+            .map_err(|error| Error::Configuration(format!("ELASTICSEARCH_URL is no URL: {error}")))?;
+        let mut builder = TransportBuilder::new(SingleNodeConnectionPool::new(url))
+            .disable_proxy()
+            .enable_meta_header(false)
+            .request_body_compression(settings.compress)
+            .timeout(settings.timeout);
+        builder = match &settings.auth {
+            Auth::None => builder,
+            Auth::Basic { user, password } => builder.auth(Credentials::Basic(
+                user.clone(),
+                password.expose_secret().to_owned(),
+            )),
+            Auth::ApiKey(key) => builder.auth(Credentials::EncodedApiKey(key.expose_secret().to_owned())),
+        };
+        if let Some(pem) = &settings.ca_cert_pem {
+            let certificate = Certificate::from_pem(pem).map_err(|error| {
+                Error::Configuration(format!("ELASTICSEARCH_CA_CERT is no PEM certificate: {error}"))
+            })?;
+            builder = builder.cert_validation(CertificateValidation::Full(certificate));
+        }
+        let transport = builder.build().map_err(|error| {
+            Error::Configuration(format!("no client for Elasticsearch can be made: {error}"))
+        })?;
+        Ok(Self {
+            client: Elasticsearch::new(transport),
+            settings,
+        })
+    }
+
+    /// The alias of an index.
+    pub fn alias(&self, kind: IndexKind) -> String {
+        format!("{}-{}", self.settings.prefix, kind.as_str())
+    }
+
+    /// Sends a meeting's documents, sessions before their meeting, and deletes the sessions it has lost.
+    pub async fn publish(&self, batch: &[Kept]) -> Report {
+        self.send(batch, |kind| (self.alias(kind), true)).await
+    }
+
+    /// Sends the same to the indices of a rebuild.
+    pub async fn publish_into(&self, rebuild: &Rebuild, batch: &[Kept]) -> Report {
+        self.send(batch, |kind| (rebuild.index(kind).to_owned(), false))
+            .await
+    }
+
+    /// Every session the index holds of these meetings.
+    ///
+    /// # Errors
+    /// Any.
+    pub async fn sessions_of(
+        &self,
+        meetings: &[MeetingUuid],
+    ) -> Result<Vec<(MeetingUuid, SessionId)>, Error> {
+        self.refresh().await?;
+        let path = format!("/{}/_search", self.alias(IndexKind::Sessions));
+        let mut found = Vec::new();
+        for chunk in meetings.chunks(500) {
+            let mut after = None;
+            loop {
+                let mut query = json!({
+                    "size": 5000,
+                    "_source": ["meeting"],
+                    "query": {"terms": {"meeting": chunk}},
+                    "sort": [{"session_id": "asc"}],
+                });
+                if let Some(after) = after {
+                    query["search_after"] = json!([after]);
+                }
+                let hits = self.hits(&path, &query).await?;
+                found.extend(hits.iter().filter_map(|hit| {
+                    Some((
+                        MeetingUuid::new(hit["_source"]["meeting"].as_str()?),
+                        SessionId::new(hit["_id"].as_str()?),
+                    ))
+                }));
+                match hits.last() {
+                    Some(last) if hits.len() == 5000 => after = Some(last["sort"][0].clone()),
+                    _ => break,
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// UUIDs of meetings in the index, in their order, after `after`; at most 5,000.
+    ///
+    /// # Errors
+    /// Any.
+    pub async fn meetings_after(&self, after: Option<&MeetingUuid>) -> Result<Vec<MeetingUuid>, Error> {
+        let mut query = json!({"size": 5000, "_source": false, "sort": [{"uuid": "asc"}]});
+        if let Some(after) = after {
+            query["search_after"] = json!([after]);
+        }
+        let hits = self
+            .hits(&format!("/{}/_search", self.alias(IndexKind::Meetings)), &query)
+            .await?;
+        Ok(hits
+            .iter()
+            .filter_map(|hit| hit["_id"].as_str().map(MeetingUuid::new))
+            .collect())
+    }
+
+    /// Makes what was acknowledged visible to searches.
+    ///
+    /// # Errors
+    /// Any.
+    pub async fn refresh(&self) -> Result<(), Error> {
+        let path = format!(
+            "/{},{}/_refresh",
+            self.alias(IndexKind::Meetings),
+            self.alias(IndexKind::Sessions)
+        );
+        let answer = self.call(Method::Post, &path, None).await?;
+        if answer.status == 200 {
+            Ok(())
+        } else {
+            Err(self.refused("a refresh", &answer))
+        }
+    }
+
+    async fn hits(&self, path: &str, query: &Value) -> Result<Vec<Value>, Error> {
+        let mut answer = self
+            .call(Method::Post, path, Some(query.to_string().into_bytes()))
+            .await?;
+        if answer.status != 200 {
+            return Err(self.refused("a search", &answer));
+        }
+        match answer.body["hits"]["hits"].take() {
+            Value::Array(hits) => Ok(hits),
+            _ => Err(Error::Malformed {
+                what: "a search".into(),
+                reason: "no hits in it".into(),
+            }),
+        }
+    }
+
+    /// One request; 429, 502, 503, 504 and broken connections are tried again.
+    async fn call(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Answer, Error> {
+        let mut delays = self.delays(path.len() as u64);
+        loop {
+            let (answer, delay) = (self.call_once(method, path, body.clone()).await, delays.next());
+            match (answer, delay) {
+                (
+                    Ok(Answer {
+                        status: 429 | 502..=504,
+                        ..
+                    })
+                    | Err(_),
+                    Some(delay),
+                ) => tokio::time::sleep(delay).await,
+                (
+                    Ok(Answer {
+                        status: status @ (429 | 502..=504),
+                        ..
+                    }),
+                    None,
+                ) => return Err(Error::Busy { status }),
+                (answer, _) => return answer,
+            }
+        }
+    }
+
+    async fn call_once(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Answer, Error> {
+        let unreachable = |said: String| Error::Unreachable {
+            url: self.settings.url.clone(),
+            said: one_line(&said),
+        };
+        let response = self
+            .client
+            .send(method, path, HeaderMap::new(), None::<&()>, body, None)
+            .await
+            .map_err(|error| unreachable(describe(&error)))?;
+        let status = response.status_code().as_u16();
+        let text = response
+            .text()
+            .await
+            .map_err(|error| unreachable(describe(&error)))?;
+        tracing::debug!(path, status, "Elasticsearch answered");
+        Ok(match serde_json::from_str(&text) {
+            Ok(body) => Answer {
+                status,
+                body,
+                text: String::new(),
+            },
+            Err(_) => Answer {
+                status,
+                body: Value::Null,
+                text,
+            },
+        })
+    }
+
+    fn refused(&self, what: &str, answer: &Answer) -> Error {
+        let (what, said) = (what.to_owned(), answer.said());
+        match answer.status {
+            401 => Error::Unauthorised,
+            403 if answer.error_type() == "cluster_block_exception" => Error::ReadOnly { said },
+            403 => Error::Forbidden { what, said },
+            404 if answer.error_type() == "index_not_found_exception" => Error::IndexMissing {
+                alias: format!("{}-*", self.settings.prefix),
+            },
+            status @ (429 | 500..=599) => Error::Busy { status },
+            status => Error::Refused { what, status, said },
+        }
+    }
+
+    fn delays(&self, salt: u64) -> backon::ExponentialBackoff {
+        backon::ExponentialBuilder::default()
+            .with_min_delay(self.settings.retry.base)
+            .with_max_delay(self.settings.retry.max)
+            .with_max_times(self.settings.retry.times)
+            .with_jitter()
+            .with_jitter_seed(self.settings.seed ^ salt)
+            .build()
+    }
+}
+
+/// The documents of one meeting: its sessions first, as they are sent.
+pub fn documents(kept: &Kept) -> Vec<Document> {
+    document::sessions(kept)
+        .chain([document::meeting(kept)])
+        .collect()
+}
+
+/// The innermost cause: the outer ones repeat the URL, which may hold credentials.
+fn describe(error: &elasticsearch::Error) -> String {
+    let mut said = if error.is_timeout() {
+        "no answer in time".to_owned()
+    } else {
+        "no connection".to_owned()
+    };
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        cause = inner.source();
+        if cause.is_none() {
+            said = format!("{said} ({inner})");
+        }
+    }
+    said
+}
+
+/// One line of bounded length without control characters: what a server says goes to terminals and logs.
+fn one_line(text: &str) -> String {
+    let line: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(400)
+        .collect();
+    if line.trim().is_empty() {
+        "without a word".to_owned()
+    } else {
+        line
+    }
+}

@@ -1,0 +1,227 @@
+//! The dry run: what a sync would list and fetch, and why. It makes listing requests only and changes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use super::{
+    harvest::Scope,
+    plan::plan,
+    window::{days_to_resume, earliest_day, windows, with_margin},
+};
+use crate::{
+    catalog::{self, Catalog, RunId},
+    model::{Change, DateBasis, Label, Window},
+    zoom::{self, Zoom, pace::Pacer},
+};
+
+/// What a sync would do.
+#[derive(Clone, Debug, Serialize)]
+pub struct DryRun {
+    /// What it would list.
+    pub windows: Vec<WindowPlan>,
+    /// Details it would fetch, by reason.
+    pub details: BTreeMap<&'static str, u64>,
+    /// The first of them.
+    pub examples: Vec<String>,
+    /// Meetings whose documents it would send without fetching anything.
+    pub documents_only: u64,
+    /// Requests it would make.
+    pub forecast: Vec<Forecast>,
+    /// How long that takes at least, at the account's limits and our share of them.
+    pub minutes: f64,
+}
+
+/// A window to be listed.
+#[derive(Clone, Debug, Serialize)]
+pub struct WindowPlan {
+    /// Its days.
+    pub window: String,
+    /// Meetings listed.
+    pub meetings: u64,
+    /// Not in the catalog yet.
+    pub new: u64,
+    /// Listed differently.
+    pub changed: u64,
+    /// No longer listed.
+    pub vanished: u64,
+    /// As before.
+    pub unchanged: u64,
+}
+
+/// Requests of one label.
+#[derive(Clone, Debug, Serialize)]
+pub struct Forecast {
+    /// Which.
+    pub label: &'static str,
+    /// How many.
+    pub requests: u64,
+    /// How many a window of its limit (a second, or a minute for Resource-intensive) we may make.
+    pub per_window: u32,
+}
+
+/// What can end a dry run.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The catalog failed.
+    #[error(transparent)]
+    Catalog(#[from] catalog::Error),
+    /// Zoom failed.
+    #[error(transparent)]
+    Zoom(#[from] zoom::Error),
+}
+
+/// Lists what a sync would list and tells what it would make of it.
+///
+/// # Errors
+/// The first thing that fails: a plan with holes would mislead.
+pub async fn dry_run(
+    catalog: &Catalog,
+    zoom: &Zoom,
+    pacer: &Pacer,
+    scope: Scope,
+    whole_listing_every: chrono::TimeDelta,
+    now: DateTime<Utc>,
+) -> Result<DryRun, Failure> {
+    let today = now.date_naive();
+    let (wanted, alone): (BTreeSet<_>, _) = match scope {
+        Scope::Days(window) => (window.days().collect(), true),
+        Scope::Nothing => (BTreeSet::new(), false),
+        Scope::Resume => {
+            let settled = match Window::new(earliest_day(today), today) {
+                Some(reach) => catalog.settled_days(reach)?.into_iter().collect(),
+                None => BTreeSet::new(),
+            };
+            let whole = catalog
+                .whole_listed_at()?
+                .is_some_and(|at| now - at >= whole_listing_every);
+            (
+                days_to_resume(catalog.first_day()?, &settled, whole, today),
+                false,
+            )
+        }
+    };
+    let inside = match scope {
+        Scope::Days(window) => Some(window),
+        Scope::Resume | Scope::Nothing => None,
+    };
+    let mut basis = DateBasis::EndTime;
+    let mut queue = windows(&with_margin(&wanted, basis, alone, today));
+    queue.reverse();
+    let mut found = DryRun {
+        windows: Vec::new(),
+        details: BTreeMap::new(),
+        examples: Vec::new(),
+        documents_only: 0,
+        forecast: Vec::new(),
+        minutes: 0.0,
+    };
+    let mut requests: BTreeMap<Label, u64> = BTreeMap::new();
+    let mut planned = BTreeSet::new();
+    while let Some(window) = queue.pop() {
+        let listing = match zoom.list_meetings(window, basis).await {
+            Ok(listing) => listing,
+            Err(zoom::Error::EndTimeRefused) if basis == DateBasis::EndTime => {
+                basis = DateBasis::StartTime;
+                queue = windows(&with_margin(&wanted, basis, alone, today));
+                queue.reverse();
+                found.windows.clear();
+                continue;
+            }
+            Err(error @ zoom::Error::ListingTooLong { .. }) => match window.halves() {
+                Some((first, second)) => {
+                    queue.extend([second, first]);
+                    continue;
+                }
+                None => return Err(error.into()),
+            },
+            Err(error) => return Err(error.into()),
+        };
+        *requests.entry(Label::ResourceIntensive).or_default() += u64::from(listing.pages);
+        let known = catalog.known(&listing)?;
+        let mut shown = WindowPlan {
+            window: window.to_string(),
+            meetings: listing.meetings.len() as u64,
+            new: 0,
+            changed: 0,
+            vanished: 0,
+            unchanged: 0,
+        };
+        for change in plan(&listing, &known, inside) {
+            match change {
+                Change::New(meeting) => {
+                    shown.new += 1;
+                    found.want("new", &meeting.uuid.to_string(), &mut planned);
+                    *requests.entry(Label::Heavy).or_default() += pages(meeting.participants);
+                }
+                Change::Changed {
+                    meeting,
+                    detail: true,
+                    ..
+                } => {
+                    shown.changed += 1;
+                    found.want("changed", &meeting.uuid.to_string(), &mut planned);
+                    *requests.entry(Label::Heavy).or_default() += pages(meeting.participants);
+                }
+                Change::Changed { detail: false, .. } => {
+                    shown.changed += 1;
+                    found.documents_only += 1;
+                }
+                Change::Vanished(_) => shown.vanished += 1,
+                Change::Unchanged(_) => shown.unchanged += 1,
+            }
+        }
+        if shown.new > 0 {
+            // One report of the window's hosts; their number of pages is not known before.
+            *requests.entry(Label::Heavy).or_default() += 1;
+        }
+        found.windows.push(shown);
+    }
+    for due in catalog.due_details(RunId(-1), now, 1_000_000)? {
+        if found.want("due from earlier runs", due.uuid.as_str(), &mut planned) {
+            *requests.entry(Label::Heavy).or_default() += 1;
+        }
+    }
+    *requests.entry(Label::Medium).or_default() += catalog.hosts_wanting_series(now, 1_000_000)?.len() as u64;
+    for label in Label::ALL {
+        let (count, per_window) = (
+            requests.get(&label).copied().unwrap_or(0),
+            pacer.per_window(label),
+        );
+        let windows_a_minute = if label == Label::ResourceIntensive {
+            1.0
+        } else {
+            60.0
+        };
+        let minutes = count as f64 / f64::from(per_window) / windows_a_minute;
+        found.minutes = found.minutes.max(minutes);
+        found.forecast.push(Forecast {
+            label: label.as_str(),
+            requests: count,
+            per_window,
+        });
+    }
+    Ok(found)
+}
+
+impl DryRun {
+    fn want(&mut self, reason: &'static str, uuid: &str, planned: &mut BTreeSet<String>) -> bool {
+        let fresh = planned.insert(uuid.to_owned());
+        if fresh {
+            *self.details.entry(reason).or_default() += 1;
+            if self.examples.len() < 10 {
+                self.examples.push(format!("{uuid}: {reason}"));
+            }
+        }
+        fresh
+    }
+}
+
+/// A detail's pages, by Zoom's count of joins.
+fn pages(participants: Option<i64>) -> u64 {
+    u64::try_from(participants.unwrap_or(1))
+        .unwrap_or(1)
+        .div_ceil(300)
+        .max(1)
+}
