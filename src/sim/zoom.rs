@@ -1,0 +1,659 @@
+//! The endpoints, as Zoom documents them.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    extract::{Request, State as Shared},
+    http::{HeaderMap, StatusCode, Uri},
+    response::Response,
+};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use chrono::{DateTime, Days, Months, NaiveDate, Utc};
+use percent_encoding::percent_decode_str;
+use serde_json::{Value, json};
+
+use super::{
+    ACCOUNT_ID, CLIENT_ID, CLIENT_SECRET, Cursor, Logged, State,
+    faults::Action,
+    lock,
+    world::{Host, Meeting, zoom_time},
+};
+
+/// A request, taken apart.
+struct Asked {
+    endpoint: &'static str,
+    label: &'static str,
+    uuid: Option<String>,
+    segments: Vec<String>,
+    query: HashMap<String, String>,
+    /// Every parameter but the page token.
+    fixed: String,
+    page: u32,
+}
+
+/// What will be answered.
+struct Reply {
+    status: u16,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+}
+
+impl Reply {
+    fn json(status: u16, body: &Value) -> Self {
+        Self {
+            status,
+            headers: vec![("content-type".into(), "application/json".into())],
+            body: body.to_string().into_bytes(),
+        }
+    }
+
+    fn error(status: u16, code: i64, message: &str) -> Self {
+        Self::json(status, &json!({"code": code, "message": message}))
+    }
+}
+
+pub(super) fn router(state: Arc<Mutex<State>>) -> Router {
+    Router::new().fallback(answer).with_state(state)
+}
+
+async fn answer(Shared(state): Shared<Arc<Mutex<State>>>, request: Request) -> Response {
+    let at = Instant::now();
+    let (parts, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, 1 << 20).await.unwrap_or_default();
+    let (reply, action, latency) = {
+        let mut state = lock(&state);
+        let asked = take_apart(&parts.uri, &state);
+        let fault = state
+            .faults
+            .fault(asked.endpoint, asked.uuid.as_deref(), asked.page);
+        let index = state.log.len();
+        state.log.push(Logged {
+            at,
+            endpoint: asked.endpoint,
+            label: asked.label,
+            target: parts.uri.to_string(),
+            uuid: asked.uuid.clone(),
+            page: asked.page,
+            status: 0,
+        });
+        let (reply, action) = match fault {
+            Some((action, false)) => match instead(&action, &state) {
+                Some(reply) => (reply, Some(action)),
+                None => (state.reply(&asked, &parts.headers, &body, at), Some(action)),
+            },
+            Some((action, true)) => {
+                let acted = state.reply(&asked, &parts.headers, &body, at);
+                (instead(&action, &state).unwrap_or(acted), Some(action))
+            }
+            None => (state.reply(&asked, &parts.headers, &body, at), None),
+        };
+        if let Some(logged) = state.log.get_mut(index) {
+            logged.status = reply.status;
+        }
+        let reply = match &action {
+            Some(action) => bend(reply, action, &asked),
+            None => reply,
+        };
+        (reply, action, state.setup.latency)
+    };
+    let slow = match action {
+        Some(Action::Slow(ms)) => Duration::from_millis(ms),
+        _ => Duration::ZERO,
+    };
+    if !(latency + slow).is_zero() {
+        tokio::time::sleep(latency + slow).await;
+    }
+    let mut response =
+        Response::builder().status(StatusCode::from_u16(reply.status).unwrap_or(StatusCode::OK));
+    for (name, value) in &reply.headers {
+        response = response.header(name, value);
+    }
+    let body = match action {
+        // Ends this connection's task without a word, as a crash of the server would; the hook that prints panics is not called.
+        Some(Action::Reset) => std::panic::resume_unwind(Box::new("reset")),
+        Some(Action::Truncated) => {
+            let half = Bytes::copy_from_slice(reply.body.get(..reply.body.len() / 2).unwrap_or_default());
+            response = response.header("content-length", reply.body.len());
+            let parts = [Ok(half), Err(std::io::Error::other("cut"))];
+            Body::from_stream(futures::stream::iter(parts))
+        }
+        _ => Body::from(reply.body),
+    };
+    response.body(body).unwrap_or_default()
+}
+
+/// The answers that need no look at the world.
+fn instead(action: &Action, state: &State) -> Option<Reply> {
+    let midnight = zoom_time(
+        ((state.now)().date_naive() + Days::new(1))
+            .and_time(chrono::NaiveTime::MIN)
+            .and_utc(),
+    );
+    Some(match action {
+        Action::Answer { status, body, headers } => {
+            Reply { status: *status, headers: headers.clone(), body: body.clone().into_bytes() }
+        }
+        Action::TooFast => too_fast("Heavy"),
+        Action::TooFastEmpty => Reply { status: 429, headers: Vec::new(), body: Vec::new() },
+        Action::TooFastSeconds(seconds) => {
+            let mut reply = too_fast("Heavy");
+            reply.headers.push(("retry-after".into(), seconds.to_string()));
+            reply
+        }
+        Action::Daily => daily("Heavy", &midnight),
+        Action::Unauthorised => Reply::error(401, 124, "Invalid access token."),
+        Action::Scopes => {
+            Reply::error(400, 4711, "Invalid access token, does not contain scopes:[dashboard:read:list_meetings:admin].")
+        }
+        Action::ScopesBroken => Reply {
+            status: 400,
+            headers: vec![("content-type".into(), "application/json".into())],
+            body: br#"{"code":104,"message":"Invalid access token, does not contain scopes:["report:read:admin"]."}"#.to_vec(),
+        },
+        Action::Blocked => Reply {
+            status: 403,
+            headers: vec![("content-type".into(), "text/html".into())],
+            body: b"<html><body>Sorry, you have been blocked</body></html>".to_vec(),
+        },
+        Action::TokenExpired => Reply::error(400, 300, "The next page token is invalid or expired."),
+        Action::Redirect => {
+            Reply { status: 302, headers: vec![("location".into(), "http://127.0.0.1:9/elsewhere".into())], body: Vec::new() }
+        }
+        _ => return None,
+    })
+}
+
+/// The answers that are bent on their way.
+fn bend(mut reply: Reply, action: &Action, asked: &Asked) -> Reply {
+    let Ok(mut body) = serde_json::from_slice::<Value>(&reply.body) else {
+        return reply;
+    };
+    match action {
+        Action::TokenRepeated => {
+            let token = asked
+                .query
+                .get("next_page_token")
+                .cloned()
+                .unwrap_or_else(|| "again".to_owned());
+            body["next_page_token"] = token.into();
+        }
+        Action::WrongTotal(total) => body["total_records"] = (*total).into(),
+        Action::EarlierTo(days) => {
+            let to = body["to"].as_str().and_then(|to| to.parse::<NaiveDate>().ok());
+            if let Some(to) = to {
+                body["to"] = (to - chrono::Duration::days(*days)).to_string().into();
+            }
+        }
+        Action::NoParticipants => {
+            body["participants"] = json!([]);
+            body["next_page_token"] = "".into();
+        }
+        _ => return reply,
+    }
+    reply.body = body.to_string().into_bytes();
+    reply
+}
+
+fn too_fast(label: &str) -> Reply {
+    let mut reply = Reply::error(
+        429,
+        429,
+        "You have reached the maximum per-second rate limit for this API. Try again later.",
+    );
+    reply.headers.push(("x-ratelimit-category".into(), label.into()));
+    reply.headers.push(("x-ratelimit-type".into(), "QPS".into()));
+    reply
+}
+
+fn daily(label: &str, midnight: &str) -> Reply {
+    let mut reply = Reply::error(
+        429,
+        429,
+        "You have reached the maximum daily rate limit for this API. Refer to the response header for details on when you can \
+         make another request.",
+    );
+    reply.headers.push(("x-ratelimit-category".into(), label.into()));
+    reply
+        .headers
+        .push(("x-ratelimit-type".into(), "Daily-limit".into()));
+    reply.headers.push(("retry-after".into(), midnight.to_owned()));
+    reply
+}
+
+fn take_apart(uri: &Uri, state: &State) -> Asked {
+    let raw: Vec<&str> = uri.path().trim_matches('/').split('/').collect();
+    let segments: Vec<String> = raw.iter().map(|segment| decode(segment)).collect();
+    let names: Vec<&str> = segments.iter().map(String::as_str).collect();
+    let (endpoint, label, meeting) = match names.as_slice() {
+        ["oauth", "token"] => ("token", "", None),
+        ["v2", "metrics", "meetings"] => ("listing", "Resource-intensive", None),
+        ["v2", "metrics", "meetings", meeting, "participants"] => ("detail", "Heavy", Some(*meeting)),
+        ["v2", "report", "users"] => ("hosts", "Heavy", None),
+        ["v2", "users", _, "meetings"] => ("series", "Medium", None),
+        ["v2", "past_meetings", meeting] => ("past_meeting", "Light", Some(*meeting)),
+        _ => ("other", "Light", None),
+    };
+    // Once decoded, an ordinary UUID is there; one that begins with a slash or holds two needs decoding once more, and an ordinary
+    // one that was encoded twice is understood as well.
+    let uuid = meeting.map(|once| {
+        let twice = decode(once);
+        if once.starts_with('/') || once.contains("//") {
+            format!("not encoded twice: {once}")
+        } else {
+            twice
+        }
+    });
+    let query: HashMap<String, String> = uri
+        .query()
+        .unwrap_or_default()
+        .split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(name, value)| (decode(name), decode(&value.replace('+', " "))))
+        .collect();
+    let mut fixed: Vec<String> = query
+        .iter()
+        .filter(|(name, _)| *name != "next_page_token")
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    fixed.sort();
+    let page = query
+        .get("next_page_token")
+        .and_then(|token| state.pages.get(token))
+        .map_or(1, |cursor| cursor.page);
+    Asked {
+        endpoint,
+        label,
+        uuid,
+        fixed: format!("{}?{}", uri.path(), fixed.join("&")),
+        segments,
+        query,
+        page,
+    }
+}
+
+fn decode(text: &str) -> String {
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
+}
+
+impl State {
+    fn reply(&mut self, asked: &Asked, headers: &HeaderMap, body: &[u8], at: Instant) -> Reply {
+        if asked.endpoint == "token" {
+            return self.token(headers, body);
+        }
+        let now = (self.now)();
+        let bearer = headers
+            .get("authorization")
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.strip_prefix("Bearer "))
+            .unwrap_or_default();
+        match self.tokens.get(bearer) {
+            None => return Reply::error(401, 124, "Invalid access token."),
+            Some(expires) if *expires <= now => return Reply::error(401, 124, "Access token is expired."),
+            Some(_) => {}
+        }
+        if let Some(refused) = self.limit(asked.label, at, now) {
+            return refused;
+        }
+        match asked.endpoint {
+            "listing" => self.listing(asked, now),
+            "detail" => self.detail(asked, now),
+            "hosts" => self.hosts(asked, now),
+            "series" => self.series(asked),
+            "past_meeting" => self.past_meeting(asked, now),
+            _ => Reply::error(404, 2300, "This API endpoint is not recognized."),
+        }
+    }
+
+    fn token(&mut self, headers: &HeaderMap, body: &[u8]) -> Reply {
+        let refuse = |reason: &str, error: &str| Reply::json(400, &json!({"reason": reason, "error": error}));
+        let form = String::from_utf8_lossy(body).into_owned();
+        let expected = format!(
+            "Basic {}",
+            BASE64_STANDARD.encode(format!("{CLIENT_ID}:{CLIENT_SECRET}"))
+        );
+        if headers.get("authorization").and_then(|value| value.to_str().ok()) != Some(expected.as_str()) {
+            return refuse("Invalid client_id or client_secret", "invalid_client");
+        }
+        if !form.contains("grant_type=account_credentials") {
+            return Reply::json(400, &json!({"error": "unsupported_grant_type"}));
+        }
+        if !form.contains(&format!("account_id={ACCOUNT_ID}")) {
+            return refuse("Account does not exist", "invalid_request");
+        }
+        self.counter += 1;
+        let token = format!("simulated-token-{}", self.counter);
+        let lives = i64::try_from(self.setup.expires_in).unwrap_or(3599);
+        self.tokens
+            .insert(token.clone(), (self.now)() + chrono::Duration::seconds(lives));
+        Reply::json(
+            200,
+            &json!({"access_token": token, "token_type": "bearer", "expires_in": self.setup.expires_in, "scope": self.setup.scopes}),
+        )
+    }
+
+    fn limit(&mut self, label: &'static str, at: Instant, now: DateTime<Utc>) -> Option<Reply> {
+        let limits = self.setup.limits;
+        let (most, window) = match label {
+            "Light" => (limits.light, 1),
+            "Medium" => (limits.medium, 1),
+            "Heavy" => (limits.heavy, 1),
+            _ => (limits.resource_intensive, 60),
+        };
+        let recent = self.recent.entry(label).or_default();
+        while recent
+            .front()
+            .is_some_and(|first| at.saturating_duration_since(*first) >= Duration::from_secs(window))
+        {
+            recent.pop_front();
+        }
+        if recent.len() >= most {
+            return Some(too_fast(label));
+        }
+        if matches!(label, "Heavy" | "Resource-intensive") {
+            if self.today.0 != now.date_naive() {
+                self.today = (now.date_naive(), 0);
+            }
+            if self.today.1 >= limits.daily {
+                let midnight = (now.date_naive() + Days::new(1))
+                    .and_time(chrono::NaiveTime::MIN)
+                    .and_utc();
+                return Some(daily(label, &zoom_time(midnight)));
+            }
+            self.today.1 += 1;
+        }
+        recent.push_back(at);
+        None
+    }
+
+    fn days(asked: &Asked, now: DateTime<Utc>) -> Result<(NaiveDate, NaiveDate), Reply> {
+        let (Some(from), Some(to)) = (asked.query.get("from"), asked.query.get("to")) else {
+            return Err(Reply::error(400, 300, "The from and to parameters are required."));
+        };
+        let day = |text: &str| {
+            NaiveDate::parse_from_str(text, "%Y-%m-%d")
+                .ok()
+                .filter(|day| day.to_string() == text)
+        };
+        let (Some(from), Some(to)) = (day(from), day(to)) else {
+            // Unpadded: no error, and no meetings.
+            return Err(Reply::json(
+                200,
+                &json!({"from": from, "to": to, "page_count": 0, "total_records": 0, "next_page_token": "", "meetings": [], "users": []}),
+            ));
+        };
+        let earliest = now
+            .date_naive()
+            .checked_sub_months(Months::new(6))
+            .unwrap_or(from);
+        if from < earliest {
+            return Err(Reply::error(
+                400,
+                300,
+                "The request can only be queried for a month that falls within the last six months.",
+            ));
+        }
+        if from
+            .checked_add_months(Months::new(1))
+            .is_none_or(|last| to > last)
+            || to < from
+        {
+            return Err(Reply::error(
+                400,
+                300,
+                "The range of from and to can be one month at most.",
+            ));
+        }
+        Ok((from, to))
+    }
+
+    fn listing(&mut self, asked: &Asked, now: DateTime<Utc>) -> Reply {
+        let (from, to) = match Self::days(asked, now) {
+            Ok(days) => days,
+            Err(reply) => return reply,
+        };
+        let kind = asked.query.get("type").map_or("live", String::as_str);
+        let by_end = asked
+            .query
+            .get("query_date_type")
+            .is_some_and(|by| by == "end_time");
+        if by_end && (self.setup.refuse_end_time || kind != "past") {
+            return Reply::error(400, 12700, "This account cannot query meetings by `end_time`.");
+        }
+        let hosts = &self.world.hosts;
+        let rows = || {
+            self.world
+                .meetings
+                .iter()
+                .filter(|meeting| {
+                    let day = if by_end { meeting.end } else { meeting.start }.date_naive();
+                    let listed = match kind {
+                        "past" => !meeting.one_person,
+                        "pastOne" => meeting.one_person,
+                        _ => false,
+                    };
+                    listed && from <= day && day <= to && meeting.visible_from <= now && meeting.end <= now
+                })
+                .map(|meeting| listing_row(meeting, hosts.get(meeting.host)))
+                .collect()
+        };
+        let echo = json!({"from": from.to_string(), "to": to.to_string()});
+        let rows: Option<Vec<Value>> = (!asked.query.contains_key("next_page_token")).then(rows);
+        self.page(asked, rows, "meetings", echo)
+    }
+
+    fn detail(&mut self, asked: &Asked, now: DateTime<Utc>) -> Reply {
+        let kind = asked.query.get("type").map_or("live", String::as_str);
+        let uuid = asked.uuid.as_deref().unwrap_or_default();
+        let missing = || Reply::error(404, 3001, "Meeting ID is invalid or has not ended.");
+        let Some(meeting) = self
+            .world
+            .meeting(uuid)
+            .filter(|meeting| meeting.visible_from <= now)
+        else {
+            return missing();
+        };
+        if kind != if meeting.one_person { "pastOne" } else { "past" } {
+            return missing();
+        }
+        if meeting.end < now.checked_sub_months(Months::new(12)).unwrap_or(now) {
+            return Reply::error(400, 12702, "Can not access a meeting a year ago.");
+        }
+        let registrants = asked
+            .query
+            .get("include_fields")
+            .is_some_and(|fields| fields == "registrant_id");
+        let rows = meeting
+            .sessions
+            .iter()
+            .filter(|_| meeting.sessions_from <= now)
+            .map(|session| {
+                let mut row = session.row.clone();
+                if !registrants {
+                    row.remove("registrant_id");
+                }
+                Value::Object(row)
+            })
+            .collect();
+        let echo = json!({"meeting_number": meeting.series.to_string()});
+        let rows = (!asked.query.contains_key("next_page_token")).then_some(rows);
+        self.page(asked, rows, "participants", echo)
+    }
+
+    fn hosts(&mut self, asked: &Asked, now: DateTime<Utc>) -> Reply {
+        let (from, to) = match Self::days(asked, now) {
+            Ok(days) => days,
+            Err(reply) => return reply,
+        };
+        let rows = self
+            .world
+            .hosts
+            .iter()
+            .enumerate()
+            .filter(|(index, host)| {
+                host.reported
+                    && asked.query.get("type").is_some_and(|kind| kind == "active")
+                    && self.world.meetings.iter().any(|meeting| {
+                        meeting.host == *index && (from..=to).contains(&meeting.start.date_naive())
+                    })
+            })
+            .map(|(_, host)| {
+                json!({"id": host.id, "email": host.email, "user_name": host.name, "dept": host.dept, "type": host.user_type,
+                       "meetings": 3, "participants": 9, "meeting_minutes": 120, "custom_attributes": []})
+            })
+            .collect();
+        let echo = json!({"from": from.to_string(), "to": to.to_string(), "total_meetings": 1, "total_participants": 1, "total_meeting_minutes": 1});
+        let rows = (!asked.query.contains_key("next_page_token")).then_some(rows);
+        self.page(asked, rows, "users", echo)
+    }
+
+    fn series(&mut self, asked: &Asked) -> Reply {
+        let id = asked.segments.get(2).cloned().unwrap_or_default();
+        let found = self
+            .world
+            .hosts
+            .iter()
+            .position(|host| host.id == id || host.email == id);
+        let Some((index, host)) = found.and_then(|index| Some((index, self.world.hosts.get(index)?))) else {
+            return Reply::error(404, 1001, &format!("User does not exist: {id}."));
+        };
+        if !host.exists {
+            return Reply::error(404, 1001, &format!("User does not exist: {id}."));
+        }
+        if !host.licensed {
+            return Reply::error(
+                400,
+                3161,
+                "Meeting hosting and scheduling capabilities are not allowed for your user account.",
+            );
+        }
+        let rows = self
+            .world
+            .series
+            .iter()
+            .filter(|series| series.host == index)
+            .filter_map(|series| {
+                Some(json!({"id": series.id, "host_id": host.id, "topic": series.topic, "type": series.scheduled_type?,
+                            "duration": 60, "timezone": "UTC", "created_at": "2026-01-10T09:00:00Z",
+                            "join_url": format!("https://example.com/j/{}", series.id)}))
+            })
+            .collect();
+        let rows = (!asked.query.contains_key("next_page_token")).then_some(rows);
+        self.page(asked, rows, "meetings", json!({}))
+    }
+
+    fn past_meeting(&self, asked: &Asked, now: DateTime<Utc>) -> Reply {
+        let uuid = asked.uuid.as_deref().unwrap_or_default();
+        let found = self
+            .world
+            .meeting(uuid)
+            .filter(|meeting| meeting.visible_from <= now && meeting.end <= now);
+        let Some(meeting) = found else {
+            return Reply::error(404, 3001, &format!("Meeting does not exist: {uuid}."));
+        };
+        let host = self.world.hosts.get(meeting.host);
+        Reply::json(
+            200,
+            &json!({"uuid": meeting.uuid, "id": meeting.series, "host_id": host.map(|host| &host.id), "topic": meeting.topic,
+                    "type": 2, "user_name": host.map(|host| &host.name), "user_email": host.map(|host| &host.email),
+                    "start_time": zoom_time(meeting.start), "end_time": zoom_time(meeting.end),
+                    "duration": (meeting.end - meeting.start).num_minutes(), "participants_count": meeting.sessions.len()}),
+        )
+    }
+
+    /// One page: of fresh rows, or of those that the token stands for.
+    fn page(&mut self, asked: &Asked, rows: Option<Vec<Value>>, array: &str, mut answer: Value) -> Reply {
+        let size = asked
+            .query
+            .get("page_size")
+            .and_then(|size| size.parse::<usize>().ok())
+            .unwrap_or(30)
+            .clamp(1, 300);
+        let (rows, first, page) = match (rows, asked.query.get("next_page_token")) {
+            (Some(rows), _) => (Arc::new(rows), 0, 1),
+            (None, token) => {
+                let lives = self.setup.token_lives;
+                match token.and_then(|token| self.pages.get(token)) {
+                    Some(cursor) if cursor.query == asked.fixed && cursor.made.elapsed() < lives => {
+                        (Arc::clone(&cursor.rows), cursor.next, cursor.page)
+                    }
+                    _ => return Reply::error(400, 300, "The next page token is invalid or expired."),
+                }
+            }
+        };
+        let next = (first + size).min(rows.len());
+        let mut token = String::new();
+        if next < rows.len() {
+            self.counter += 1;
+            token = format!("t{}/+={}", self.counter, rows.len());
+            self.pages.insert(
+                token.clone(),
+                Cursor {
+                    query: asked.fixed.clone(),
+                    rows: Arc::clone(&rows),
+                    next,
+                    page: page + 1,
+                    made: Instant::now(),
+                },
+            );
+        }
+        answer[array] = rows.get(first..next).unwrap_or_default().into();
+        answer["page_size"] = size.into();
+        answer["page_count"] = rows.len().div_ceil(size).into();
+        answer["total_records"] = rows.len().into();
+        answer["next_page_token"] = token.into();
+        Reply::json(200, &answer)
+    }
+}
+
+fn listing_row(meeting: &Meeting, host: Option<&Host>) -> Value {
+    let seconds = (meeting.end - meeting.start).num_seconds();
+    let duration = if seconds >= 3_600 {
+        format!(
+            "{:02}:{:02}:{:02}",
+            seconds / 3_600,
+            seconds / 60 % 60,
+            seconds % 60
+        )
+    } else {
+        format!("{:02}:{:02}", seconds / 60, seconds % 60)
+    };
+    json!({
+        "uuid": meeting.uuid,
+        "id": meeting.series,
+        "topic": meeting.topic,
+        "host": host.map(|host| &host.name),
+        "email": host.map(|host| &host.email),
+        "dept": host.map(|host| &host.dept),
+        "user_type": host.map(|host| if host.user_type == 2 { "Licensed" } else { "Basic" }),
+        "start_time": zoom_time(meeting.start),
+        "end_time": zoom_time(meeting.end),
+        "duration": duration,
+        "participants": meeting.sessions.len(),
+        "has_pstn": false,
+        "has_voip": true,
+        "has_3rd_party_audio": false,
+        "has_video": true,
+        "has_screen_share": meeting.sessions.len() > 3,
+        "has_recording": meeting.sessions.len() % 3 == 0,
+        "has_sip": false,
+        "has_archiving": false,
+        "has_manual_captions": false,
+        "has_automated_captions": true,
+        "has_poll": false,
+        "has_qa": false,
+        "has_survey": false,
+        "audio_quality": meeting.quality,
+        "video_quality": meeting.quality,
+        "screen_share_quality": meeting.quality,
+        "avg_jointime_cost": 4.55,
+        "session_key": "",
+        "custom_keys": [],
+        "tracking_fields": [{"field": "Term", "value": "autumn"}],
+    })
+}
