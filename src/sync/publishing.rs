@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Ending, Error, Harvest, Observer, Progress, harvest::Done};
+use super::{Ending, Error, Harvest, Progress, harvest::Done};
 use crate::{
     catalog::{Acknowledgement, IndexRecord, Trust},
     elastic::{self, Elastic, Standing},
