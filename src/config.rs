@@ -450,6 +450,22 @@ impl Config {
         })
     }
 
+    /// The same configuration, for an account that is simulated.
+    pub fn point_at_simulation(
+        &mut self,
+        account_id: &str,
+        client_id: &str,
+        client_secret: SecretString,
+        api_url: String,
+        oauth_url: String,
+    ) {
+        self.account_id = Some(account_id.to_owned());
+        self.client_id = Some(client_id.to_owned());
+        self.client_secret = Some(client_secret);
+        self.api_url = Some(api_url);
+        self.oauth_url = oauth_url;
+    }
+
     /// The credentials of the Zoom app.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 #![recursion_limit = "256"]
 
 pub mod catalog;
+pub mod cli;
 pub mod config;
 pub mod elastic;
 pub mod model;

@@ -321,6 +321,16 @@ impl Catalog {
         Ok(first(&self.conn, &select, |row| row.get(0))?.unwrap_or_default())
     }
 
+    /// Closes it as one file, without a log beside it, that can be copied and kept.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn into_single_file(self) -> Result<(), Error> {
+        self.conn.pragma_update(None, "journal_mode", "DELETE")?;
+        self.conn.execute_batch("VACUUM")?;
+        Ok(())
+    }
+
     /// Writes down that a command begins.
     ///
     /// # Errors

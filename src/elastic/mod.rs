@@ -339,6 +339,25 @@ impl Elastic {
         }
     }
 
+    /// Meetings and sessions that searches see.
+    ///
+    /// # Errors
+    /// Any.
+    pub async fn count(&self) -> Result<(u64, u64), Error> {
+        self.refresh().await?;
+        let mut counts = [0; 2];
+        for (count, kind) in counts.iter_mut().zip(IndexKind::ALL) {
+            let answer = self
+                .call(Method::Get, &format!("/{}/_count", self.alias(kind)), None)
+                .await?;
+            *count = answer.body["count"]
+                .as_u64()
+                .ok_or_else(|| self.refused("a count", &answer))?;
+        }
+        let [meetings, sessions] = counts;
+        Ok((meetings, sessions))
+    }
+
     async fn hits(&self, path: &str, query: &Value) -> Result<Vec<Value>, Error> {
         let mut answer = self
             .call(Method::Post, path, Some(query.to_string().into_bytes()))

@@ -1,0 +1,245 @@
+//! `status`, `show` and `export`: they only read, and work while a sync is under way.
+
+use std::io::Write;
+
+use super::{Exit, Failure, context::Context, out};
+use crate::{
+    catalog::{Catalog, Finding, Found, Standing},
+    elastic,
+};
+
+pub fn status(context: &Context, json: bool) -> Result<Exit, Failure> {
+    let standing = Catalog::open_read_only(&context.config.db)?.standing(context.now())?;
+    if json {
+        out::json(&standing)?
+    } else {
+        out::print(&told(&standing, context))?
+    }
+    Ok(Exit::Done)
+}
+
+fn told(standing: &Standing, context: &Context) -> String {
+    let n = out::thousands;
+    let coverage = &standing.coverage;
+    let mut rows = vec![
+        vec![
+            "account".to_owned(),
+            standing
+                .account_id
+                .clone()
+                .unwrap_or_else(|| "none yet".to_owned()),
+        ],
+        vec![
+            "days".to_owned(),
+            match (coverage.from, coverage.to) {
+                (Some(from), Some(to)) => format!(
+                    "{from} to {to}: {} listed, {} settled, {} between them never listed",
+                    coverage.days,
+                    coverage.settled,
+                    coverage.missing.len()
+                ),
+                _ => "none yet".to_owned(),
+            },
+        ],
+    ];
+    let statuses: Vec<String> = standing
+        .meetings
+        .iter()
+        .filter(|(_, count)| **count > 0)
+        .map(|(name, count)| format!("{} {name}", n(*count)))
+        .collect();
+    let total: u64 = standing.meetings.values().sum();
+    rows.push(vec![
+        "meetings".to_owned(),
+        format!("{} ({})", n(total), statuses.join(", ")),
+    ]);
+    rows.push(vec![
+        "sessions".to_owned(),
+        format!(
+            "{} kept; {} meetings vanished, {} incomplete",
+            n(standing.sessions),
+            n(standing.vanished),
+            n(standing.incomplete)
+        ),
+    ]);
+    rows.push(vec![
+        "due".to_owned(),
+        format!(
+            "{} details, documents of {} meetings",
+            n(standing.details_due),
+            n(standing.documents_due)
+        ),
+    ]);
+    let used: Vec<String> = standing
+        .api_use_today
+        .requests
+        .iter()
+        .map(|(label, count)| format!("{} {label}", n(*count)))
+        .collect();
+    let share = context.plan().daily_share(context.config.rate_share);
+    rows.push(vec!["requests today".to_owned(), used.join(", ")]);
+    rows.push(vec![
+        "daily quota".to_owned(),
+        format!(
+            "{} used of our share of {}",
+            n(standing.api_use_today.daily_quota_used),
+            n(share)
+        ),
+    ]);
+    let mut text = out::table(&rows);
+    if !coverage.missing.is_empty() {
+        let days: Vec<String> = coverage
+            .missing
+            .iter()
+            .take(10)
+            .map(ToString::to_string)
+            .collect();
+        text.push_str(&format!(
+            "never listed: {}{}\n",
+            days.join(", "),
+            if coverage.missing.len() > 10 { ", …" } else { "" }
+        ));
+    }
+    if !standing.troubled.is_empty() {
+        text.push_str("\nfailed or dead\n");
+        let mut rows = vec![
+            ["meeting", "status", "attempts", "next attempt", "reason"]
+                .map(str::to_owned)
+                .to_vec(),
+        ];
+        rows.extend(standing.troubled.iter().map(|one| {
+            vec![
+                one.meeting_uuid.clone(),
+                one.status.clone(),
+                one.attempts.to_string(),
+                one.next_attempt.clone(),
+                one.reason.clone(),
+            ]
+        }));
+        text.push_str(&out::table(&rows));
+    }
+    if !standing.runs.is_empty() {
+        text.push_str("\nlast runs\n");
+        let mut rows = vec![
+            [
+                "run",
+                "command",
+                "started",
+                "ended",
+                "exit",
+                "new",
+                "changed",
+                "details",
+                "published",
+                "message",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
+        ];
+        rows.extend(standing.runs.iter().map(|run| {
+            vec![
+                run.run_id.to_string(),
+                run.command.clone(),
+                run.started_at.clone(),
+                run.ended_at
+                    .clone()
+                    .unwrap_or_else(|| "under way or killed".to_owned()),
+                run.exit_code.map(|code| code.to_string()).unwrap_or_default(),
+                run.new.to_string(),
+                run.changed.to_string(),
+                run.details.to_string(),
+                run.published.to_string(),
+                run.message.clone().unwrap_or_default(),
+            ]
+        }));
+        text.push_str(&out::table(&rows));
+    }
+    text
+}
+
+pub fn show(context: &Context, id: &str) -> Result<Exit, Failure> {
+    let catalog = Catalog::open_read_only(&context.config.db)?;
+    let Some(found) = catalog.find(id)? else {
+        return Err(Failure::usage(format!(
+            "the catalog knows no meeting, series or host {id:?}"
+        )));
+    };
+    let text = match &found {
+        Found::Meeting(shown) => {
+            let mut text = columns("meeting", &shown.meeting);
+            text.push_str(&format!("\nas Zoom lists it\n{}\n", pretty(&shown.listing)));
+            text.push_str(&format!("\nhistory\n{}\n", shown.history.join("\n")));
+            text.push_str(&format!("\n{} sessions\n", shown.sessions.len()));
+            for session in &shown.sessions {
+                text.push_str(&pretty(&serde_json::Value::Object(session.clone())));
+                text.push('\n');
+            }
+            text
+        }
+        Found::Series(shown) => columns("series", &shown.series) + &list(&shown.meetings),
+        Found::Host(shown) => columns("host", &shown.host) + &list(&shown.meetings),
+    };
+    out::print(&text)?;
+    Ok(Exit::Done)
+}
+
+/// JSON escapes what steers terminals by itself, but for what turns the direction of writing.
+fn pretty(value: &serde_json::Value) -> String {
+    let text = serde_json::to_string_pretty(value).unwrap_or_default();
+    text.lines().map(out::clean).collect::<Vec<_>>().join("\n")
+}
+
+fn columns(what: &str, row: &std::collections::BTreeMap<String, serde_json::Value>) -> String {
+    let rows: Vec<Vec<String>> = row
+        .iter()
+        .filter(|(_, value)| !value.is_null())
+        .map(|(name, value)| {
+            let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            vec![name.clone(), shown]
+        })
+        .collect();
+    format!("{what}\n{}", out::table(&rows))
+}
+
+fn list(meetings: &[Finding]) -> String {
+    let mut rows = vec![
+        ["meeting", "status", "began", "sessions", "topic"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
+    rows.extend(meetings.iter().map(|one| {
+        vec![
+            one.meeting_uuid.clone(),
+            one.status.clone(),
+            one.start_time.clone().unwrap_or_default(),
+            one.sessions.map(|count| count.to_string()).unwrap_or_default(),
+            one.topic.clone(),
+        ]
+    }));
+    format!("\n{} meetings\n{}", meetings.len(), out::table(&rows))
+}
+
+pub fn export(context: &Context) -> Result<Exit, Failure> {
+    let catalog = Catalog::open_read_only(&context.config.db)?;
+    let mut stdout = std::io::BufWriter::new(std::io::stdout().lock());
+    let prefix = context
+        .config
+        .elastic
+        .as_ref()
+        .map_or("zoom", |elastic| elastic.prefix.as_str());
+    let mut after = None;
+    loop {
+        let batch = catalog.kept_after(after.as_ref(), 500, 4 << 20)?;
+        let Some(last) = batch.last() else { break };
+        after = Some(last.uuid.clone());
+        for document in batch.iter().flat_map(elastic::documents) {
+            let index = format!("{prefix}-{}", document.index.as_str());
+            let line = serde_json::json!({
+                "_index": index, "_id": document.id, "_version": document.version, "_source": document.body,
+            });
+            writeln!(stdout, "{line}")?;
+        }
+    }
+    stdout.flush()?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,293 @@
+//! What every command needs: the configuration, the clock, and the two ends of the wire made from them.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use tokio::sync::mpsc;
+
+use super::{DayArgs, Failure, Global, log, progress::Bars};
+use crate::{
+    catalog::{Catalog, Lock},
+    config::{Config, ElasticAuth, ElasticConfig, Inputs, Plan},
+    elastic::{self, Elastic},
+    model::{Clock, Window, iso},
+    sync::{Options, Scope, Sides, earliest_day},
+    zoom::{self, Zoom, pace::Pacer},
+};
+
+/// The surroundings of a command.
+pub struct Context {
+    pub config: Config,
+    pub clock: Clock,
+    pub bars: Bars,
+    pub quiet: bool,
+}
+
+impl Context {
+    /// Reads the environment, `.env` and the file.
+    pub fn new(global: &Global) -> Result<Self, Failure> {
+        let bars = Bars::new(global.quiet);
+        log::start(global, &bars);
+        let file = match &global.config {
+            Some(path) => Some((path.clone(), read(path, "the configuration file")?)),
+            None => None,
+        };
+        let inputs = Inputs {
+            db: global.db.as_ref().map(|path| path.to_string_lossy().into_owned()),
+            environment: environment(),
+            dotenv: dotenv()?,
+            file,
+        };
+        Ok(Self {
+            config: Config::new(&inputs)?,
+            clock: wall_clock(),
+            bars,
+            quiet: global.quiet,
+        })
+    }
+
+    pub fn now(&self) -> DateTime<Utc> {
+        self.clock.now()
+    }
+
+    /// The catalog for a command that writes, and the lock that keeps others away.
+    pub fn open_catalog(&self, command: &str) -> Result<(Catalog, Lock), Failure> {
+        let path = &self.config.db;
+        if let Some(folder) = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir())
+        {
+            return Err(crate::catalog::Error::NoFolder(folder.to_owned()).into());
+        }
+        let holder = format!(
+            "zoom-harvester {command}, process {}, since {}",
+            std::process::id(),
+            iso(self.now())
+        );
+        let lock = Lock::acquire(path, &holder)?;
+        Ok((Catalog::open(path)?, lock))
+    }
+
+    /// The days a command is about.
+    pub fn scope(&self, days: &DayArgs) -> Result<Scope, Failure> {
+        let today = self.now().date_naive();
+        scope(days.from, days.to, today).map_err(Failure::usage)
+    }
+
+    /// How a run is to go about it.
+    pub fn options(&self, scope: Scope) -> Options {
+        Options {
+            scope,
+            concurrency: self.config.concurrency,
+            whole_listing_every: TimeDelta::days(self.config.weekly_days),
+            daily_share: self.plan().daily_share(self.config.rate_share),
+        }
+    }
+
+    pub fn plan(&self) -> zoom::pace::Plan {
+        match self.config.plan {
+            Plan::Pro => zoom::pace::Plan::Pro,
+            Plan::Business => zoom::pace::Plan::Business,
+        }
+    }
+
+    /// The client of Zoom; `counted`: every request asks for permission first.
+    pub fn zoom(&self, counted: bool) -> Result<ZoomEnd, Failure> {
+        let credentials = self.config.zoom_credentials()?;
+        let (grants, requests) = mpsc::channel(8);
+        let pacer = Pacer::new(self.plan(), self.config.rate_share, counted.then_some(grants));
+        let settings = zoom::Settings {
+            account_id: credentials.account_id,
+            client_id: credentials.client_id,
+            client_secret: credentials.client_secret,
+            oauth_url: self.config.oauth_url.clone(),
+            api_url: self.config.api_url.clone(),
+            retry: zoom::Retry {
+                times: self.config.retries,
+                base: Duration::from_millis(self.config.retry_ms),
+                ..zoom::Retry::default()
+            },
+            timeout: Duration::from_secs(self.config.timeout_s),
+            answer_limit_bytes: 50 << 20,
+            seed: self.seed(),
+        };
+        let zoom = Arc::new(Zoom::new(settings, Arc::clone(&pacer), self.clock.clone())?);
+        Ok(ZoomEnd {
+            zoom,
+            pacer,
+            requests,
+        })
+    }
+
+    /// The client of Elasticsearch, if one is configured.
+    pub fn elastic(&self) -> Result<Option<Arc<Elastic>>, Failure> {
+        match &self.config.elastic {
+            Some(config) => Ok(Some(Arc::new(Elastic::new(self.elastic_settings(config)?)?))),
+            None => Ok(None),
+        }
+    }
+
+    /// The same, for a command that can do nothing without it.
+    pub fn elastic_needed(&self) -> Result<Arc<Elastic>, Failure> {
+        self.elastic()?
+            .ok_or_else(|| crate::config::Error::Missing(vec!["ELASTICSEARCH_URL"]).into())
+    }
+
+    fn elastic_settings(&self, config: &ElasticConfig) -> Result<elastic::Settings, Failure> {
+        let ca_cert_pem = match &config.ca_cert {
+            Some(path) => Some(read(path, "ELASTICSEARCH_CA_CERT")?.into_bytes()),
+            None => None,
+        };
+        Ok(elastic::Settings {
+            url: config.url.clone(),
+            auth: match &config.auth {
+                ElasticAuth::None => elastic::Auth::None,
+                ElasticAuth::Basic(user, password) => elastic::Auth::Basic {
+                    user: user.clone(),
+                    password: password.clone(),
+                },
+                ElasticAuth::ApiKey(key) => elastic::Auth::ApiKey(key.clone()),
+            },
+            ca_cert_pem,
+            prefix: config.prefix.clone(),
+            shards: config.shards,
+            replicas: config.replicas,
+            bulk_bytes: config.bulk_bytes,
+            compress: config.compression,
+            in_flight: config.bulk_requests,
+            retry: elastic::Retry {
+                times: config.retries,
+                base: Duration::from_millis(250),
+                max: Duration::from_secs(10),
+            },
+            timeout: Duration::from_secs(config.timeout_s),
+            seed: self.seed(),
+        })
+    }
+
+    /// Unlike that of another run: pauses that coincide would be of no use.
+    fn seed(&self) -> u64 {
+        self.now().timestamp_micros().unsigned_abs() ^ u64::from(std::process::id())
+    }
+
+    /// A name for a new catalog.
+    pub fn new_catalog_id(&self) -> String {
+        format!("{:016x}", fastrand::Rng::with_seed(self.seed()).u64(..))
+    }
+
+    /// Runs on a runtime of one thread: the work waits for the network, and one thread needs no locks.
+    pub fn block_on<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?
+            .block_on(work)
+    }
+}
+
+/// One end of the wire.
+pub struct ZoomEnd {
+    pub zoom: Arc<Zoom>,
+    pub pacer: Arc<Pacer>,
+    requests: mpsc::Receiver<zoom::pace::GrantRequest>,
+}
+
+/// Both ends, for a run.
+pub fn sides(zoom: Option<ZoomEnd>, elastic: Option<Arc<Elastic>>) -> Sides {
+    Sides {
+        zoom: zoom.map(|end| (end.zoom, end.pacer, end.requests)),
+        elastic,
+    }
+}
+
+fn scope(from: Option<NaiveDate>, to: Option<NaiveDate>, today: NaiveDate) -> Result<Scope, String> {
+    let (Some(from), to) = (from.or(to), to.unwrap_or(today)) else {
+        return Ok(Scope::Resume);
+    };
+    if to > today {
+        return Err(format!("--to {to} lies in the future; today is {today} (UTC)"));
+    }
+    let earliest = earliest_day(today);
+    if from < earliest {
+        return Err(format!(
+            "--from {from} is too early: Zoom lists meetings of the last six months only, so {earliest} is the earliest day"
+        ));
+    }
+    Window::new(from, to)
+        .map(Scope::Days)
+        .ok_or_else(|| format!("--from {from} is after --to {to}"))
+}
+
+fn read(path: &Path, what: &str) -> Result<String, Failure> {
+    std::fs::read_to_string(path)
+        .map_err(|error| Failure::usage(format!("{what} {} cannot be read: {error}", path.display())))
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the command line is where the environment is read"
+)]
+fn environment() -> Vec<(String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+fn dotenv() -> Result<Vec<(String, String)>, Failure> {
+    let path = PathBuf::from(".env");
+    if !path.is_file() {
+        return Ok(Vec::new());
+    }
+    // Its own error would quote the line, which may hold a secret.
+    let unreadable = |error: dotenvy::Error| match error {
+        dotenvy::Error::Io(error) => Failure::usage(format!(".env cannot be read: {error}")),
+        _ => Failure::usage(".env has a line that is not NAME=value"),
+    };
+    dotenvy::from_path_iter(&path)
+        .map_err(unreadable)?
+        .map(|pair| pair.map_err(unreadable))
+        .collect()
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the one place where the wall clock is read; everybody else is told"
+)]
+fn wall_clock() -> Clock {
+    Clock::new(Utc::now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_that_make_no_sense_are_refused_with_a_reason() {
+        let day = |text: &str| text.parse::<NaiveDate>().unwrap();
+        let today = day("2026-03-10");
+        let said = |from: Option<&str>, to: Option<&str>| scope(from.map(day), to.map(day), today);
+        assert_eq!(said(None, None), Ok(Scope::Resume));
+        assert_eq!(
+            said(Some("2026-03-01"), None),
+            Ok(Scope::Days(Window {
+                from: day("2026-03-01"),
+                to: today
+            }))
+        );
+        assert_eq!(
+            said(None, Some("2026-03-01")),
+            Ok(Scope::Days(Window::day(day("2026-03-01"))))
+        );
+        for (from, to, word) in [
+            (Some("2026-03-05"), Some("2026-03-01"), "after"),
+            (None, Some("2026-03-11"), "future"),
+            (Some("2025-09-09"), None, "2025-09-10 is the earliest"),
+        ] {
+            let error = said(from, to).unwrap_err();
+            assert!(error.contains(word), "{error}");
+        }
+    }
+}

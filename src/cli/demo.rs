@@ -1,0 +1,263 @@
+//! `demo` and `simulate`: the whole job against a simulated Zoom account.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use chrono::{DateTime, Days, Utc};
+use clap::Args;
+use secrecy::SecretString;
+
+use super::{Exit, Failure, context::Context, interrupt::Interrupt, out, sync};
+use crate::{
+    model::{AccountId, Window},
+    sim::{
+        self, Limits, Setup, Simulator,
+        faults::FaultPlan,
+        world::{Spec, World},
+    },
+    sync::Scope,
+};
+
+#[derive(Args, Debug)]
+pub struct DemoArgs {
+    /// Leave the simulated account and the catalog in place until interrupted
+    #[arg(long)]
+    keep: bool,
+    /// Harvest a week into this file only, as an example of a catalog
+    #[arg(long, value_name = "FILE", conflicts_with = "keep")]
+    example: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub struct SimulateArgs {
+    /// The port on the loopback interface; 0 takes any
+    #[arg(long, default_value_t = 8086)]
+    port: u16,
+    /// Hosts
+    #[arg(long, default_value_t = 120)]
+    hosts: usize,
+    /// Meetings
+    #[arg(long, default_value_t = 800)]
+    meetings: usize,
+    /// Sessions over all meetings
+    #[arg(long, default_value_t = 6400)]
+    sessions: usize,
+    /// Days back from now
+    #[arg(long, default_value_t = 30)]
+    days: u32,
+    /// The same seed makes the same account
+    #[arg(long, default_value_t = 17)]
+    seed: u64,
+    /// Milliseconds every answer takes at least
+    #[arg(long, default_value_t = 0)]
+    latency_ms: u64,
+    /// Enforce no rate limits
+    #[arg(long)]
+    no_limits: bool,
+    /// Refuse to list by end time, as some accounts do
+    #[arg(long)]
+    refuse_end_time: bool,
+    /// A fault plan: a JSON list of rules
+    #[arg(long, value_name = "FILE")]
+    faults: Option<PathBuf>,
+}
+
+fn now_of(context: &Context) -> sim::Now {
+    let clock = context.clock.clone();
+    Arc::new(move || clock.now())
+}
+
+pub fn simulate(context: &Context, args: &SimulateArgs) -> Result<Exit, Failure> {
+    let faults = match &args.faults {
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| Failure::usage(format!("{} cannot be read: {error}", path.display())))?;
+            FaultPlan::from_json(&text)
+                .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?
+        }
+        None => FaultPlan::default(),
+    };
+    if args.hosts == 0 || args.sessions < args.meetings || args.days == 0 {
+        return Err(Failure::usage(
+            "an account needs a host, a day, and a session for every meeting",
+        ));
+    }
+    let spec = Spec {
+        seed: args.seed,
+        hosts: args.hosts,
+        meetings: args.meetings,
+        sessions: args.sessions,
+        days: i64::from(args.days),
+        now: context.now(),
+    };
+    let setup = Setup {
+        limits: if args.no_limits {
+            Limits::NONE
+        } else {
+            Limits::BUSINESS
+        },
+        refuse_end_time: args.refuse_end_time,
+        latency: Duration::from_millis(args.latency_ms),
+        ..Setup::default()
+    };
+    let served = Simulator::start(World::generate(&spec), setup, args.port, now_of(context))
+        .map_err(|error| Failure::usage(format!("port {} cannot be had: {error}", args.port)))?;
+    served.set_faults(faults);
+    out::print(&environment(&served))?;
+    context.block_on(async {
+        let interrupt = Interrupt::watch()?;
+        let _ = interrupt.stop().wait_for(|stop| *stop).await;
+        Ok(Exit::Done)
+    })
+}
+
+fn environment(served: &Simulator) -> String {
+    format!(
+        "export ZOOM_ACCOUNT_ID={} ZOOM_CLIENT_ID={} ZOOM_CLIENT_SECRET={} ZOOM_API_URL={} ZOOM_OAUTH_URL={}",
+        sim::ACCOUNT_ID,
+        sim::CLIENT_ID,
+        sim::CLIENT_SECRET,
+        served.api_url(),
+        served.oauth_url()
+    )
+}
+
+/// Days of the demo's account.
+const DEMO_DAYS: u64 = 30;
+
+pub fn demo(context: &Context, args: &DemoArgs) -> Result<Exit, Failure> {
+    let now = context.now();
+    let (spec, days, db) = match &args.example {
+        Some(file) => (Spec::week(now), 7, file.clone()),
+        None => (Spec::small_university(now), DEMO_DAYS, demo_file(context)?),
+    };
+    let spoken = args.example.is_none();
+    let served = Simulator::start(World::generate(&spec), Setup::default(), 0, now_of(context))?;
+    let context = pointed_at(context, &served, &db, spoken);
+    if spoken {
+        out::print(&format!(
+            "A simulated Zoom account of {} hosts and {} meetings over {days} days is served at {}.\nThe catalog is {}.\n",
+            spec.hosts,
+            spec.meetings,
+            served.api_url(),
+            db.display()
+        ))?;
+        if context.config.elastic.is_none() {
+            out::print("ELASTICSEARCH_URL is not set: the harvest goes into the catalog only.\n")?;
+        }
+    }
+    let today = now.date_naive();
+    let window = Window::new(today - Days::new(days - 1), today).map_or(Scope::Resume, Scope::Days);
+    let account = AccountId::new(sim::ACCOUNT_ID);
+    let exit = context.block_on(async {
+        let run = |scope| sync::harvest(&context, "sync", Some(&account), scope, spoken);
+        let (first, exit) = run(window).await?;
+        if !spoken {
+            return Ok(exit);
+        }
+        out::print(&format!("First sync\n{}", sync::told(&first)))?;
+        if exit != Exit::Done {
+            return Ok(exit);
+        }
+        let (second, exit) = run(Scope::Resume).await?;
+        out::print(&format!(
+            "Second sync: nothing changed, so nothing is fetched and nothing is sent\n{}",
+            sync::told(&second)
+        ))?;
+        Ok(exit)
+    })?;
+    if let Some(file) = &args.example {
+        checkpoint(file)?;
+        return Ok(exit);
+    }
+    context.block_on(async { Ok(out::print(&things_to_try(&context, &served, now).await)?) })?;
+    if args.keep {
+        out::print("The simulated account is served until you press Ctrl-C.")?;
+        context.block_on(async {
+            let interrupt = Interrupt::watch()?;
+            let _ = interrupt.stop().wait_for(|stop| *stop).await;
+            Ok(())
+        })?;
+    }
+    Ok(exit)
+}
+
+fn demo_file(context: &Context) -> Result<PathBuf, Failure> {
+    let file = if context.config.db_said {
+        context.config.db.clone()
+    } else {
+        let folder = std::env::temp_dir().join(format!("zoom-harvester-demo-{}", std::process::id()));
+        std::fs::create_dir_all(&folder)?;
+        folder.join("harvester.db")
+    };
+    if file.exists() {
+        return Err(Failure::usage(format!(
+            "{} exists already; the demo begins with a new catalog",
+            file.display()
+        )));
+    }
+    Ok(file)
+}
+
+/// The same surroundings, but for Zoom, the catalog, and the names in Elasticsearch: a demo must not mix with real data.
+fn pointed_at(context: &Context, served: &Simulator, db: &std::path::Path, publish: bool) -> Context {
+    let mut config = context.config.clone();
+    config.point_at_simulation(
+        sim::ACCOUNT_ID,
+        sim::CLIENT_ID,
+        SecretString::from(sim::CLIENT_SECRET),
+        served.api_url(),
+        served.oauth_url(),
+    );
+    config.db = db.to_owned();
+    match &mut config.elastic {
+        Some(_) if !publish => config.elastic = None,
+        Some(elastic) if !elastic.prefix_said => elastic.prefix = "zoom-demo".to_owned(),
+        _ => {}
+    }
+    Context {
+        config,
+        clock: context.clock.clone(),
+        bars: context.bars.clone(),
+        quiet: context.quiet,
+    }
+}
+
+/// One file, without a log beside it, so that it can be copied and kept.
+fn checkpoint(file: &std::path::Path) -> Result<(), Failure> {
+    let catalog = crate::catalog::Catalog::open(file)?;
+    catalog.into_single_file()?;
+    let mut lock = file.as_os_str().to_owned();
+    lock.push(".lock");
+    std::fs::remove_file(lock)?;
+    Ok(())
+}
+
+async fn things_to_try(context: &Context, served: &Simulator, now: DateTime<Utc>) -> String {
+    let db = context.config.db.display();
+    let day = now.date_naive() - Days::new(3);
+    let mut text = format!(
+        "Things to try\n\n  sqlite3 {db} \"SELECT * FROM coverage ORDER BY day DESC LIMIT 5\"\n  \
+         sqlite3 {db} \"SELECT * FROM run_log\"\n"
+    );
+    if let (Some(config), Ok(Some(elastic))) = (&context.config.elastic, context.elastic()) {
+        let query = r#"{"size":0,"aggs":{"by":{"terms":{"field":"device","size":3}}}}"#;
+        text.push_str(&format!(
+            "  curl -s '{}/{}-sessions/_search' -H 'content-type: application/json' -d '{query}'\n",
+            config.url, config.prefix
+        ));
+        match elastic.count().await {
+            Ok((meetings, sessions)) => text.push_str(&format!(
+                "\nElasticsearch now holds {} meetings and {} sessions behind {prefix}-meetings and {prefix}-sessions.\n",
+                out::thousands(meetings),
+                out::thousands(sessions),
+                prefix = config.prefix
+            )),
+            Err(error) => text.push_str(&format!("\nElasticsearch could not be asked: {error}\n")),
+        }
+    }
+    text.push_str(&format!(
+        "\nWith --keep, the next sync from another terminal:\n\n  {}\n  zoom-harvester --db {db} sync\n  zoom-harvester --db {db} sync --from {day} --to {day}\n",
+        environment(served)
+    ));
+    text
+}

@@ -1,0 +1,177 @@
+//! `doctor`: one line for each thing that can be wrong, with the remedy.
+
+use super::{Exit, Failure, context::Context, out};
+use crate::{
+    catalog::{Catalog, Error},
+    elastic::Check,
+    model::{DateBasis, Window},
+    zoom,
+};
+
+/// For each thing we ask of Zoom: the classic scopes and the granular one that allow it; one of them is enough.
+/// Source: Zoom's OpenAPI description, 2026-03.
+const SCOPES: [(&str, &[&str]); 5] = [
+    (
+        "list meetings",
+        &[
+            "dashboard_meetings:read:admin",
+            "dashboard:read:admin",
+            "dashboard:read:list_meetings:admin",
+        ],
+    ),
+    (
+        "read participants",
+        &[
+            "dashboard_meetings:read:admin",
+            "dashboard:read:admin",
+            "dashboard:read:list_meeting_participants:admin",
+        ],
+    ),
+    (
+        "list active hosts",
+        &["report:read:admin", "report:read:list_users:admin"],
+    ),
+    (
+        "list a host's series",
+        &["meeting:read:admin", "meeting:read:list_meetings:admin"],
+    ),
+    (
+        "look up a past meeting",
+        &["meeting:read:admin", "meeting:read:past_meeting:admin"],
+    ),
+];
+
+pub fn run(context: &Context, json: bool) -> Result<Exit, Failure> {
+    let checks = context.block_on(async {
+        let mut checks = catalog(context);
+        checks.extend(zoom(context).await);
+        match context.elastic() {
+            Ok(Some(elastic)) => checks.extend(elastic.check().await),
+            Ok(None) => checks.push(well(
+                "elasticsearch",
+                "not configured: the harvest goes into the catalog only",
+            )),
+            Err(failure) => checks.push(ill("elasticsearch", failure.message, "set it right")),
+        }
+        Ok(checks)
+    })?;
+    let all_well = checks.iter().all(|check| check.ok);
+    if json {
+        out::json(&checks)?;
+    } else {
+        let rows: Vec<Vec<String>> = checks
+            .iter()
+            .map(|check| {
+                let remedy = check
+                    .remedy
+                    .as_ref()
+                    .map(|remedy| format!(" → {remedy}"))
+                    .unwrap_or_default();
+                let mark = if check.ok { "ok" } else { "WRONG" };
+                vec![
+                    mark.to_owned(),
+                    check.name.clone(),
+                    format!("{}{remedy}", check.said),
+                ]
+            })
+            .collect();
+        out::print(&out::table(&rows))?;
+    }
+    Ok(if all_well { Exit::Done } else { Exit::Usage })
+}
+
+fn well(name: &str, said: impl Into<String>) -> Check {
+    Check {
+        name: name.to_owned(),
+        ok: true,
+        said: said.into(),
+        remedy: None,
+    }
+}
+
+fn ill(name: &str, said: impl Into<String>, remedy: &str) -> Check {
+    Check {
+        name: name.to_owned(),
+        ok: false,
+        said: said.into(),
+        remedy: Some(remedy.to_owned()),
+    }
+}
+
+fn catalog(context: &Context) -> Vec<Check> {
+    let path = context.config.db.display();
+    match Catalog::open_read_only(&context.config.db) {
+        Err(Error::Absent(_)) => vec![well(
+            "catalog",
+            format!("{path} is not there yet; the first sync makes it"),
+        )],
+        Err(error) => vec![ill(
+            "catalog",
+            error.to_string(),
+            "name another file with --db, or set it right",
+        )],
+        Ok(catalog) => vec![match catalog.integrity() {
+            Ok(said) if said == "ok" => well("catalog", format!("{path} is sound")),
+            Ok(said) => ill("catalog", said, "put a backup in its place"),
+            Err(error) => ill("catalog", error.to_string(), "put a backup in its place"),
+        }],
+    }
+}
+
+async fn zoom(context: &Context) -> Vec<Check> {
+    let end = match context.zoom(false) {
+        Ok(end) => end,
+        Err(failure) => {
+            return vec![ill(
+                "credentials",
+                failure.message,
+                "create a Server-to-Server OAuth app in the Zoom App Marketplace",
+            )];
+        }
+    };
+    let scopes = match end.zoom.scopes().await {
+        Ok(scopes) => scopes,
+        Err(error) => {
+            return vec![ill(
+                "credentials",
+                error.to_string(),
+                "compare them with the app's page",
+            )];
+        }
+    };
+    let mut checks = vec![well("credentials", "Zoom gives a token for them")];
+    for (what, any_of) in SCOPES {
+        let has = any_of.iter().find(|scope| scopes.iter().any(|has| has == *scope));
+        checks.push(match has {
+            Some(scope) => well("scope", format!("{what}: {scope}")),
+            // Some answers name no scopes at all; then only asking tells.
+            None if scopes.is_empty() => well("scope", format!("{what}: the token does not tell")),
+            None => ill(
+                "scope",
+                format!("{what}: missing"),
+                &format!("add one of {} to the app", any_of.join(", ")),
+            ),
+        });
+    }
+    let today = Window::day(context.now().date_naive());
+    checks.push(match end.zoom.list_meetings(today, DateBasis::EndTime).await {
+        Ok(listing) => well(
+            "dashboards",
+            format!("{} meetings listed for today", listing.meetings.len()),
+        ),
+        Err(zoom::Error::EndTimeRefused) => well("dashboards", "there; this account lists by start only"),
+        Err(error) => ill(
+            "dashboards",
+            error.to_string(),
+            "see the README on plans and scopes",
+        ),
+    });
+    let per_second = end.pacer.per_window(crate::model::Label::Heavy);
+    let said = format!(
+        "{:?}: {per_second} details a second, {} requests a day, by ZOOM_PLAN and ZOOM_RATE_SHARE",
+        context.config.plan,
+        out::thousands(end.pacer.daily_share())
+    );
+    checks.push(well("limits", said));
+    checks
+}

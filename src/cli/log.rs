@@ -1,0 +1,25 @@
+//! Log lines, on standard error: warnings for people, more with -v.
+
+use tracing_subscriber::{EnvFilter, fmt, prelude::*};
+
+use super::{Global, LogFormat, progress::Bars};
+
+/// Sends log lines to standard error, above the progress bars if there are any.
+pub fn start(global: &Global, bars: &Bars) {
+    // Ours at the level asked for; what libraries say below that is of use to nobody but their authors.
+    let filter = match (global.quiet, global.verbose) {
+        (true, _) => "error",
+        (false, 0) => "warn",
+        (false, 1) => "warn,zoom_harvester=info",
+        (false, 2) => "warn,zoom_harvester=debug",
+        (false, _) => "info,zoom_harvester=trace",
+    };
+    let bars = bars.clone();
+    let layer = fmt::layer().with_writer(move || bars.writer()).with_ansi(false);
+    let registry = tracing_subscriber::registry().with(EnvFilter::new(filter));
+    // Set once a process; a second one (in a test) changes nothing.
+    let _ = match global.log_format {
+        LogFormat::Text => registry.with(layer.compact()).try_init(),
+        LogFormat::Json => registry.with(layer.json()).try_init(),
+    };
+}

@@ -1,0 +1,250 @@
+//! `sync`, `publish`, `reindex` and `retry`: the commands that write.
+
+use super::{
+    Exit, Failure, SyncArgs,
+    context::{Context, ZoomEnd, sides},
+    interrupt::Interrupt,
+    out,
+    progress::Show,
+};
+use crate::{
+    catalog::{Catalog, RunId, Tally},
+    model::AccountId,
+    sync::{self as engine, Ending, Harvest, Scope, Summary},
+};
+
+pub fn sync(context: &Context, args: &SyncArgs) -> Result<Exit, Failure> {
+    let scope = context.scope(&args.days)?;
+    let account = context.config.zoom_credentials()?.account_id;
+    let (summary, exit) =
+        context.block_on(harvest(context, "sync", Some(&account), scope, !args.no_publish))?;
+    if args.json {
+        out::json(&summary)?
+    } else {
+        out::print(&told(&summary))?
+    }
+    Ok(exit)
+}
+
+pub fn publish(context: &Context) -> Result<Exit, Failure> {
+    context.elastic_needed()?;
+    let (summary, exit) = context.block_on(harvest(context, "publish", None, Scope::Nothing, true))?;
+    out::print(&told(&summary))?;
+    Ok(exit)
+}
+
+/// One run, from the lock to the last row: what `sync`, `publish` and `demo` share.
+pub async fn harvest(
+    context: &Context,
+    command: &str,
+    account: Option<&AccountId>,
+    scope: Scope,
+    publish: bool,
+) -> Result<(Summary, Exit), Failure> {
+    let (mut catalog, _lock) = match account {
+        Some(_) => context.open_catalog(command)?,
+        // Publishing makes no catalog: there would be nothing in it.
+        None => {
+            drop(Catalog::open_read_only(&context.config.db)?);
+            context.open_catalog(command)?
+        }
+    };
+    let zoom: Option<ZoomEnd> = match account {
+        Some(account) => {
+            catalog.claim(account, &context.new_catalog_id(), context.now())?;
+            Some(context.zoom(true)?)
+        }
+        None => None,
+    };
+    let elastic = if publish { context.elastic()? } else { None };
+    let interrupt = Interrupt::watch()?;
+    let run = catalog.begin_run(command, context.now())?;
+    let show = Show::new(&context.bars, context.quiet);
+    let ended = match Harvest::new(
+        &mut catalog,
+        run,
+        sides(zoom, elastic),
+        context.options(scope),
+        context.clock.clone(),
+        &show,
+    ) {
+        Ok(harvest) => harvest.run(interrupt.stop()).await,
+        Err(error) => Err(error),
+    };
+    drop(show);
+    let summary = match ended {
+        Ok(summary) => summary,
+        Err(error) => return Err(note_failure(&mut catalog, run, error.into(), context)),
+    };
+    let exit = match &summary.ending {
+        Ending::Done => Exit::Done,
+        Ending::Incomplete => Exit::Incomplete,
+        Ending::StoppedEarly { .. } => Exit::StoppedEarly,
+        Ending::Misconfigured => Exit::Usage,
+        Ending::Interrupted => interrupt.exit(),
+    };
+    catalog.end_run(
+        run,
+        &summary.tally,
+        exit as u8,
+        summary.message.as_deref(),
+        context.now(),
+    )?;
+    Ok((summary, exit))
+}
+
+/// Tries to write down how a run failed; if the catalog is what failed, that cannot be written.
+fn note_failure(catalog: &mut Catalog, run: RunId, failure: Failure, context: &Context) -> Failure {
+    let noted = catalog.end_run(
+        run,
+        &Tally::default(),
+        failure.exit as u8,
+        Some(&failure.message),
+        context.now(),
+    );
+    if let Err(error) = noted {
+        tracing::debug!(%error, "the end of the run could not be written down");
+    }
+    failure
+}
+
+pub fn reindex(context: &Context, drop_unknown: bool) -> Result<Exit, Failure> {
+    let elastic = context.elastic_needed()?;
+    drop(Catalog::open_read_only(&context.config.db)?);
+    let (mut catalog, _lock) = context.open_catalog("reindex")?;
+    let rebuilt = context.block_on(async {
+        let interrupt = Interrupt::watch()?;
+        let run = catalog.begin_run("reindex", context.now())?;
+        let show = Show::new(&context.bars, context.quiet);
+        let rebuilt = engine::reindex(
+            &mut catalog,
+            &elastic,
+            run,
+            drop_unknown,
+            &context.clock,
+            &show,
+            &interrupt.stop(),
+        )
+        .await;
+        drop(show);
+        match rebuilt {
+            Ok(rebuilt) => {
+                let tally = Tally {
+                    published: rebuilt.meetings,
+                    failed: rebuilt.rejected,
+                    ..Tally::default()
+                };
+                let exit = if rebuilt.rejected > 0 {
+                    Exit::Incomplete
+                } else {
+                    Exit::Done
+                };
+                catalog.end_run(run, &tally, exit as u8, None, context.now())?;
+                Ok(rebuilt)
+            }
+            Err(error) => {
+                let mut failure = Failure::from(error);
+                if failure.exit == Exit::Interrupted {
+                    failure.exit = interrupt.exit();
+                }
+                Err(note_failure(&mut catalog, run, failure, context))
+            }
+        }
+    })?;
+    out::print(&format!(
+        "rebuilt: {} meetings, {} documents, {} rejected",
+        out::thousands(rebuilt.meetings),
+        out::thousands(rebuilt.documents),
+        out::thousands(rebuilt.rejected)
+    ))?;
+    Ok(if rebuilt.rejected > 0 {
+        Exit::Incomplete
+    } else {
+        Exit::Done
+    })
+}
+
+pub fn retry(context: &Context) -> Result<Exit, Failure> {
+    drop(Catalog::open_read_only(&context.config.db)?);
+    let (mut catalog, _lock) = context.open_catalog("retry")?;
+    let run = catalog.begin_run("retry", context.now())?;
+    let due = catalog.retry()?;
+    catalog.end_run(run, &Tally::default(), Exit::Done as u8, None, context.now())?;
+    out::print(&format!(
+        "{} meetings are due again; run `zoom-harvester sync` (or `publish`)",
+        out::thousands(due)
+    ))?;
+    Ok(Exit::Done)
+}
+
+/// The summary for people.
+pub fn told(summary: &Summary) -> String {
+    let n = out::thousands;
+    let tally = &summary.tally;
+    let requests: Vec<String> = summary
+        .zoom_requests
+        .iter()
+        .filter(|(_, count)| **count > 0)
+        .map(|(label, count)| format!("{} {label}", n(*count)))
+        .collect();
+    let requests = if requests.is_empty() {
+        "none".to_owned()
+    } else {
+        requests.join(", ")
+    };
+    let mut rows = vec![
+        vec![
+            "listed".to_owned(),
+            format!(
+                "{} windows: {} new meetings, {} changed, {} vanished",
+                n(tally.listings),
+                n(tally.new),
+                n(tally.changed),
+                n(tally.vanished)
+            ),
+        ],
+        vec![
+            "fetched".to_owned(),
+            format!("{} details with {} sessions", n(tally.details), n(tally.sessions)),
+        ],
+        vec![
+            "published".to_owned(),
+            if summary.publishing {
+                format!(
+                    "{} meetings: {} documents sent, {} deleted, in {} bulk requests",
+                    n(tally.published),
+                    n(summary.documents),
+                    n(summary.deleted),
+                    n(summary.bulk_requests)
+                )
+            } else {
+                "nothing: no Elasticsearch (ELASTICSEARCH_URL); the catalog keeps it all".to_owned()
+            },
+        ],
+        vec!["requests to Zoom".to_owned(), requests],
+        vec![
+            "still due".to_owned(),
+            format!(
+                "{} details, documents of {} meetings",
+                n(summary.details_due),
+                n(summary.documents_due)
+            ),
+        ],
+        vec!["failed or dead".to_owned(), n(summary.troubled)],
+    ];
+    let word = match &summary.ending {
+        Ending::Done => "done",
+        Ending::Incomplete => "finished, but not everything could be had",
+        Ending::StoppedEarly { .. } => "stopped early; run it again",
+        Ending::Misconfigured => "stopped: something must be set right first",
+        Ending::Interrupted => "interrupted",
+    };
+    rows.push(vec![
+        "ended".to_owned(),
+        match &summary.message {
+            Some(message) => format!("{word}: {message}"),
+            None => word.to_owned(),
+        },
+    ]);
+    out::table(&rows)
+}
