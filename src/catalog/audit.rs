@@ -456,8 +456,11 @@ impl Catalog {
     }
 
     fn api_use_today(&self, now: DateTime<Utc>) -> Result<ApiUse, Error> {
-        let mut shown = ApiUse::default();
-        shown.requests = Label::ALL.into_iter().map(|label| (label.as_str(), 0)).collect();
+        let requests = Label::ALL.into_iter().map(|label| (label.as_str(), 0)).collect();
+        let mut shown = ApiUse {
+            requests,
+            daily_quota_used: 0,
+        };
         for (label, used) in self.quota_used(now)? {
             shown.requests.insert(label.as_str(), used);
             if label.has_daily_quota() {

@@ -7,6 +7,7 @@ macro_rules! tables {
         $(
             $(#[$doc])*
             #[derive(Clone, Copy, Iden)]
+            #[allow(clippy::enum_variant_names, reason = "they are the columns' names")]
             pub(super) enum $table { Table, $($column),* }
         )*
     };

@@ -122,7 +122,7 @@ fn environment(served: &Simulator) -> String {
 }
 
 /// Days of the demo's account.
-const DEMO_DAYS: u64 = 30;
+const DEMO_DAYS: u64 = 31;
 
 pub fn demo(context: &Context, args: &DemoArgs) -> Result<Exit, Failure> {
     let now = context.now();

@@ -44,7 +44,7 @@ pub struct Rebuild {
 
 impl Rebuild {
     /// The new index of a kind.
-    pub fn index(&self, kind: IndexKind) -> &str {
+    pub fn target(&self, kind: IndexKind) -> &str {
         match kind {
             IndexKind::Meetings => &self.meetings,
             IndexKind::Sessions => &self.sessions,
@@ -275,7 +275,7 @@ impl Elastic {
         ] {
             let alias = self.alias(kind);
             actions.push(json!({"remove": {"index": old.index, "alias": alias}}));
-            actions.push(json!({"add": {"index": rebuild.index(kind), "alias": alias}}));
+            actions.push(json!({"add": {"index": rebuild.target(kind), "alias": alias}}));
         }
         let body = json!({"actions": actions}).to_string().into_bytes();
         let answer = self.call(Method::Post, "/_aliases", Some(body)).await?;

@@ -260,7 +260,7 @@ impl Elastic {
 
     /// Sends the same to the indices of a rebuild.
     pub async fn publish_into(&self, rebuild: &Rebuild, batch: &[Kept]) -> Report {
-        self.send(batch, |kind| (rebuild.index(kind).to_owned(), false))
+        self.send(batch, |kind| (rebuild.target(kind).to_owned(), false))
             .await
     }
 

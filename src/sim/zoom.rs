@@ -640,7 +640,7 @@ fn listing_row(meeting: &Meeting, host: Option<&Host>) -> Value {
         "has_3rd_party_audio": false,
         "has_video": true,
         "has_screen_share": meeting.sessions.len() > 3,
-        "has_recording": meeting.sessions.len() % 3 == 0,
+        "has_recording": meeting.sessions.len().is_multiple_of(3),
         "has_sip": false,
         "has_archiving": false,
         "has_manual_captions": false,

@@ -1,0 +1,325 @@
+//! What the stories share: a simulated account, a catalog in a folder of its own, a clock that can be set, and a real server.
+
+#![allow(dead_code, reason = "every test file uses a part of it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "tests"
+)]
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use chrono::{DateTime, Days, TimeDelta, Utc};
+use serde_json::{Value, json};
+use zoom_harvester::{
+    catalog::Catalog,
+    elastic::{self, Elastic},
+    model::{AccountId, Clock, Window},
+    sim::{self, Limits, Setup, Simulator, world::World},
+    sync::{Harvest, Observer, Options, Progress, Scope, Sides, Summary},
+    zoom::{
+        self, Zoom,
+        pace::{Pacer, Plan},
+    },
+};
+
+/// The two engines, by the variable that says where it is.
+pub const ENGINES: [&str; 2] = ["ELASTICSEARCH_TEST_URL", "OPENSEARCH_TEST_URL"];
+
+/// Where an engine is. A missing one fails the test: a story that was not told is not one that ended well.
+pub fn engine(variable: &str) -> String {
+    std::env::var(variable)
+        .unwrap_or_else(|_| panic!("{variable} is not set: run ./test, which starts the servers"))
+}
+
+/// A clock that can be set forward.
+#[derive(Clone)]
+pub struct TestClock(Arc<Mutex<TimeDelta>>);
+
+impl TestClock {
+    pub fn advance(&self, by: TimeDelta) {
+        *self.0.lock().unwrap() += by;
+    }
+
+    pub fn now(&self) -> DateTime<Utc> {
+        Utc::now() + *self.0.lock().unwrap()
+    }
+
+    pub fn clock(&self) -> Clock {
+        let this = self.clone();
+        Clock::new(move || this.now())
+    }
+}
+
+/// Keeps what was said, for the test that asks.
+#[derive(Default)]
+pub struct Heard(pub Mutex<Vec<String>>);
+
+impl Observer for Heard {
+    fn see(&self, progress: Progress<'_>) {
+        if let Progress::Note(text) | Progress::Problem(text) = progress {
+            self.0.lock().unwrap().push(text.to_owned());
+        }
+    }
+}
+
+/// An account, a catalog and perhaps a server.
+pub struct Stage {
+    pub sim: Simulator,
+    pub clock: TestClock,
+    pub folder: tempfile::TempDir,
+    pub elastic: Option<ElasticStage>,
+    pub heard: Heard,
+    pub daily_share: u64,
+}
+
+/// A server and the prefix of this test in it.
+#[derive(Clone)]
+pub struct ElasticStage {
+    pub url: String,
+    pub prefix: String,
+    http: reqwest::Client,
+}
+
+static STAGES: AtomicU32 = AtomicU32::new(0);
+
+impl ElasticStage {
+    pub fn new(variable: &str) -> Self {
+        Self::at(&engine(variable))
+    }
+
+    pub fn at(url: &str) -> Self {
+        let number = STAGES.fetch_add(1, Ordering::Relaxed);
+        let stamp = Utc::now().timestamp_millis() % 1_000_000_000;
+        Self {
+            url: url.to_owned(),
+            prefix: format!("t{}-{stamp}-{number}", std::process::id()),
+            http: reqwest::Client::builder().no_proxy().build().unwrap(),
+        }
+    }
+
+    pub fn settings(&self) -> elastic::Settings {
+        elastic::Settings {
+            url: self.url.clone(),
+            auth: elastic::Auth::None,
+            ca_cert_pem: None,
+            prefix: self.prefix.clone(),
+            shards: 1,
+            replicas: 0,
+            bulk_bytes: 1 << 20,
+            compress: true,
+            in_flight: 2,
+            retry: elastic::Retry {
+                times: 4,
+                base: Duration::from_millis(20),
+                max: Duration::from_millis(200),
+            },
+            timeout: Duration::from_secs(30),
+            seed: 7,
+        }
+    }
+
+    pub fn client(&self) -> Arc<Elastic> {
+        Arc::new(Elastic::new(self.settings()).unwrap())
+    }
+
+    /// One request; `PREFIX` in the path is the prefix of this test.
+    pub async fn call(&self, method: &str, path: &str, body: Option<Value>) -> Value {
+        let url = format!("{}{}", self.url, path.replace("PREFIX", &self.prefix));
+        let mut request = self.http.request(method.parse().unwrap(), url);
+        if let Some(body) = body {
+            request = request
+                .header("content-type", "application/json")
+                .body(body.to_string());
+        }
+        let text = request.send().await.unwrap().text().await.unwrap();
+        serde_json::from_str(&text).unwrap_or(Value::String(text))
+    }
+
+    /// Every document of an index, by `_id`, with its version.
+    pub async fn all(&self, kind: &str) -> std::collections::BTreeMap<String, (i64, Value)> {
+        self.call("POST", &format!("/PREFIX-{kind}/_refresh"), None).await;
+        let key = if kind == "meetings" { "uuid" } else { "session_id" };
+        let mut found = std::collections::BTreeMap::new();
+        let mut after: Option<Value> = None;
+        loop {
+            let mut query = json!({"size": 5000, "version": true, "sort": [{key: "asc"}]});
+            if let Some(after) = &after {
+                query["search_after"] = json!([after]);
+            }
+            let answer = self
+                .call("POST", &format!("/PREFIX-{kind}/_search"), Some(query))
+                .await;
+            let hits = answer["hits"]["hits"]
+                .as_array()
+                .unwrap_or_else(|| panic!("{answer}"))
+                .clone();
+            for hit in &hits {
+                let id = hit["_id"].as_str().unwrap().to_owned();
+                found.insert(id, (hit["_version"].as_i64().unwrap(), hit["_source"].clone()));
+            }
+            match hits.last() {
+                Some(last) if hits.len() == 5000 => after = Some(last["sort"][0].clone()),
+                _ => return found,
+            }
+        }
+    }
+}
+
+impl Stage {
+    pub fn new(world: World, variable: Option<&str>) -> Self {
+        let clock = TestClock(Arc::new(Mutex::new(TimeDelta::zero())));
+        let setup = Setup {
+            limits: Limits::NONE,
+            ..Setup::default()
+        };
+        let told = clock.clone();
+        Self {
+            sim: Simulator::start(world, setup, 0, Arc::new(move || told.now())).unwrap(),
+            clock,
+            folder: tempfile::tempdir().unwrap(),
+            elastic: variable.map(ElasticStage::new),
+            heard: Heard::default(),
+            daily_share: u64::MAX,
+        }
+    }
+
+    pub fn db(&self) -> PathBuf {
+        self.folder.path().join("harvester.db")
+    }
+
+    pub fn es(&self) -> &ElasticStage {
+        self.elastic.as_ref().unwrap()
+    }
+
+    /// The last `days` days, today included.
+    pub fn days(&self, days: u64) -> Scope {
+        let today = self.clock.now().date_naive();
+        Scope::Days(Window::new(today - Days::new(days - 1), today).unwrap())
+    }
+
+    pub async fn sync(&self, scope: Scope) -> Summary {
+        self.run(scope, true, true).await
+    }
+
+    pub async fn run(&self, scope: Scope, with_zoom: bool, publish: bool) -> Summary {
+        let mut catalog = Catalog::open(&self.db()).unwrap();
+        let clock = self.clock.clock();
+        let id = format!("{:016x}", fastrand::u64(..));
+        catalog
+            .claim(&AccountId::new(sim::ACCOUNT_ID), &id, clock.now())
+            .unwrap();
+        let run = catalog.begin_run("sync", clock.now()).unwrap();
+        let (grants, requests) = tokio::sync::mpsc::channel(8);
+        // A thousandfold share: the stories are about what is asked, not about how fast.
+        let pacer = Pacer::new(Plan::Business, 1_000.0, Some(grants));
+        let settings = zoom::Settings {
+            account_id: AccountId::new(sim::ACCOUNT_ID),
+            client_id: sim::CLIENT_ID.into(),
+            client_secret: sim::CLIENT_SECRET.to_owned().into(),
+            oauth_url: self.sim.oauth_url(),
+            api_url: Some(self.sim.api_url()),
+            retry: zoom::Retry {
+                times: 3,
+                base: Duration::from_millis(5),
+                max: Duration::from_millis(50),
+            },
+            timeout: Duration::from_secs(10),
+            answer_limit_bytes: 50 << 20,
+            seed: 7,
+        };
+        let zoom = Arc::new(Zoom::new(settings, Arc::clone(&pacer), clock.clone()).unwrap());
+        let sides = Sides {
+            zoom: with_zoom.then_some((zoom, pacer, requests)),
+            elastic: self
+                .elastic
+                .as_ref()
+                .filter(|_| publish)
+                .map(ElasticStage::client),
+        };
+        let options = Options {
+            scope,
+            concurrency: 32,
+            whole_listing_every: TimeDelta::days(7),
+            daily_share: self.daily_share,
+        };
+        let (_keep, cancel) = tokio::sync::watch::channel(false);
+        let summary = Harvest::new(&mut catalog, run, sides, options, clock.clone(), &self.heard)
+            .unwrap()
+            .run(cancel)
+            .await
+            .unwrap();
+        catalog
+            .end_run(run, &summary.tally, 0, summary.message.as_deref(), clock.now())
+            .unwrap();
+        summary
+    }
+
+    /// One number out of the catalog.
+    pub fn number(&self, sql: &str) -> i64 {
+        let conn = rusqlite::Connection::open(self.db()).unwrap();
+        conn.query_row(sql, [], |row| row.get(0))
+            .unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    /// Asserts that the index is the account: every meeting once, every session once, none beside them.
+    pub async fn assert_index_is_the_account(&self) {
+        let (meetings, sessions) = (self.es().all("meetings").await, self.es().all("sessions").await);
+        let world = self.sim.with_world(|world| world.clone());
+        let expected: std::collections::BTreeSet<&str> =
+            world.meetings.iter().map(|one| one.uuid.as_str()).collect();
+        let found: std::collections::BTreeSet<&str> = meetings.keys().map(String::as_str).collect();
+        assert_eq!(found, expected);
+        let mut per_meeting: std::collections::HashMap<&str, Vec<&Value>> = std::collections::HashMap::new();
+        for (_, source) in sessions.values() {
+            per_meeting
+                .entry(source["meeting"].as_str().unwrap())
+                .or_default()
+                .push(source);
+        }
+        assert_eq!(sessions.len(), world.count_sessions());
+        for meeting in &world.meetings {
+            let host = &world.hosts[meeting.host];
+            let (_, source) = &meetings[&meeting.uuid];
+            assert_eq!(source["topic"], meeting.topic.as_str());
+            assert_eq!(source["meeting_series_id"], meeting.series);
+            assert_eq!(source["host"]["email"], host.email.as_str());
+            assert_eq!(source["host"]["host_id"], host.id.as_str());
+            assert_eq!(source["duration"], (meeting.end - meeting.start).num_seconds());
+            assert_eq!(source["end_time"], sim::world::zoom_time(meeting.end));
+            assert_eq!(source["participant_sessions"], meeting.sessions.len());
+            assert_eq!(source["account_id"], sim::ACCOUNT_ID);
+            let shown = per_meeting.remove(meeting.uuid.as_str()).unwrap_or_default();
+            let key = |name: &str, leave: &str, join: &str| format!("{name} {join} {leave}");
+            let mut got: Vec<String> = shown
+                .iter()
+                .map(|one| {
+                    assert_eq!(one["topic"], meeting.topic.as_str());
+                    assert_eq!(one["host"]["host_id"], host.id.as_str());
+                    let text = |name: &str| one[name].as_str().unwrap_or_default().to_owned();
+                    key(&text("participant_uuid"), &text("leave_time"), &text("join_time"))
+                })
+                .collect();
+            let mut wanted: Vec<String> = meeting
+                .sessions
+                .iter()
+                .map(|one| {
+                    let text = |name: &str| one.row[name].as_str().unwrap_or_default().to_owned();
+                    key(&text("participant_uuid"), &text("leave_time"), &text("join_time"))
+                })
+                .collect();
+            got.sort();
+            wanted.sort();
+            assert_eq!(got, wanted, "sessions of {}", meeting.uuid);
+        }
+    }
+}
