@@ -1,7 +1,7 @@
 //! One run: list, fetch and publish, overlapping, each paced by its own limits.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet, VecDeque},
+    collections::{BTreeSet, HashSet, VecDeque},
     sync::Arc,
 };
 
@@ -110,8 +110,10 @@ struct Questions {
 #[derive(Default)]
 struct Details {
     ready: VecDeque<Due>,
-    under_way: HashMap<crate::model::MeetingUuid, ()>,
+    under_way: HashSet<crate::model::MeetingUuid>,
     stale: bool,
+    /// How many are still due, for those who watch: counted after each listing, then counted down.
+    due: u64,
     /// Attempts that failed in a way that may be Zoom's illness or the meeting's: decided by what comes next.
     undecided: Vec<(crate::model::MeetingUuid, String)>,
 }
@@ -342,7 +344,7 @@ impl<'a> Harvest<'a> {
                 let limit = (held + 2 * self.options.concurrency) as u64;
                 let due = self.catalog.due_details(self.run, self.now(), limit)?;
                 self.details.ready.extend(due.into_iter().filter(|due| {
-                    !self.details.under_way.contains_key(&due.uuid)
+                    !self.details.under_way.contains(&due.uuid)
                         && !self.details.undecided.iter().any(|(uuid, _)| *uuid == due.uuid)
                 }));
                 self.details.stale = !self.details.ready.is_empty();
@@ -350,7 +352,7 @@ impl<'a> Harvest<'a> {
             let Some(due) = self.details.ready.pop_front() else {
                 return Ok(());
             };
-            self.details.under_way.insert(due.uuid.clone(), ());
+            self.details.under_way.insert(due.uuid.clone());
             let zoom = Arc::clone(zoom);
             self.jobs.push(Box::pin(async move {
                 let detail = zoom.detail(&due.uuid, due.listing_type).await;
@@ -487,6 +489,7 @@ impl<'a> Harvest<'a> {
         )?;
         self.days.listed.extend(listing.window.days());
         self.details.stale = true;
+        self.details.due = self.catalog.count_due_details(self.now())?;
         self.questions.stale = true;
         let strangers = changes
             .iter()
@@ -596,8 +599,9 @@ impl<'a> Harvest<'a> {
                 }
             },
         }
+        self.details.due = self.details.due.saturating_sub(1);
         self.observer.see(Progress::Fetched {
-            due: self.catalog.count_due_details(now)?,
+            due: self.details.due,
             tally: &self.tally,
         });
         Ok(())
