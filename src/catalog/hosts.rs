@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use rusqlite::Transaction;
-use sea_query::{Cond, Expr, ExprTrait, OnConflict, Order, Query};
+use sea_query::{Cond, Expr, ExprTrait, OnConflict, Order, Query, SelectStatement};
 
 use super::{
     Catalog, Error, all, execute, first,
@@ -28,14 +28,7 @@ impl Catalog {
     /// # Errors
     /// As SQLite fails.
     pub fn unknown_hosts(&self, limit: u64) -> Result<Vec<HostQuestion>, Error> {
-        let select = Query::select()
-            .columns([HostLookups::HostKey, HostLookups::MeetingUuid])
-            .from(HostLookups::Table)
-            .and_where(Expr::cust("status = 'pending'"))
-            .order_by(HostLookups::HostKey, Order::Asc)
-            .limit(limit)
-            .take();
-        all(&self.conn, &select, |row| {
+        all(&self.conn, &unknown_query(limit), |row| {
             Ok(HostQuestion {
                 host_key: row.get(0)?,
                 uuid: MeetingUuid::new(row.get::<_, String>(1)?),
@@ -99,29 +92,12 @@ impl Catalog {
     /// As SQLite fails.
     pub fn hosts_wanting_series(&self, now: DateTime<Utc>, limit: u64) -> Result<Vec<HostId>, Error> {
         // Two queries, so that each has its index.
-        let pending = Query::select()
-            .distinct()
-            .column((Series::Table, Series::HostId))
-            .from(Series::Table)
-            .inner_join(
-                Hosts::Table,
-                Expr::col((Hosts::Table, Hosts::HostId)).equals((Series::Table, Series::HostId)),
-            )
-            .and_where(Expr::cust("series.status = 'pending'"))
-            .and_where(Expr::cust("hosts.status = 'known'"))
-            .limit(limit)
-            .take();
-        let old = Query::select()
-            .column(Hosts::HostId)
-            .from(Hosts::Table)
-            .and_where(Expr::cust("status = 'known'"))
-            .and_where(Expr::col(Hosts::SeriesListedAt).lt(iso(now - SERIES_LIST_LASTS)))
-            .limit(limit)
-            .take();
-        let mut hosts = all(&self.conn, &pending, |row| {
+        let mut hosts = all(&self.conn, &pending_series_query(limit), |row| {
             Ok(HostId::new(row.get::<_, String>(0)?))
         })?;
-        for host in all(&self.conn, &old, |row| Ok(HostId::new(row.get::<_, String>(0)?)))? {
+        for host in all(&self.conn, &old_lists_query(now, limit), |row| {
+            Ok(HostId::new(row.get::<_, String>(0)?))
+        })? {
             if !hosts.contains(&host) {
                 hosts.push(host);
             }
@@ -212,6 +188,41 @@ impl Catalog {
         tx.commit()?;
         Ok(())
     }
+}
+
+pub(super) fn unknown_query(limit: u64) -> SelectStatement {
+    Query::select()
+        .columns([HostLookups::HostKey, HostLookups::MeetingUuid])
+        .from(HostLookups::Table)
+        .and_where(Expr::cust("status = 'pending'"))
+        .order_by(HostLookups::HostKey, Order::Asc)
+        .limit(limit)
+        .take()
+}
+
+pub(super) fn pending_series_query(limit: u64) -> SelectStatement {
+    Query::select()
+        .distinct()
+        .column((Series::Table, Series::HostId))
+        .from(Series::Table)
+        .inner_join(
+            Hosts::Table,
+            Expr::col((Hosts::Table, Hosts::HostId)).equals((Series::Table, Series::HostId)),
+        )
+        .and_where(Expr::cust("series.status = 'pending'"))
+        .and_where(Expr::cust("hosts.status = 'known'"))
+        .limit(limit)
+        .take()
+}
+
+pub(super) fn old_lists_query(now: DateTime<Utc>, limit: u64) -> SelectStatement {
+    Query::select()
+        .column(Hosts::HostId)
+        .from(Hosts::Table)
+        .and_where(Expr::cust("status = 'known'"))
+        .and_where(Expr::col(Hosts::SeriesListedAt).lt(iso(now - SERIES_LIST_LASTS)))
+        .limit(limit)
+        .take()
 }
 
 fn close_pending_series(

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use rusqlite::Transaction;
-use sea_query::{Expr, ExprTrait, OnConflict, Order, Query};
+use sea_query::{Expr, ExprTrait, OnConflict, Order, Query, SelectStatement};
 
 use super::{
     Catalog, Error, RunId, Tally, all, execute, first,
@@ -93,12 +93,6 @@ impl Catalog {
     /// # Errors
     /// As SQLite fails.
     pub fn known(&self, listing: &Listing) -> Result<Known, Error> {
-        let columns = [
-            Meetings::MeetingUuid,
-            Meetings::ListedChecksum,
-            Meetings::ShownChecksum,
-            Meetings::VanishedAt,
-        ];
         let read = |expected: bool| {
             move |row: &rusqlite::Row<'_>| {
                 Ok((
@@ -112,31 +106,16 @@ impl Catalog {
                 ))
             }
         };
-        let time = match listing.basis {
-            DateBasis::EndTime => Meetings::EndTime,
-            DateBasis::StartTime => Meetings::StartTime,
-        };
         let (from, to) = (
             listing.window.from.to_string(),
             (listing.window.to + Days::new(1)).to_string(),
         );
-        let select = Query::select()
-            .columns(columns)
-            .from(Meetings::Table)
-            .and_where(Expr::col(time).gte(from.as_str()))
-            .and_where(Expr::col(time).lt(to.as_str()))
-            // Zoom selects one-person meetings by their start, whatever is asked: only those that lie inside by both times
-            // would have to be there.
-            .and_where(Expr::cust_with_values(
-                "(listing_type = 'past' OR (start_time >= ? AND end_time < ?))",
-                [from.as_str(), to.as_str()],
-            ))
-            .take();
+        let select = expected_query(listing.basis, &from, &to);
         let mut known: Known = all(&self.conn, &select, read(true))?.into_iter().collect();
         for meeting in &listing.meetings {
             if !known.contains_key(&meeting.uuid) {
                 let select = Query::select()
-                    .columns(columns)
+                    .columns(KNOWN)
                     .from(Meetings::Table)
                     .and_where(Expr::col(Meetings::MeetingUuid).eq(meeting.uuid.as_str()))
                     .take();
@@ -246,6 +225,33 @@ impl Catalog {
         *tally = counted;
         Ok(())
     }
+}
+
+const KNOWN: [Meetings; 4] = [
+    Meetings::MeetingUuid,
+    Meetings::ListedChecksum,
+    Meetings::ShownChecksum,
+    Meetings::VanishedAt,
+];
+
+/// The meetings that a listing from `from` to before `to` would have to show.
+pub(super) fn expected_query(basis: DateBasis, from: &str, to: &str) -> SelectStatement {
+    let time = match basis {
+        DateBasis::EndTime => Meetings::EndTime,
+        DateBasis::StartTime => Meetings::StartTime,
+    };
+    Query::select()
+        .columns(KNOWN)
+        .from(Meetings::Table)
+        .and_where(Expr::col(time).gte(from))
+        .and_where(Expr::col(time).lt(to))
+        // Zoom selects one-person meetings by their start, whatever is asked: only those that lie inside by both times would
+        // have to be there.
+        .and_where(Expr::cust_with_values(
+            "(listing_type = 'past' OR (start_time >= ? AND end_time < ?))",
+            [from, to],
+        ))
+        .take()
 }
 
 /// The email in lower case: hosts and meetings are joined by it. Without one, the meeting itself stands in.

@@ -321,6 +321,58 @@ impl Catalog {
         Ok(first(&self.conn, &select, |row| row.get(0))?.unwrap_or_default())
     }
 
+    /// Counts, from now on, the steps that SQLite's virtual machine takes, in hundreds: for benchmarks that compare work, not
+    /// time.
+    pub fn count_steps(&mut self) -> std::sync::Arc<std::sync::atomic::AtomicU64> {
+        let steps = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+        let counted = std::sync::Arc::clone(&steps);
+        let count = move || {
+            counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            false
+        };
+        // Fails only for a connection that is closed.
+        let _ = self.conn.progress_handler(1, Some(count));
+        steps
+    }
+
+    /// How SQLite answers every query that a run asks again and again: a line each, for whoever asks whether all have their
+    /// index.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn hot_query_plans(&self) -> Result<Vec<String>, Error> {
+        let now = DateTime::UNIX_EPOCH;
+        let selects = [
+            ("details due", detail::due_query(RunId(1), 10)),
+            ("details to look at again", detail::look_again_query(now, 10)),
+            ("documents due", publish::documents_due_query(10, true)),
+            (
+                "documents due, hosts asked",
+                publish::documents_due_query(10, false),
+            ),
+            ("unknown hosts", hosts::unknown_query(10)),
+            ("series pending", hosts::pending_series_query(10)),
+            ("series lists that are old", hosts::old_lists_query(now, 10)),
+            (
+                "meetings of a window",
+                listing::expected_query(crate::model::DateBasis::EndTime, "2026-03-01", "2026-03-02"),
+            ),
+            (
+                "meetings of a window, by start",
+                listing::expected_query(crate::model::DateBasis::StartTime, "2026-03-01", "2026-03-02"),
+            ),
+        ];
+        let mut plans = Vec::new();
+        for (name, select) in selects {
+            let (sql, values) = select.build_rusqlite(SqliteQueryBuilder);
+            let mut statement = self.conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
+            let steps = statement.query_map(&*values.as_params(), |row| row.get::<_, String>(3))?;
+            let steps: Vec<String> = steps.collect::<rusqlite::Result<_>>()?;
+            plans.push(format!("{name}: {}", steps.join("; ")));
+        }
+        Ok(plans)
+    }
+
     /// Closes it as one file, without a log beside it, that can be copied and kept.
     ///
     /// # Errors

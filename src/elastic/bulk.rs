@@ -188,7 +188,15 @@ impl Elastic {
                         .extend(body.into_iter().map(|op| (op, reason.clone())));
                     continue;
                 }
-                Ok(Answer { status: 413, .. }) => {
+                // One item can spoil a whole body (an id that is too long, for example): halving finds it.
+                Ok(answer) if answer.status == 400 && body.len() == 1 && answer.body["error"].is_object() => {
+                    sent.rejected
+                        .extend(body.into_iter().map(|op| (op, answer.said())));
+                    continue;
+                }
+                Ok(Answer {
+                    status: 413 | 400, ..
+                }) if body.len() > 1 => {
                     waiting.extend(halves(body));
                     continue;
                 }

@@ -139,6 +139,9 @@ impl Slots {
     }
 
     fn room_at(&mut self, now: Instant) -> Room {
+        if self.counting.len() < self.limit {
+            return Room::Now;
+        }
         let counting = std::mem::take(&mut self.counting);
         self.counting = counting
             .into_iter()
@@ -166,6 +169,13 @@ impl Slots {
             answered: None,
         });
         self.next_id
+    }
+
+    fn sent_and_answered_at(&mut self, at: Instant) {
+        let id = self.send_at(at);
+        if let Some(last) = self.counting.back_mut().filter(|slot| slot.id == id) {
+            last.answered = Some(at);
+        }
     }
 
     fn answer_at(&mut self, id: u64, now: Instant) {
@@ -347,8 +357,7 @@ impl Pacer {
                 continue;
             };
             for _ in 0..copies {
-                let id = state.slots.send_at(over);
-                state.slots.answer_at(id, over);
+                state.slots.sent_and_answered_at(over);
             }
         }
     }

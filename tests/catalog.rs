@@ -1,0 +1,271 @@
+//! The catalog as a file: who may open it, what it costs as it grows, and whether every query has its index.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "tests"
+)]
+
+mod common;
+
+use std::os::unix::fs::PermissionsExt;
+
+use chrono::Utc;
+use rusqlite::Connection;
+use zoom_harvester::{
+    catalog::{Catalog, Error},
+    model::AccountId,
+};
+
+#[test]
+fn what_is_not_ours_is_refused_and_left_untouched() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.db");
+    let refused = |what: &str| {
+        let before = std::fs::read(&path).unwrap();
+        let error = Catalog::open(&path).unwrap_err();
+        assert_eq!(std::fs::read(&path).unwrap(), before, "{what}");
+        error
+    };
+    std::fs::write(
+        &path,
+        "this is a letter, not a database, and long enough to be told from one by its first page",
+    )
+    .unwrap();
+    assert!(matches!(refused("text"), Error::Foreign(_)));
+    std::fs::remove_file(&path).unwrap();
+
+    Connection::open(&path)
+        .unwrap()
+        .execute_batch("CREATE TABLE recipes (name TEXT)")
+        .unwrap();
+    assert!(matches!(refused("another program's"), Error::Foreign(_)));
+    std::fs::remove_file(&path).unwrap();
+
+    drop(Catalog::open(&path).unwrap());
+    Connection::open(&path)
+        .unwrap()
+        .execute_batch("PRAGMA user_version = 999")
+        .unwrap();
+    assert!(matches!(
+        refused("a newer program's"),
+        Error::Newer { found: 999, .. }
+    ));
+
+    let nowhere = folder.path().join("missing").join("x.db");
+    assert!(matches!(Catalog::open(&nowhere).unwrap_err(), Error::NoFolder(_)));
+    assert!(matches!(
+        Catalog::open_read_only(&folder.path().join("y.db")).unwrap_err(),
+        Error::Absent(_)
+    ));
+}
+
+#[test]
+fn a_run_killed_while_making_the_file_is_no_obstacle() {
+    let folder = tempfile::tempdir().unwrap();
+    for half_made in [
+        "",
+        "PRAGMA journal_mode = WAL",
+        "PRAGMA application_id = 1514684754",
+    ] {
+        let path = folder.path().join(format!("{}.db", half_made.len()));
+        Connection::open(&path).unwrap().execute_batch(half_made).unwrap();
+        Catalog::open(&path).unwrap_or_else(|error| panic!("{half_made:?}: {error}"));
+    }
+}
+
+#[test]
+fn only_its_owner_can_read_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.db");
+    let mut catalog = Catalog::open(&path).unwrap();
+    catalog.begin_run("sync", Utc::now()).unwrap();
+    for name in ["x.db", "x.db-wal", "x.db-shm"] {
+        let mode = std::fs::metadata(folder.path().join(name))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+}
+
+#[test]
+fn another_account_is_refused() {
+    let mut catalog = Catalog::in_memory().unwrap();
+    catalog.claim(&AccountId::new("one"), "id", Utc::now()).unwrap();
+    catalog
+        .claim(&AccountId::new("one"), "other id", Utc::now())
+        .unwrap();
+    assert!(matches!(
+        catalog
+            .claim(&AccountId::new("two"), "id", Utc::now())
+            .unwrap_err(),
+        Error::OtherAccount { .. }
+    ));
+    assert_eq!(catalog.catalog_id().unwrap(), "id");
+}
+
+#[test]
+fn nonsense_is_refused_by_the_schema_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.db");
+    drop(Catalog::open(&path).unwrap());
+    let conn = Connection::open(&path).unwrap();
+    let sum = "a".repeat(64);
+    conn.execute_batch(
+        "INSERT INTO host_lookups (host_key, status, meeting_uuid) VALUES ('h', 'pending', 'u')",
+    )
+    .unwrap();
+    let meeting = |status: &str, fetched: &str, document: &str, indexed: &str| {
+        let some = |text: &str| {
+            if text.is_empty() {
+                "NULL".to_owned()
+            } else {
+                format!("'{text}'")
+            }
+        };
+        let detail = if fetched.is_empty() {
+            "NULL, NULL".to_owned()
+        } else {
+            "'d', 1".to_owned()
+        };
+        conn.execute_batch(&format!(
+            "SAVEPOINT s; INSERT INTO meetings (meeting_uuid, host_key, listing_type, topic, host_name, host_email, listed_day, listing,
+             status, listed_checksum, shown_checksum, fetched_for, detail_checksum, sessions, document_checksum, indexed_checksum,
+             revision, first_listed_at, changed_at) VALUES ('u', 'h', 'past', '', '', '', '2026-03-04', '{{}}', '{status}', '{sum}', '{sum}',
+             {}, {detail}, {}, {}, 1, 'x', 'x')", some(fetched), some(document), some(indexed)
+        ))
+        .map(|()| ())
+        .inspect(|()| ())
+        .and_then(|()| conn.execute_batch("ROLLBACK TO s; RELEASE s"))
+        .inspect_err(|_| conn.execute_batch("ROLLBACK TO s; RELEASE s").unwrap_or(()))
+    };
+    meeting("listed", "", "", "").unwrap();
+    meeting("fetched", &sum, "new", "old").unwrap();
+    meeting("indexed", &sum, "same", "same").unwrap();
+    for (status, fetched, document, indexed) in [
+        ("listed", sum.as_str(), "x", ""),
+        ("fetched", "", "", ""),
+        ("fetched", sum.as_str(), "same", "same"),
+        ("indexed", sum.as_str(), "new", "old"),
+        ("indexed", "", "", ""),
+        ("unheard of", "", "", ""),
+        ("dead", "", "", ""),
+    ] {
+        meeting(status, fetched, document, indexed).unwrap_err();
+    }
+}
+
+/// A catalog of so many indexed meetings, written with SQL: fetching them would take hours.
+fn grown(path: &std::path::Path, meetings: u32) {
+    let mut catalog = Catalog::open(path).unwrap();
+    catalog
+        .claim(&AccountId::new("simulated-account"), "id", Utc::now())
+        .unwrap();
+    catalog.begin_run("sync", Utc::now()).unwrap();
+    drop(catalog);
+    let today = Utc::now().date_naive();
+    Connection::open(path)
+        .unwrap()
+        .execute_batch(&format!(
+            "INSERT INTO host_lookups (host_key, status, meeting_uuid) VALUES ('h', 'not_found', 'u');
+             WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {meetings})
+             INSERT INTO meetings (meeting_uuid, host_key, listing_type, topic, host_name, host_email, start_time, end_time, listed_day,
+               listing, status, listed_checksum, shown_checksum, fetched_for, detail_checksum, sessions, document_checksum,
+               indexed_checksum, revision, first_listed_at, changed_at)
+             SELECT printf('grown-%08d', i), 'h', 'past', '', '', '', date('{today}', '-' || (10 + i % 170) || ' days') || 'T10:00:00Z',
+               date('{today}', '-' || (10 + i % 170) || ' days') || 'T11:00:00Z', date('{today}', '-' || (10 + i % 170) || ' days'), '{{}}', 'indexed',
+               printf('%064d', i), printf('%064d', i), printf('%064d', i), 'd', 1, 'x', 'x', i, 'x', 'x' FROM n;
+             INSERT INTO windows (day, basis, meetings, changes, listings, first_listed_at, last_listed_at, settled_at)
+             WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < 180)
+             SELECT date('{today}', '-' || i || ' days'), 'end_time', 0, 0, 1, 'x', 'x', 'x' FROM n;"
+        ))
+        .unwrap();
+}
+
+/// Work that SQLite did, counted in steps of its virtual machine: unlike time, the same on every machine.
+#[tokio::test]
+async fn an_unchanged_day_costs_the_same_in_a_small_and_in_a_large_catalog() {
+    let mut steps = Vec::new();
+    for meetings in [100, 100_000] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("harvester.db");
+        grown(&path, meetings);
+        let mut catalog = Catalog::open(&path).unwrap();
+        let counted = catalog.count_steps();
+        let now = Utc::now();
+        let run = catalog.begin_run("sync", now).unwrap();
+        let window = zoom_harvester::model::Window::day(now.date_naive());
+        let listing = zoom_harvester::model::Listing {
+            window,
+            basis: zoom_harvester::model::DateBasis::EndTime,
+            meetings: Vec::new(),
+            malformed: Vec::new(),
+            pages: 2,
+        };
+        let known = catalog.known(&listing).unwrap();
+        assert!(known.is_empty());
+        let mut tally = zoom_harvester::catalog::Tally::default();
+        catalog
+            .record(run, &listing, &[], &[now.date_naive()], now, &mut tally)
+            .unwrap();
+        assert!(catalog.due_details(run, now, 128).unwrap().is_empty());
+        assert!(catalog.due_documents(true, 500, 1 << 20).unwrap().is_empty());
+        assert!(catalog.unknown_hosts(8).unwrap().is_empty());
+        assert!(catalog.hosts_wanting_series(now, 8).unwrap().is_empty());
+        assert!(catalog.unreconciled(8).unwrap().is_empty());
+        catalog.first_day().unwrap();
+        catalog.settled_days(window).unwrap();
+        catalog.count_troubled().unwrap();
+        catalog.count_due_details(now).unwrap();
+        catalog.count_due_documents().unwrap();
+        catalog.end_run(run, &tally, 0, None, now).unwrap();
+        steps.push(counted.load(std::sync::atomic::Ordering::Relaxed));
+    }
+    let [small, large] = steps[..] else { panic!() };
+    assert!(small > 0);
+    assert!(
+        large as f64 <= small as f64 * 1.2,
+        "{small} steps with 100 meetings, {large} with 100,000"
+    );
+}
+
+#[test]
+fn every_hot_query_has_its_index() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("harvester.db");
+    grown(&path, 1_000);
+    let catalog = Catalog::open(&path).unwrap();
+    let plans = catalog.hot_query_plans().unwrap();
+    let scans: Vec<&String> = plans
+        .iter()
+        .filter(|plan| plan.contains("SCAN") && !plan.contains("USING"))
+        .collect();
+    assert_eq!(scans, Vec::<&String>::new());
+    insta::assert_snapshot!(plans.join("\n"));
+}
+
+#[test]
+fn the_schema_as_auditors_see_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("harvester.db");
+    drop(Catalog::open(&path).unwrap());
+    let conn = Connection::open(&path).unwrap();
+    let mut statement = conn
+        .prepare("SELECT sql FROM sqlite_master WHERE type IN ('table', 'view') AND sql NOTNULL")
+        .unwrap();
+    let all: Vec<String> = statement
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    for sql in &all {
+        assert!(sql.contains("--"), "no comment inside: {sql}");
+        assert!(
+            sql.starts_with("CREATE VIEW") || sql.contains("STRICT"),
+            "not strict: {sql}"
+        );
+    }
+}
