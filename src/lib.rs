@@ -1,4 +1,30 @@
-#![doc = "zoom-harvester keeps an Elasticsearch cluster in step with a Zoom account's meeting history."]
+//! zoom-harvester keeps an Elasticsearch cluster in step with a Zoom account's meeting history: hosts, series, meetings and every
+//! participant session. A local SQLite file, the *catalog*, remembers each of them, so that a run fetches only what is new or
+//! changed, and a killed run loses only the requests that were in flight.
+//!
+//! # The walk of one UUID
+//!
+//! 1. [`zoom`] lists a window of days: a [`model::Listing`], which exists only once its last page has been read.
+//! 2. `sync::plan` compares it with what the catalog knows: a list of [`model::Change`]. Pure; the dry run stops here.
+//! 3. [`catalog`] records the changes and the days covered, in one transaction. The meeting is `listed`.
+//! 4. Its detail is due, says a query; [`zoom`] fetches all its pages, paced, others beside it: a [`model::Detail`].
+//! 5. [`catalog`] keeps it, compressed, in one transaction. The meeting is `fetched`.
+//! 6. Its documents are due, says another query; [`elastic`] builds them from what is kept and from nothing else, and sends sessions
+//!    before their meeting.
+//! 7. [`catalog`] records what was *sent* and acknowledged. The meeting is `indexed`, unless it changed meanwhile: then it is due
+//!    again.
+//!
+//! [`sync`] is the only code that knows this order. Listing, fetching and publishing overlap in one loop; each talks to the catalog only.
+//!
+//! # What is absent
+//!
+//! - [`model`] does no I/O. [`zoom`], [`catalog`] and [`elastic`] import neither each other nor [`sync`].
+//! - [`sync`] holds no SQL, no URL, no JSON: what crosses a border is a [`model`] type.
+//! - Nothing outside [`cli`] prints, reads the environment, the wall clock or unseeded chance (`clippy.toml` sees to it).
+//! - [`sim`], the simulated account, imports none of the others: a misspelt field cannot cancel itself out.
+//! - No queue outlives a run: what to do next is always asked of the catalog. Dropping the process at any instruction loses at most
+//!   the requests in flight.
+
 #![forbid(unsafe_code)]
 // The simulated participant is one long JSON literal.
 #![recursion_limit = "256"]

@@ -477,6 +477,7 @@ async fn mappings_give_every_field_its_type_on_both_engines() {
             }
             assert_eq!(mapping["mappings"]["properties"].get("has_unheard_of"), None);
         }
+        stage.es().call("POST", "/PREFIX-sessions/_refresh", None).await;
         let networks =
             json!({"size": 0, "query": {"term": {"ip_address": "192.0.2.0/24"}}, "track_total_hits": true});
         let found = stage
