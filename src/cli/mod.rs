@@ -9,6 +9,7 @@ mod log;
 mod out;
 mod plan;
 mod progress;
+mod sources;
 mod sync;
 
 use std::{ffi::OsString, path::PathBuf};
