@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use tokio::sync::mpsc;
 
-use super::{DayArgs, Failure, Global, log, progress::Bars, sources};
+use super::{DayArgs, Failure, Global, LogFormat, log, progress::Bars, sources};
 use crate::{
     catalog::{Catalog, Lock},
     config::{Config, ElasticAuth, ElasticConfig, Inputs, Plan},
@@ -26,7 +26,7 @@ pub struct Context {
 impl Context {
     /// Reads the environment, `.env` and the file.
     pub fn new(global: &Global) -> Result<Self, Failure> {
-        let bars = Bars::new(global.quiet);
+        let bars = Bars::new(global.quiet, global.log_format == LogFormat::Json);
         log::start(global, &bars);
         let file = match &global.config {
             Some(path) => Some((path.clone(), sources::file(path, "the configuration file")?)),
