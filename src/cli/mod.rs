@@ -171,6 +171,7 @@ struct Cli {
 }
 
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Global options, before or after the command")]
 struct Global {
     /// The catalog [default: harvester.db]
     #[arg(long, global = true, value_name = "FILE")]
@@ -292,10 +293,12 @@ struct JsonArgs {
 
 /// A day, zero-padded: Zoom answers an unpadded one with an empty list instead of an error.
 fn day(text: &str) -> Result<NaiveDate, String> {
-    NaiveDate::parse_from_str(text, "%Y-%m-%d")
-        .ok()
-        .filter(|day| day.format("%Y-%m-%d").to_string() == text)
-        .ok_or_else(|| "a day is written YYYY-MM-DD, for example 2026-03-04".to_owned())
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let written = text.split('-').map(|part| (part.len(), digits(part)));
+    if !written.eq([(4, true), (2, true), (2, true)]) {
+        return Err("a day is written YYYY-MM-DD, for example 2026-03-04".to_owned());
+    }
+    NaiveDate::parse_from_str(text, "%Y-%m-%d").map_err(|_| "there is no such day".to_owned())
 }
 
 /// Runs the program; answers how it ended.
