@@ -262,6 +262,15 @@ fn secrets_are_never_printed() {
     }
 }
 
+/// The level of each line, every one of which must be JSON.
+fn levels(stderr: &str) -> Vec<String> {
+    let level = |line: &str| {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"));
+        line["level"].as_str().unwrap().to_owned()
+    };
+    stderr.lines().map(level).collect()
+}
+
 #[test]
 fn as_json_every_line_of_the_log_is_json() {
     let folder = folder();
@@ -269,14 +278,7 @@ fn as_json_every_line_of_the_log_is_json() {
     command.env("ELASTICSEARCH_URI", "http://localhost");
     let (code, _, stderr) = run(command);
     assert_eq!(code, 1);
-    let levels: Vec<String> = stderr
-        .lines()
-        .map(|line| {
-            let line: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"));
-            line["level"].as_str().unwrap().to_owned()
-        })
-        .collect();
-    assert_eq!(levels, ["WARN", "ERROR"]);
+    assert_eq!(levels(&stderr), ["WARN", "ERROR"]);
 }
 
 /// A run whose requests are never answered, ended by the signal: how it ends, and what `status` says then.
@@ -319,8 +321,14 @@ fn signals_end_a_run_with_a_code_of_their_own() {
 #[test]
 fn a_catalog_is_read_by_status_show_and_export() {
     let folder = folder();
-    let (code, _, stderr) = run(program(folder.path(), &["demo", "--example", "week.db", "-q"]));
+    let made = ["demo", "--example", "week.db", "--log-format", "json"];
+    let (code, _, stderr) = run(program(folder.path(), &made));
     assert_eq!(code, 0, "{stderr}");
+    let levels = levels(&stderr);
+    assert!(
+        levels.iter().all(|level| level == "INFO") && levels.len() > 1,
+        "{stderr}"
+    );
     let reading = |args: &[&str]| {
         let mut args = args.to_vec();
         args.extend(["--db", "week.db"]);
