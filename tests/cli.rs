@@ -9,10 +9,11 @@
 )]
 
 use std::{
-    io::{BufRead, BufReader, Read, pipe},
-    net::TcpListener,
+    io::{BufRead, BufReader, Read, Write, pipe},
+    net::{TcpListener, TcpStream},
     path::Path,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 use assert_cmd::cargo::CommandCargoExt;
@@ -281,41 +282,77 @@ fn as_json_every_line_of_the_log_is_json() {
     assert_eq!(levels(&stderr), ["WARN", "ERROR"]);
 }
 
-/// A run whose requests are never answered, ended by the signal: how it ends, and what `status` says then.
-fn interrupted_by(signal: &str) -> (Option<i32>, String) {
-    let folder = folder();
+/// A sync that is under way, and the Zoom it waits for, which never answers.
+fn waiting_sync(folder: &Path, stdout: impl Into<Stdio>) -> (Child, TcpListener, TcpStream) {
     let zoom = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = zoom.local_addr().unwrap().port();
-    let mut command = program(folder.path(), &["sync", "-q"]);
-    command
+    let child = program(folder, &["sync", "-q"])
         .env("ZOOM_ACCOUNT_ID", "account")
         .env("ZOOM_CLIENT_ID", "client")
         .env("ZOOM_CLIENT_SECRET", "secret")
         .env("ZOOM_OAUTH_URL", format!("http://127.0.0.1:{port}/oauth/token"))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    let mut child = command.spawn().unwrap();
-    // It asks for a token: so it is under way, and listens to signals.
-    let asked = zoom.accept().unwrap();
-    let kill = Command::new("sh")
-        .args(["-c", &format!("kill -{signal} {}", child.id())])
-        .status();
-    assert!(kill.unwrap().success());
-    let ended = child.wait().unwrap();
-    drop(asked);
-    let (code, stdout, _) = run(program(folder.path(), &["status", "--json"]));
-    assert_eq!(code, 0);
-    (ended.code(), stdout)
+        .stdout(stdout)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // It asks for a token: so it listens to signals.
+    let (asked, _) = zoom.accept().unwrap();
+    (child, zoom, asked)
+}
+
+fn signal(child: &Child, name: &str) {
+    let kill = format!("kill -{name} {}", child.id());
+    assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+}
+
+/// How the last run ended, by the catalog; nothing while it goes on.
+fn exit_noted(folder: &Path) -> Option<i64> {
+    let (code, stdout, stderr) = run(program(folder, &["status", "--json"]));
+    assert_eq!(code, 0, "{stderr}");
+    let status: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    status["runs"][0]["exit_code"].as_i64()
 }
 
 #[test]
-fn signals_end_a_run_with_a_code_of_their_own() {
-    for (signal, exit) in [("INT", 130), ("TERM", 143)] {
-        let (code, status) = interrupted_by(signal);
-        assert_eq!(code, Some(exit));
-        let status: serde_json::Value = serde_json::from_str(&status).unwrap();
-        assert_eq!(status["runs"][0]["exit_code"], exit, "{status}");
+fn a_signal_ends_a_run_in_order_and_with_a_code_of_its_own() {
+    for (name, exit) in [("INT", 130), ("TERM", 143)] {
+        let folder = folder();
+        let (mut child, _zoom, _asked) = waiting_sync(folder.path(), Stdio::null());
+        assert_eq!(exit_noted(folder.path()), None);
+        signal(&child, name);
+        assert_eq!(child.wait().unwrap().code(), Some(exit));
+        assert_eq!(exit_noted(folder.path()), Some(i64::from(exit)));
     }
+}
+
+#[test]
+fn a_second_signal_ends_even_a_process_that_hangs() {
+    let folder = folder();
+    // A pipe that is full and that nobody reads: the summary cannot be written.
+    let (reader, mut writer) = pipe().unwrap();
+    let stdout = writer.try_clone().unwrap();
+    let filler = std::thread::spawn(move || while writer.write_all(&[b' '; 4096]).is_ok() {});
+    let (mut child, _zoom, _asked) = waiting_sync(folder.path(), stdout);
+    signal(&child, "INT");
+    let noted = (0..1000).find_map(|_| {
+        std::thread::sleep(Duration::from_millis(10));
+        exit_noted(folder.path())
+    });
+    assert_eq!(noted, Some(130));
+    assert_eq!(child.try_wait().unwrap(), None, "it hangs");
+    signal(&child, "TERM");
+    let mut ended = None;
+    for _ in 0..1000 {
+        ended = child.try_wait().unwrap();
+        if ended.is_some() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let _ = child.kill();
+    drop(reader);
+    filler.join().unwrap();
+    assert_eq!(ended.expect("the second signal ended it").code(), Some(143));
 }
 
 #[test]
