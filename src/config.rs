@@ -1,14 +1,15 @@
 //! What flags, environment, `.env` and configuration file mean together. Flags win, then the environment, then `.env`, then the
 //! file. Pure: whoever calls has read them.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf};
+use std::{borrow::Cow, collections::BTreeMap, fmt, ops::RangeInclusive, path::PathBuf};
 
 use secrecy::SecretString;
+use toml::de::{DeTable, DeValue};
 
 use crate::model::AccountId;
 
 /// One setting: its name in the environment and in `.env`, its key in the file, and what it means.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Setting {
     /// In the environment and in `.env`.
     pub name: &'static str,
@@ -18,246 +19,253 @@ pub struct Setting {
     pub default: &'static str,
     /// What it means.
     pub help: &'static str,
+    /// Whether its value may never be shown.
+    pub secret: bool,
+}
+
+const fn open(name: &'static str, key: &'static str, default: &'static str, help: &'static str) -> Setting {
+    Setting {
+        name,
+        key,
+        default,
+        help,
+        secret: false,
+    }
+}
+
+const fn secret(name: &'static str, key: &'static str, help: &'static str) -> Setting {
+    Setting {
+        name,
+        key,
+        default: "",
+        help,
+        secret: true,
+    }
 }
 
 /// Every setting there is. The parser, the hints about unknown keys and the README's reference all come from here.
-pub const SETTINGS: &[Setting] = &[
-    Setting {
-        name: "ZOOM_ACCOUNT_ID",
-        key: "zoom.account_id",
-        default: "",
-        help: "the account id of the Server-to-Server OAuth app",
-    },
-    Setting {
-        name: "ZOOM_CLIENT_ID",
-        key: "zoom.client_id",
-        default: "",
-        help: "its client id",
-    },
-    Setting {
-        name: "ZOOM_CLIENT_SECRET",
-        key: "zoom.client_secret",
-        default: "",
-        help: "its client secret",
-    },
-    Setting {
-        name: "ZOOM_API_URL",
-        key: "zoom.api_url",
-        default: "",
-        help: "Zoom's API; if not said, what the token's answer names, else https://api.zoom.us/v2",
-    },
-    Setting {
-        name: "ZOOM_OAUTH_URL",
-        key: "zoom.oauth_url",
-        default: "https://zoom.us/oauth/token",
-        help: "where tokens come from",
-    },
-    Setting {
-        name: "ZOOM_PLAN",
-        key: "zoom.plan",
-        default: "business",
-        help: "`pro` or `business` (also for Education and Enterprise): sets the rate limits",
-    },
-    Setting {
-        name: "ZOOM_RATE_SHARE",
-        key: "zoom.rate_share",
-        default: "0.8",
-        help: "the share of the account's limits, by label and by day, that this program may use; more than 0, at most 1",
-    },
-    Setting {
-        name: "ZOOM_CONCURRENCY",
-        key: "zoom.concurrency",
-        default: "64",
-        help: "details in flight at most",
-    },
-    Setting {
-        name: "ZOOM_RETRIES",
-        key: "zoom.retries",
-        default: "5",
-        help: "further tries of a request that failed in passing",
-    },
-    Setting {
-        name: "ZOOM_RETRY_MS",
-        key: "zoom.retry_ms",
-        default: "500",
-        help: "the pause before the first of them, in milliseconds; doubled each time",
-    },
-    Setting {
-        name: "ZOOM_TIMEOUT_S",
-        key: "zoom.timeout_s",
-        default: "60",
-        help: "for one request, in seconds",
-    },
-    Setting {
-        name: "ELASTICSEARCH_URL",
-        key: "elasticsearch.url",
-        default: "",
-        help: "Elasticsearch or OpenSearch; credentials in it are used and never printed. Without it the harvest goes into the catalog only",
-    },
-    Setting {
-        name: "ELASTICSEARCH_API_KEY",
-        key: "elasticsearch.api_key",
-        default: "",
-        help: "an API key in its encoded form; goes before user and password",
-    },
-    Setting {
-        name: "ELASTICSEARCH_USER",
-        key: "elasticsearch.user",
-        default: "",
-        help: "user",
-    },
-    Setting {
-        name: "ELASTICSEARCH_PASSWORD",
-        key: "elasticsearch.password",
-        default: "",
-        help: "password",
-    },
-    Setting {
-        name: "ELASTICSEARCH_CA_CERT",
-        key: "elasticsearch.ca_cert",
-        default: "",
-        help: "a PEM file with the authority to trust",
-    },
-    Setting {
-        name: "ELASTICSEARCH_INDEX_PREFIX",
-        key: "elasticsearch.index_prefix",
-        default: "zoom",
-        help: "what the names of indices, aliases and templates begin with",
-    },
-    Setting {
-        name: "ELASTICSEARCH_SHARDS",
-        key: "elasticsearch.shards",
-        default: "1",
-        help: "primary shards of an index",
-    },
-    Setting {
-        name: "ELASTICSEARCH_REPLICAS",
-        key: "elasticsearch.replicas",
-        default: "1",
-        help: "replicas of each",
-    },
-    Setting {
-        name: "ELASTICSEARCH_BULK_BYTES",
-        key: "elasticsearch.bulk_bytes",
-        default: "5242880",
-        help: "the largest bulk body, in bytes",
-    },
-    Setting {
-        name: "ELASTICSEARCH_BULK_REQUESTS",
-        key: "elasticsearch.bulk_requests",
-        default: "2",
-        help: "bulk requests at once",
-    },
-    Setting {
-        name: "ELASTICSEARCH_COMPRESSION",
-        key: "elasticsearch.compression",
-        default: "true",
-        help: "`true` or `false`: whether bodies are sent compressed",
-    },
-    Setting {
-        name: "ELASTICSEARCH_RETRIES",
-        key: "elasticsearch.retries",
-        default: "5",
-        help: "further tries of what Elasticsearch could not take in passing",
-    },
-    Setting {
-        name: "ELASTICSEARCH_TIMEOUT_S",
-        key: "elasticsearch.timeout_s",
-        default: "60",
-        help: "for one request, in seconds",
-    },
-    Setting {
-        name: "ZOOM_HARVESTER_DB",
-        key: "harvester.db",
-        default: "harvester.db",
-        help: "the catalog",
-    },
-    Setting {
-        name: "ZOOM_HARVESTER_WEEKLY_DAYS",
-        key: "harvester.weekly_days",
-        default: "7",
-        help: "every how many days the last 30 days are listed again whole, settled or not",
-    },
+#[rustfmt::skip] // A table: one setting, one place to look.
+pub static SETTINGS: [Setting; 26] = [
+    open("ZOOM_ACCOUNT_ID", "zoom.account_id", "",
+        "the account id of the Server-to-Server OAuth app"),
+    open("ZOOM_CLIENT_ID", "zoom.client_id", "",
+        "its client id"),
+    secret("ZOOM_CLIENT_SECRET", "zoom.client_secret",
+        "its client secret"),
+    open("ZOOM_API_URL", "zoom.api_url", "",
+        "Zoom's API; if not said, what the token's answer names, else `https://api.zoom.us/v2`"),
+    open("ZOOM_OAUTH_URL", "zoom.oauth_url", "https://zoom.us/oauth/token",
+        "where tokens come from"),
+    open("ZOOM_PLAN", "zoom.plan", "business",
+        "`pro` or `business` (also for Education and Enterprise): sets the rate limits"),
+    open("ZOOM_RATE_SHARE", "zoom.rate_share", "0.8",
+        "the share of the account's limits, by label and by day, that this program may use; more than 0, at most 1"),
+    open("ZOOM_CONCURRENCY", "zoom.concurrency", "64",
+        "details in flight at most"),
+    open("ZOOM_RETRIES", "zoom.retries", "5",
+        "further tries of a request that failed in passing"),
+    open("ZOOM_RETRY_MS", "zoom.retry_ms", "500",
+        "the pause before the first of them, in milliseconds; doubled each time"),
+    open("ZOOM_TIMEOUT_S", "zoom.timeout_s", "60",
+        "for one request, in seconds"),
+    open("ELASTICSEARCH_URL", "elasticsearch.url", "",
+        "Elasticsearch or OpenSearch; credentials in it are used and never printed. Without it the harvest goes into the catalog only"),
+    secret("ELASTICSEARCH_API_KEY", "elasticsearch.api_key",
+        "an API key in its encoded form; instead of user and password"),
+    open("ELASTICSEARCH_USER", "elasticsearch.user", "",
+        "user"),
+    secret("ELASTICSEARCH_PASSWORD", "elasticsearch.password",
+        "password"),
+    open("ELASTICSEARCH_CA_CERT", "elasticsearch.ca_cert", "",
+        "a PEM file with the authority to trust"),
+    open("ELASTICSEARCH_INDEX_PREFIX", "elasticsearch.index_prefix", "zoom",
+        "what the names of indices, aliases and templates begin with"),
+    open("ELASTICSEARCH_SHARDS", "elasticsearch.shards", "1",
+        "primary shards of an index"),
+    open("ELASTICSEARCH_REPLICAS", "elasticsearch.replicas", "1",
+        "replicas of each"),
+    open("ELASTICSEARCH_BULK_BYTES", "elasticsearch.bulk_bytes", "5MiB",
+        "the largest bulk body, in bytes or with a unit: `800KiB`, `5MiB`"),
+    open("ELASTICSEARCH_BULK_REQUESTS", "elasticsearch.bulk_requests", "2",
+        "bulk requests at once"),
+    open("ELASTICSEARCH_COMPRESSION", "elasticsearch.compression", "true",
+        "`true` or `false`: whether bodies are sent compressed"),
+    open("ELASTICSEARCH_RETRIES", "elasticsearch.retries", "5",
+        "further tries of what Elasticsearch could not take in passing"),
+    open("ELASTICSEARCH_TIMEOUT_S", "elasticsearch.timeout_s", "60",
+        "for one request, in seconds"),
+    open("ZOOM_HARVESTER_DB", "harvester.db", "harvester.db",
+        "the catalog; also `--db`"),
+    open("ZOOM_HARVESTER_WEEKLY_DAYS", "harvester.weekly_days", "7",
+        "every how many days the last 30 days are listed again whole, settled or not"),
 ];
 
-/// Where a value comes from.
+fn setting(name: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.name == name)
+}
+
+/// Where a value comes from, weakest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// A flag.
-    Flag,
-    /// The environment.
-    Environment,
-    /// `.env`.
-    Dotenv,
-    /// The configuration file.
-    File(PathBuf),
     /// Nobody said.
     Default,
+    /// The configuration file.
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+    },
+    /// `.env`.
+    Dotenv {
+        /// Counted from 1.
+        line: usize,
+    },
+    /// The environment.
+    Environment,
+    /// A flag, by name.
+    Flag(&'static str),
+}
+
+impl Origin {
+    /// The greater wins.
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Default => 0,
+            Self::File { .. } => 1,
+            Self::Dotenv { .. } => 2,
+            Self::Environment => 3,
+            Self::Flag(_) => 4,
+        }
+    }
 }
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Flag => f.write_str("a flag"),
-            Self::Environment => f.write_str("the environment"),
-            Self::Dotenv => f.write_str(".env"),
-            Self::File(path) => write!(f, "{}", path.display()),
             Self::Default => f.write_str("the default"),
+            Self::File { path, line } => write!(f, "{}, line {line}", path.display()),
+            Self::Dotenv { line } => write!(f, ".env, line {line}"),
+            Self::Environment => f.write_str("the environment"),
+            Self::Flag(name) => f.write_str(name),
         }
     }
 }
 
-/// What is wrong with the configuration, in one line.
+/// What is wrong with the configuration, in one line that says what, where, and what to do.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Error {
     /// A key nobody knows.
-    #[error("{origin} sets {key}, which is unknown; {}", hint(nearest))]
+    #[error("{origin}: {key} is unknown; {}", hint(*nearest))]
     Unknown {
         /// The key.
         key: String,
         /// Where it stands.
         origin: Origin,
         /// What may be meant.
-        nearest: Option<String>,
+        nearest: Option<&'static str>,
     },
     /// A value that cannot be used.
-    #[error("{name} (from {origin}) is {value:?}: {wanted}")]
+    #[error("{origin}: {name} {}: {wanted}", is(value.as_deref()))]
     Value {
         /// The setting.
         name: &'static str,
         /// Where it comes from.
         origin: Origin,
-        /// The value; never a secret's.
-        value: String,
+        /// The value; nothing where it may not be shown.
+        value: Option<String>,
         /// What it should be.
-        wanted: &'static str,
+        wanted: Cow<'static, str>,
+    },
+    /// A name that stands in `.env` more than once: programs differ in which one they take.
+    #[error(".env sets {name} in line {first} and again in line {second}; keep one of them")]
+    Twice {
+        /// The setting.
+        name: &'static str,
+        /// Counted from 1.
+        first: usize,
+        /// Counted from 1.
+        second: usize,
+    },
+    /// Two ways to sign in, neither of which wins.
+    #[error("{one} and {other} are both set ({origin}): keep one of the two ways to sign in")]
+    Contradiction {
+        /// A setting.
+        one: &'static str,
+        /// Another.
+        other: &'static str,
+        /// Where the first one stands.
+        origin: Origin,
     },
     /// Settings without which the command cannot run.
-    #[error("missing: {}; set them in the environment, in .env or in the --config file", .0.join(", "))]
+    #[error("missing: {}; set what is missing in the environment, in .env or in the --config file", .0.join(", "))]
     Missing(Vec<&'static str>),
-    /// A file that cannot be read.
-    #[error("{0}")]
-    File(String),
+    /// A file that is not TOML.
+    #[error("{}, line {line}: not valid TOML: {reason}", path.display())]
+    Toml {
+        /// Which.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// The parser's message, which quotes no values.
+        reason: String,
+    },
 }
 
-fn hint(nearest: &Option<String>) -> String {
+fn hint(nearest: Option<&str>) -> Cow<'static, str> {
     match nearest {
-        Some(nearest) => format!("did you mean {nearest}?"),
-        None => "the README lists the known ones".to_owned(),
+        Some(nearest) => format!("did you mean {nearest}?").into(),
+        None => "the README lists the known ones".into(),
     }
 }
 
-/// What was read.
-#[derive(Debug, Default)]
+fn is(value: Option<&str>) -> Cow<'static, str> {
+    match value {
+        Some(value) => format!("is {value:?}").into(),
+        None => "cannot be used".into(),
+    }
+}
+
+/// A line of `.env`, or one that spans several.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Assignment {
+    /// Where it begins, counted from 1.
+    pub line: usize,
+    /// The name.
+    pub name: String,
+    /// The value, unquoted.
+    pub value: String,
+}
+
+// The value may be a secret.
+impl fmt::Debug for Assignment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}=…", self.line, self.name)
+    }
+}
+
+/// What was read. It holds secrets as they came, hence no `Debug`.
+#[derive(Default)]
 pub struct Inputs {
     /// `--db`, if given.
     pub db: Option<String>,
     /// The environment.
     pub environment: Vec<(String, String)>,
     /// `.env`.
-    pub dotenv: Vec<(String, String)>,
+    pub dotenv: Vec<Assignment>,
     /// The configuration file and its text.
     pub file: Option<(PathBuf, String)>,
+}
+
+/// A setting as it is in force, for those who ask why.
+#[derive(Clone, Debug)]
+pub struct InForce {
+    /// The setting.
+    pub setting: &'static Setting,
+    /// Its value; of secrets only that there is one.
+    pub shown: String,
+    /// Who said so.
+    pub origin: Origin,
 }
 
 /// Zoom's plans, as far as limits go.
@@ -332,7 +340,7 @@ pub struct Config {
     pub oauth_url: String,
     /// The plan.
     pub plan: Plan,
-    /// The share of its limits.
+    /// The share of its limits: above 0, at most 1.
     pub rate_share: f64,
     /// Details in flight.
     pub concurrency: usize,
@@ -342,6 +350,8 @@ pub struct Config {
     pub retry_ms: u64,
     /// For one request.
     pub timeout_s: u64,
+    /// What the names of indices begin with, whether or not there is an Elasticsearch.
+    pub index_prefix: String,
     /// Elasticsearch, if there is one.
     pub elastic: Option<ElasticConfig>,
     /// The catalog.
@@ -350,6 +360,10 @@ pub struct Config {
     pub db_said: bool,
     /// Days between whole listings.
     pub weekly_days: i64,
+    /// Every setting that has a value, as it was read, with its origin.
+    pub in_force: Vec<InForce>,
+    /// What is no error, but may not be meant: variables whose names are nearly ours.
+    pub warnings: Vec<String>,
 }
 
 /// The values as they were said, each with its origin.
@@ -358,8 +372,8 @@ struct Values(BTreeMap<&'static str, (String, Origin)>);
 impl Values {
     fn text(&self, name: &'static str) -> Option<(String, Origin)> {
         self.0.get(name).cloned().or_else(|| {
-            let setting = SETTINGS.iter().find(|setting| setting.name == name)?;
-            (!setting.default.is_empty()).then(|| (setting.default.to_owned(), Origin::Default))
+            let default = setting(name)?.default;
+            (!default.is_empty()).then(|| (default.to_owned(), Origin::Default))
         })
     }
 
@@ -367,43 +381,146 @@ impl Values {
         self.text(name).map(|(value, _)| value)
     }
 
+    fn secret(&self, name: &'static str) -> Option<SecretString> {
+        self.said(name).map(SecretString::from)
+    }
+
+    /// Where a setting comes from, if somebody said it.
+    fn origin(&self, name: &str) -> Option<Origin> {
+        self.0.get(name).map(|(_, origin)| origin.clone())
+    }
+
     fn parse<T>(
         &self,
         name: &'static str,
-        wanted: &'static str,
+        wanted: impl Into<Cow<'static, str>>,
         read: impl Fn(&str) -> Option<T>,
     ) -> Result<T, Error> {
         let (value, origin) = self.text(name).unwrap_or((String::new(), Origin::Default));
-        read(&value).ok_or(Error::Value {
+        read(&value).ok_or_else(|| Error::Value {
             name,
             origin,
-            value,
-            wanted,
+            value: Some(value),
+            wanted: wanted.into(),
         })
     }
 
+    fn whole<T: TryFrom<u64>>(&self, name: &'static str, range: RangeInclusive<u64>) -> Result<T, Error> {
+        let wanted = format!(
+            "it should be a whole number from {} to {}",
+            range.start(),
+            range.end()
+        );
+        self.parse(name, wanted, |text| {
+            let number = text.parse().ok().filter(|number| range.contains(number))?;
+            T::try_from(number).ok()
+        })
+    }
+
+    /// An http(s) URL without query and fragment: paths are appended to it.
     fn url(&self, name: &'static str) -> Result<Option<url::Url>, Error> {
         let Some((value, origin)) = self.text(name) else {
             return Ok(None);
         };
-        match url::Url::parse(&value) {
-            Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(Some(url)),
-            _ => Err(Error::Value {
+        let usable = |url: &url::Url| {
+            matches!(url.scheme(), "http" | "https")
+                && url.has_host()
+                && url.query().is_none()
+                && url.fragment().is_none()
+        };
+        match url::Url::parse(&value).ok().filter(usable) {
+            Some(url) => Ok(Some(url)),
+            None => Err(Error::Value {
                 name,
                 origin,
-                value: without_userinfo(&value),
-                wanted: "it should be a URL that begins with http:// or https://",
+                value: Some(presentable(&value)),
+                wanted: "it should be a URL that begins with http:// or https://, names a host and ends with its path".into(),
             }),
         }
     }
+
+    /// One of Zoom's: these take no credentials.
+    fn zoom_url(&self, name: &'static str) -> Result<Option<String>, Error> {
+        let Some(url) = self.url(name)? else {
+            return Ok(None);
+        };
+        if has_credentials(&url) {
+            return Err(Error::Value {
+                name,
+                origin: self.origin(name).unwrap_or(Origin::Default),
+                value: None,
+                wanted: "it should hold no user and no password; ZOOM_CLIENT_ID and ZOOM_CLIENT_SECRET are for that".into(),
+            });
+        }
+        Ok(Some(trimmed(&url)))
+    }
+
+    fn in_force(&self) -> Vec<InForce> {
+        SETTINGS
+            .iter()
+            .filter_map(|setting| {
+                let (value, origin) = self.text(setting.name)?;
+                let shown = if setting.secret {
+                    "(set)".to_owned()
+                } else if setting.name.ends_with("_URL") {
+                    presentable(&value)
+                } else {
+                    value
+                };
+                Some(InForce {
+                    setting,
+                    shown,
+                    origin,
+                })
+            })
+            .collect()
+    }
 }
 
-/// Even of a URL that is none, nothing before an `@` is shown.
-fn without_userinfo(text: &str) -> String {
-    match text.rsplit_once('@') {
-        Some((_, rest)) => format!("…@{rest}"),
+fn has_credentials(url: &url::Url) -> bool {
+    !url.username().is_empty() || url.password().is_some()
+}
+
+fn trimmed(url: &url::Url) -> String {
+    url.as_str().trim_end_matches('/').to_owned()
+}
+
+/// A URL, or what was meant to be one, without what may be secret: all before an `@`, all from a `?` or `#` on.
+fn presentable(text: &str) -> String {
+    let text = match text.rsplit_once('@') {
+        Some((before, after)) => {
+            let scheme = before.split_once("://").map_or("", |(scheme, _)| scheme);
+            if scheme.is_empty() {
+                format!("…@{after}")
+            } else {
+                format!("{scheme}://…@{after}")
+            }
+        }
         None => text.to_owned(),
+    };
+    match text.find(['?', '#']) {
+        Some(end) => format!("{}…", &text[..=end]),
+        None => text,
     }
+}
+
+/// `5242880`, `800KiB`, `5 MiB`.
+fn bytes(text: &str) -> Option<u64> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let unit = match text[digits.len()..].trim().to_ascii_lowercase().as_str() {
+        "" => 1,
+        "kib" => 1 << 10,
+        "mib" => 1 << 20,
+        _ => return None,
+    };
+    digits.parse::<u64>().ok()?.checked_mul(unit)
+}
+
+/// Elasticsearch's rules for index names, and a little narrower: what begins with `.` is hidden, and a wildcard or a comma
+/// would name other indices too.
+fn index_prefix(text: &str) -> Option<String> {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
+    (text.len() <= 100 && text.chars().all(allowed) && !text.starts_with(['-', '_'])).then(|| text.to_owned())
 }
 
 impl Config {
@@ -412,19 +529,14 @@ impl Config {
     /// # Errors
     /// The first thing that is wrong.
     pub fn new(inputs: &Inputs) -> Result<Self, Error> {
-        let values = gather(inputs)?;
-        let elastic = match values.url("ELASTICSEARCH_URL")? {
-            Some(url) => Some(elastic(&values, url)?),
-            None => None,
-        };
-        let trimmed = |url: url::Url| url.as_str().trim_end_matches('/').to_owned();
-        let whole = "it should be a whole number above 0";
+        let (values, warnings) = gather(inputs)?;
+        let elastic = elastic(&values)?;
         Ok(Self {
             account_id: values.said("ZOOM_ACCOUNT_ID"),
             client_id: values.said("ZOOM_CLIENT_ID"),
-            client_secret: values.said("ZOOM_CLIENT_SECRET").map(SecretString::from),
-            api_url: values.url("ZOOM_API_URL")?.map(trimmed),
-            oauth_url: values.url("ZOOM_OAUTH_URL")?.map(trimmed).unwrap_or_default(),
+            client_secret: values.secret("ZOOM_CLIENT_SECRET"),
+            api_url: values.zoom_url("ZOOM_API_URL")?,
+            oauth_url: values.zoom_url("ZOOM_OAUTH_URL")?.unwrap_or_default(),
             plan: values.parse("ZOOM_PLAN", "it should be pro or business", |text| match text {
                 "pro" => Some(Plan::Pro),
                 "business" => Some(Plan::Business),
@@ -435,18 +547,18 @@ impl Config {
                 "it should be a number above 0 and at most 1",
                 |text| text.parse().ok().filter(|share| *share > 0.0 && *share <= 1.0),
             )?,
-            concurrency: values.parse("ZOOM_CONCURRENCY", whole, positive)?,
-            retries: values.parse("ZOOM_RETRIES", "it should be a whole number", |text| {
-                text.parse().ok()
-            })?,
-            retry_ms: values.parse("ZOOM_RETRY_MS", whole, positive)?,
-            timeout_s: values.parse("ZOOM_TIMEOUT_S", whole, positive)?,
-            elastic,
+            concurrency: values.whole("ZOOM_CONCURRENCY", 1..=1000)?,
+            retries: values.whole("ZOOM_RETRIES", 0..=100)?,
+            retry_ms: values.whole("ZOOM_RETRY_MS", 1..=60_000)?,
+            timeout_s: values.whole("ZOOM_TIMEOUT_S", 1..=3600)?,
+            index_prefix: elastic.prefix.clone(),
+            // An empty URL is one that nobody said.
+            elastic: (!elastic.url.is_empty()).then_some(elastic),
             db: values.said("ZOOM_HARVESTER_DB").unwrap_or_default().into(),
-            db_said: values.0.contains_key("ZOOM_HARVESTER_DB"),
-            weekly_days: values.parse("ZOOM_HARVESTER_WEEKLY_DAYS", whole, |text| {
-                positive::<u16>(text).map(i64::from)
-            })?,
+            db_said: values.origin("ZOOM_HARVESTER_DB").is_some(),
+            weekly_days: i64::from(values.whole::<u16>("ZOOM_HARVESTER_WEEKLY_DAYS", 1..=365)?),
+            in_force: values.in_force(),
+            warnings,
         })
     }
 
@@ -491,189 +603,305 @@ impl Config {
     }
 }
 
-fn positive<T: std::str::FromStr + PartialOrd + From<u8>>(text: &str) -> Option<T> {
-    text.parse().ok().filter(|number| *number > T::from(0))
-}
-
-fn elastic(values: &Values, mut url: url::Url) -> Result<ElasticConfig, Error> {
-    let decode = |text: &str| {
-        percent_encoding::percent_decode_str(text)
-            .decode_utf8_lossy()
-            .into_owned()
-    };
-    let in_url = (!url.username().is_empty()).then(|| {
-        (
-            decode(url.username()),
-            SecretString::from(decode(url.password().unwrap_or_default())),
-        )
+/// Checks all that is said of Elasticsearch, even where its URL is not: a typing error is found today, not on the day the URL
+/// is added.
+fn elastic(values: &Values) -> Result<ElasticConfig, Error> {
+    let url = values.url("ELASTICSEARCH_URL")?;
+    let auth = sign_in(values, url.as_ref())?;
+    let url = url.map(|mut url| {
+        // Neither fails for a URL that has a host.
+        let _ = url.set_username("");
+        let _ = url.set_password(None);
+        trimmed(&url)
     });
-    // Neither fails for a URL that has a host.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    let auth = match (
-        values.said("ELASTICSEARCH_API_KEY"),
-        values.said("ELASTICSEARCH_USER"),
-        in_url,
-    ) {
-        (Some(key), _, _) => ElasticAuth::ApiKey(key.into()),
-        (None, Some(user), _) => {
-            let password = values
-                .said("ELASTICSEARCH_PASSWORD")
-                .ok_or(Error::Missing(vec!["ELASTICSEARCH_PASSWORD"]))?;
-            ElasticAuth::Basic(user, password.into())
-        }
-        (None, None, Some((user, password))) => ElasticAuth::Basic(user, password),
-        (None, None, None) => ElasticAuth::None,
-    };
-    let whole = "it should be a whole number above 0";
+    let bulk_bytes = 1024..=100 << 20;
     Ok(ElasticConfig {
-        url: url.as_str().trim_end_matches('/').to_owned(),
+        url: url.unwrap_or_default(),
         auth,
         ca_cert: values.said("ELASTICSEARCH_CA_CERT").map(PathBuf::from),
         prefix: values.parse(
             "ELASTICSEARCH_INDEX_PREFIX",
-            "it should be lower-case letters, digits, - or _, and begin with a letter or digit",
-            |text| {
-                let allowed =
-                    |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
-                (text.len() <= 100 && text.chars().all(allowed) && !text.starts_with(['-', '_']))
-                    .then(|| text.to_owned())
-            },
+            "it should be at most 100 lower-case letters, digits, - or _, and begin with a letter or digit",
+            index_prefix,
         )?,
-        prefix_said: values.0.contains_key("ELASTICSEARCH_INDEX_PREFIX"),
-        shards: values.parse("ELASTICSEARCH_SHARDS", whole, positive)?,
-        replicas: values.parse("ELASTICSEARCH_REPLICAS", "it should be a whole number", |text| {
-            text.parse().ok()
-        })?,
+        prefix_said: values.origin("ELASTICSEARCH_INDEX_PREFIX").is_some(),
+        // 1,024 shards is what Elasticsearch allows an index.
+        shards: values.whole("ELASTICSEARCH_SHARDS", 1..=1024)?,
+        replicas: values.whole("ELASTICSEARCH_REPLICAS", 0..=100)?,
+        // 100 MB is where Elasticsearch stops reading a request, unless told otherwise (http.max_content_length).
         bulk_bytes: values.parse(
             "ELASTICSEARCH_BULK_BYTES",
-            "it should be a number of bytes, at least 1024",
-            |text| text.parse().ok().filter(|bytes| *bytes >= 1024),
+            "it should be from 1KiB to 100MiB, as a number of bytes or with KiB or MiB",
+            |text| {
+                let bytes = bytes(text).filter(|bytes| bulk_bytes.contains(bytes))?;
+                usize::try_from(bytes).ok()
+            },
         )?,
-        bulk_requests: values.parse("ELASTICSEARCH_BULK_REQUESTS", whole, positive)?,
+        bulk_requests: values.whole("ELASTICSEARCH_BULK_REQUESTS", 1..=64)?,
         compression: values.parse(
             "ELASTICSEARCH_COMPRESSION",
             "it should be true or false",
             |text| text.parse().ok(),
         )?,
-        retries: values.parse("ELASTICSEARCH_RETRIES", "it should be a whole number", |text| {
-            text.parse().ok()
-        })?,
-        timeout_s: values.parse("ELASTICSEARCH_TIMEOUT_S", whole, positive)?,
+        retries: values.whole("ELASTICSEARCH_RETRIES", 0..=100)?,
+        timeout_s: values.whole("ELASTICSEARCH_TIMEOUT_S", 1..=3600)?,
     })
 }
 
-/// Collects what was said, strongest last; refuses what nobody knows.
-fn gather(inputs: &Inputs) -> Result<Values, Error> {
-    let mut values = BTreeMap::new();
-    // A trailing newline in a secret is a known trap; and an empty value says nothing.
-    let mut say = |setting: &Setting, value: &str, origin: &Origin| {
-        if !value.trim().is_empty() {
-            values.insert(setting.name, (value.trim().to_owned(), origin.clone()));
+/// The way to sign in that stands in the strongest place; two in the same place contradict each other.
+fn sign_in(values: &Values, url: Option<&url::Url>) -> Result<ElasticAuth, Error> {
+    const WAYS: [&str; 3] = ["ELASTICSEARCH_API_KEY", "ELASTICSEARCH_USER", "ELASTICSEARCH_URL"];
+    let mut ways: Vec<(&'static str, Origin)> = WAYS
+        .into_iter()
+        .filter(|name| *name != "ELASTICSEARCH_URL" || url.is_some_and(has_credentials))
+        .filter_map(|name| Some((name, values.origin(name)?)))
+        .collect();
+    ways.sort_by_key(|(_, origin)| std::cmp::Reverse(origin.rank()));
+    if let [(one, origin), (other, equal), ..] = ways.as_slice()
+        && origin.rank() == equal.rank()
+    {
+        return Err(Error::Contradiction {
+            one,
+            other,
+            origin: origin.clone(),
+        });
+    }
+    let password = values.secret("ELASTICSEARCH_PASSWORD");
+    let needed = || Error::Missing(vec!["ELASTICSEARCH_PASSWORD"]);
+    match (ways.first(), url) {
+        (None, _) if password.is_some() => Err(Error::Missing(vec!["ELASTICSEARCH_USER"])),
+        (None, _) => Ok(ElasticAuth::None),
+        (Some(("ELASTICSEARCH_API_KEY", origin)), _) => {
+            let key = values.said("ELASTICSEARCH_API_KEY").unwrap_or_default();
+            // The other two forms that people have at hand: `id:key`, and the JSON that made it.
+            if key.contains([':', '{', ' ']) || !key.is_ascii() {
+                return Err(Error::Value {
+                    name: "ELASTICSEARCH_API_KEY",
+                    origin: origin.clone(),
+                    value: None,
+                    wanted: "it should be the key's `encoded` form: base64, without a colon".into(),
+                });
+            }
+            Ok(ElasticAuth::ApiKey(key.into()))
         }
-    };
-    if let Some((path, text)) = &inputs.file {
-        let origin = Origin::File(path.clone());
-        for (key, value) in flat(path, text)? {
-            let setting = SETTINGS.iter().find(|setting| setting.key == key);
-            let setting = setting.ok_or_else(|| unknown(&key, &origin, |setting| setting.key))?;
-            say(setting, &value, &origin);
+        (Some(("ELASTICSEARCH_URL", origin)), Some(url)) => {
+            let decode = |text: &str| {
+                percent_encoding::percent_decode_str(text)
+                    .decode_utf8_lossy()
+                    .into_owned()
+            };
+            let user = user(decode(url.username()), "ELASTICSEARCH_URL", origin)?;
+            let in_url = url
+                .password()
+                .map(|password| SecretString::from(decode(password)));
+            Ok(ElasticAuth::Basic(user, in_url.or(password).ok_or_else(needed)?))
+        }
+        (Some((name, origin)), _) => {
+            let user = user(values.said(name).unwrap_or_default(), name, origin)?;
+            Ok(ElasticAuth::Basic(user, password.ok_or_else(needed)?))
         }
     }
-    for (name, value) in &inputs.dotenv {
-        match SETTINGS.iter().find(|setting| setting.name == name) {
-            Some(setting) => say(setting, value, &Origin::Dotenv),
+}
+
+/// A user's name as HTTP's Basic authentication can carry it.
+fn user(name: String, setting: &'static str, origin: &Origin) -> Result<String, Error> {
+    if name.is_empty() || name.contains(':') {
+        return Err(Error::Value {
+            name: setting,
+            origin: origin.clone(),
+            value: None,
+            wanted: "the user's name should hold no colon and not be empty".into(),
+        });
+    }
+    Ok(name)
+}
+
+/// Collects what was said, strongest last; refuses what nobody knows, and warns of what is nearly known.
+fn gather(inputs: &Inputs) -> Result<(Values, Vec<String>), Error> {
+    let mut values = BTreeMap::new();
+    let mut warnings = Vec::new();
+    let mut say = |setting: &'static Setting, value: &str, origin: Origin| {
+        // A trailing newline in a secret is a known trap; and an empty value says nothing.
+        let value = value.trim();
+        if value.contains(char::is_control) {
+            return Err(Error::Value {
+                name: setting.name,
+                origin,
+                value: None,
+                wanted: "it holds a control character, perhaps a line break; it should be one plain line"
+                    .into(),
+            });
+        }
+        if !value.is_empty() {
+            values.insert(setting.name, (value.to_owned(), origin));
+        }
+        Ok(())
+    };
+    if let Some((path, text)) = &inputs.file {
+        for (line, key, value) in entries(path, text)? {
+            let origin = Origin::File {
+                path: path.clone(),
+                line,
+            };
+            let known = SETTINGS.iter().find(|setting| setting.key == key);
+            match (known, value) {
+                (None, _) => {
+                    return Err(Error::Unknown {
+                        nearest: nearest_key(&key),
+                        key,
+                        origin,
+                    });
+                }
+                (Some(setting), Some(value)) => say(setting, &value, origin)?,
+                (Some(setting), None) => {
+                    return Err(Error::Value {
+                        name: setting.key,
+                        origin,
+                        value: None,
+                        wanted: "it should be text, a number, true or false".into(),
+                    });
+                }
+            }
+        }
+    }
+    let mut lines = BTreeMap::new();
+    for Assignment { line, name, value } in &inputs.dotenv {
+        let origin = Origin::Dotenv { line: *line };
+        match setting(name) {
+            Some(setting) => {
+                if let Some(first) = lines.insert(setting.name, *line) {
+                    return Err(Error::Twice {
+                        name: setting.name,
+                        first,
+                        second: *line,
+                    });
+                }
+                say(setting, value, origin)?;
+            }
             // Other programs may share the file, but not our names.
             None if name.starts_with("ZOOM_") || name.starts_with("ELASTICSEARCH_") => {
-                return Err(unknown(name, &Origin::Dotenv, |setting| setting.name));
+                return Err(Error::Unknown {
+                    key: name.clone(),
+                    origin,
+                    nearest: nearest_name(name),
+                });
             }
-            None => {}
+            None => warnings.extend(nearly(name, &origin)),
         }
     }
     for (name, value) in &inputs.environment {
-        match SETTINGS.iter().find(|setting| setting.name == name) {
-            Some(setting) => say(setting, value, &Origin::Environment),
+        let origin = Origin::Environment;
+        match setting(name) {
+            Some(setting) => say(setting, value, origin)?,
             // The environment is everybody's: only what must be meant for us is refused.
-            None => {
-                let near = |setting: &Setting| strsim::levenshtein(setting.name, name) <= 2;
-                if name.starts_with("ZOOM_HARVESTER_") || SETTINGS.iter().any(near) {
-                    return Err(unknown(name, &Origin::Environment, |setting| setting.name));
-                }
+            None if name.starts_with("ZOOM_HARVESTER_") => {
+                return Err(Error::Unknown {
+                    key: name.clone(),
+                    origin,
+                    nearest: nearest_name(name),
+                });
             }
+            None => warnings.extend(nearly(name, &origin)),
         }
     }
-    if let (Some(db), Some(setting)) = (
-        &inputs.db,
-        SETTINGS
-            .iter()
-            .find(|setting| setting.name == "ZOOM_HARVESTER_DB"),
-    ) {
-        say(setting, db, &Origin::Flag);
+    if let (Some(db), Some(setting)) = (&inputs.db, setting("ZOOM_HARVESTER_DB")) {
+        say(setting, db, Origin::Flag("--db"))?;
     }
-    Ok(Values(values))
+    Ok((Values(values), warnings))
 }
 
-fn unknown(key: &str, origin: &Origin, known_as: impl Fn(&Setting) -> &'static str) -> Error {
-    let nearest = SETTINGS
+/// A warning, if the name of somebody's variable is one or two letters from one of ours.
+fn nearly(name: &str, origin: &Origin) -> Option<String> {
+    let upper = name.to_ascii_uppercase();
+    SETTINGS
         .iter()
-        .map(known_as)
-        .map(|known| (strsim::levenshtein(known, key), known))
-        .min()
-        .filter(|(distance, _)| *distance <= 8)
-        .map(|(_, known)| known.to_owned());
-    Error::Unknown {
-        key: key.to_owned(),
-        origin: origin.clone(),
-        nearest,
-    }
+        .find(|setting| strsim::levenshtein(setting.name, &upper) <= 2)
+        .map(|setting| format!("{origin}: {name} is not used; did you mean {}?", setting.name))
 }
 
-/// `table.key` and value of every entry of the file.
-fn flat(path: &std::path::Path, text: &str) -> Result<Vec<(String, String)>, Error> {
-    let wrong = |what: String| Error::File(format!("{}: {what}", path.display()));
-    // Only the message's first line and the place: the rest would quote the line, which may hold a secret.
-    let root: toml::Table = text.parse().map_err(|error: toml::de::Error| {
-        let line = error.span().map_or(1, |span| {
-            text.get(..span.start).unwrap_or_default().lines().count().max(1)
-        });
-        wrong(format!("line {line} is no valid TOML ({})", error.message()))
+fn nearest_name(name: &str) -> Option<&'static str> {
+    nearest(name, SETTINGS.iter().map(|setting| setting.name))
+}
+
+/// The nearest `table.key`: a key in no table or in the wrong one, a misspelt one, or a variable's name.
+fn nearest_key(key: &str) -> Option<&'static str> {
+    let last = key.rsplit('.').next().unwrap_or(key);
+    let same_last = |setting: &&Setting| setting.key.rsplit('.').next() == Some(last);
+    SETTINGS
+        .iter()
+        .filter(same_last)
+        .min_by_key(|setting| strsim::levenshtein(setting.key, key))
+        .map(|setting| setting.key)
+        .or_else(|| {
+            let by_name = SETTINGS.iter().find(|setting| setting.name == last)?;
+            Some(by_name.key)
+        })
+        .or_else(|| nearest(key, SETTINGS.iter().map(|setting| setting.key)))
+}
+
+/// Which of the known is nearest, if any is near enough to be meant: a third of its letters may differ.
+fn nearest(said: &str, known: impl Iterator<Item = &'static str>) -> Option<&'static str> {
+    known
+        .map(|known| (strsim::damerau_levenshtein(known, said), known))
+        .min()
+        .filter(|(distance, _)| *distance <= said.len().div_ceil(3))
+        .map(|(_, known)| known)
+}
+
+/// Line, `table.key` and value of every entry of the file; no value where it is neither text, number, true nor false.
+fn entries(path: &std::path::Path, text: &str) -> Result<Vec<(usize, String, Option<String>)>, Error> {
+    let line = |at: usize| text.get(..at).unwrap_or_default().matches('\n').count() + 1;
+    // Only the parser's message and the place: the rest would quote the line, which may hold a secret.
+    let root = DeTable::parse(text).map_err(|error| Error::Toml {
+        path: path.to_owned(),
+        line: error.span().map_or(1, |span| line(span.start)),
+        reason: error.message().replace('\n', ", "),
     })?;
+    let tables = ["zoom", "elasticsearch", "harvester"];
     let mut entries = Vec::new();
-    for (table, value) in root {
-        let toml::Value::Table(inner) = value else {
-            entries.push((table, String::new()));
-            continue;
-        };
-        for (key, value) in inner {
-            let text = match value {
-                toml::Value::String(text) => text,
-                toml::Value::Integer(number) => number.to_string(),
-                toml::Value::Float(number) => number.to_string(),
-                toml::Value::Boolean(flag) => flag.to_string(),
-                _ => {
-                    return Err(wrong(format!(
-                        "{table}.{key} should be text, a number, true or false"
-                    )));
-                }
-            };
-            entries.push((format!("{table}.{key}"), text));
+    for (table, value) in root.get_ref() {
+        let at = line(table.span().start);
+        let table: &str = table.get_ref();
+        match value.get_ref().as_table() {
+            Some(inner) if !inner.is_empty() || tables.contains(&table) => {
+                entries.extend(inner.iter().map(|(key, value)| {
+                    let at = line(key.span().start);
+                    (at, format!("{table}.{}", key.get_ref()), scalar(value.get_ref()))
+                }));
+            }
+            _ => entries.push((at, table.to_owned(), None)),
         }
     }
+    entries.sort();
     Ok(entries)
+}
+
+fn scalar(value: &DeValue<'_>) -> Option<String> {
+    match value {
+        DeValue::String(text) => Some(text.clone().into_owned()),
+        DeValue::Integer(number) => {
+            let number = i64::from_str_radix(number.as_str(), number.radix()).ok()?;
+            Some(number.to_string())
+        }
+        DeValue::Float(number) => Some(number.as_str().to_owned()),
+        DeValue::Boolean(flag) => Some(flag.to_string()),
+        DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => None,
+    }
 }
 
 /// The reference, as the README shows it.
 pub fn reference_markdown() -> String {
     let mut table =
         "| variable | key in the file | default | meaning |\n| --- | --- | --- | --- |\n".to_owned();
-    for setting in SETTINGS {
+    for setting in &SETTINGS {
         let default = if setting.default.is_empty() {
             String::new()
         } else {
             format!("`{}`", setting.default)
         };
+        let secret = if setting.secret { "; secret" } else { "" };
         table.push_str(&format!(
-            "| `{}` | `{}` | {default} | {} |\n",
+            "| `{}` | `{}` | {default} | {}{secret} |\n",
             setting.name, setting.key, setting.help
         ));
     }
@@ -681,112 +909,4 @@ pub fn reference_markdown() -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-        pairs
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect()
-    }
-
-    fn file(text: &str) -> Option<(PathBuf, String)> {
-        Some((PathBuf::from("harvester.toml"), text.to_owned()))
-    }
-
-    #[test]
-    fn flags_win_then_environment_then_dotenv_then_file() {
-        let mut inputs = Inputs {
-            file: file("[harvester]\ndb = \"file.db\"\n[zoom]\nplan = \"pro\""),
-            ..Inputs::default()
-        };
-        let db = |inputs: &Inputs| Config::new(inputs).unwrap().db.display().to_string();
-        assert_eq!(db(&inputs), "file.db");
-        assert_eq!(Config::new(&inputs).unwrap().plan, Plan::Pro);
-        inputs.dotenv = pairs(&[("ZOOM_HARVESTER_DB", "dotenv.db"), ("OTHER", "x")]);
-        assert_eq!(db(&inputs), "dotenv.db");
-        inputs.environment = pairs(&[("ZOOM_HARVESTER_DB", "environment.db"), ("ZOOM_PLAN", "")]);
-        assert_eq!(db(&inputs), "environment.db");
-        assert_eq!(
-            Config::new(&inputs).unwrap().plan,
-            Plan::Pro,
-            "an empty value says nothing"
-        );
-        inputs.db = Some("flag.db".to_owned());
-        assert_eq!(db(&inputs), "flag.db");
-    }
-
-    #[test]
-    fn what_is_wrong_is_said_in_one_line_and_shows_no_secret() {
-        let said = |inputs: Inputs| Config::new(&inputs).unwrap_err().to_string();
-        let environment = |name: &str, value: &str| Inputs {
-            environment: pairs(&[(name, value)]),
-            ..Inputs::default()
-        };
-        let lines = [
-            said(Inputs {
-                file: file("[zoom]\nacount_id = \"a\""),
-                ..Inputs::default()
-            }),
-            said(Inputs {
-                file: file("[zoom]\nclient_secret = \"hush"),
-                ..Inputs::default()
-            }),
-            said(Inputs {
-                file: file("plan = \"pro\""),
-                ..Inputs::default()
-            }),
-            said(Inputs {
-                dotenv: pairs(&[("ZOOM_CLIENT_SECRETS", "hush")]),
-                ..Inputs::default()
-            }),
-            said(environment("ZOOM_HARVESTER_DATABASE", "x")),
-            said(environment("ELASTICSEARCH_URI", "http://x")),
-            said(environment("ZOOM_PLAN", "enterprise")),
-            said(environment("ZOOM_RATE_SHARE", "1.5")),
-            said(environment("ELASTICSEARCH_URL", "user:hush@localhost:9200")),
-            said(Inputs {
-                environment: pairs(&[
-                    ("ELASTICSEARCH_URL", "http://localhost:9200"),
-                    ("ELASTICSEARCH_INDEX_PREFIX", "Zoom"),
-                ]),
-                ..Inputs::default()
-            }),
-            Config::new(&environment("ZOOM_CLIENT_ID", "x"))
-                .unwrap()
-                .zoom_credentials()
-                .unwrap_err()
-                .to_string(),
-        ];
-        let all = lines.join("\n");
-        assert!(!all.contains("hush"), "{all}");
-        insta::assert_snapshot!(all);
-    }
-
-    #[test]
-    fn credentials_in_the_url_are_used_and_not_shown() {
-        let inputs = Inputs {
-            environment: pairs(&[(
-                "ELASTICSEARCH_URL",
-                "https://elastic:p%40ss@search.example.edu:9200/",
-            )]),
-            ..Inputs::default()
-        };
-        let elastic = Config::new(&inputs).unwrap().elastic.unwrap();
-        assert_eq!(elastic.url, "https://search.example.edu:9200");
-        let ElasticAuth::Basic(user, password) = &elastic.auth else {
-            panic!("{:?}", elastic.auth)
-        };
-        assert_eq!(
-            (user.as_str(), secrecy::ExposeSecret::expose_secret(password)),
-            ("elastic", "p@ss")
-        );
-        assert!(!format!("{elastic:?}").contains("p@ss"));
-    }
-
-    #[test]
-    fn the_reference_names_every_setting() {
-        insta::assert_snapshot!(reference_markdown());
-    }
-}
+mod tests;

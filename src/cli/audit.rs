@@ -2,10 +2,11 @@
 
 use std::io::Write;
 
-use super::{Exit, Failure, context::Context, out};
+use super::{Exit, Failure, IndexArg, context::Context, out};
 use crate::{
     catalog::{Catalog, Finding, Found, Standing},
     elastic,
+    model::IndexKind,
 };
 
 pub fn status(context: &Context, json: bool) -> Result<Exit, Failure> {
@@ -219,20 +220,21 @@ fn list(meetings: &[Finding]) -> String {
     format!("\n{} meetings\n{}", meetings.len(), out::table(&rows))
 }
 
-pub fn export(context: &Context) -> Result<Exit, Failure> {
+pub fn export(context: &Context, only: Option<IndexArg>) -> Result<Exit, Failure> {
     let catalog = Catalog::open_read_only(&context.config.db)?;
     let mut stdout = std::io::BufWriter::new(std::io::stdout().lock());
-    let prefix = context
-        .config
-        .elastic
-        .as_ref()
-        .map_or("zoom", |elastic| elastic.prefix.as_str());
+    let prefix = &context.config.index_prefix;
+    let only = only.map(|index| match index {
+        IndexArg::Meetings => IndexKind::Meetings,
+        IndexArg::Sessions => IndexKind::Sessions,
+    });
     let mut after = None;
     loop {
         let batch = catalog.kept_after(after.as_ref(), 500, 4 << 20)?;
         let Some(last) = batch.last() else { break };
         after = Some(last.uuid.clone());
-        for document in batch.iter().flat_map(elastic::documents) {
+        let documents = batch.iter().flat_map(elastic::documents);
+        for document in documents.filter(|document| only.is_none_or(|only| only == document.index)) {
             let index = format!("{prefix}-{}", document.index.as_str());
             let line = serde_json::json!({
                 "_index": index, "_id": document.id, "_version": document.version, "_source": document.body,

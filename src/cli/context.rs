@@ -1,15 +1,11 @@
 //! What every command needs: the configuration, the clock, and the two ends of the wire made from them.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use tokio::sync::mpsc;
 
-use super::{DayArgs, Failure, Global, log, progress::Bars};
+use super::{DayArgs, Failure, Global, LogFormat, log, progress::Bars, sources};
 use crate::{
     catalog::{Catalog, Lock},
     config::{Config, ElasticAuth, ElasticConfig, Inputs, Plan},
@@ -30,20 +26,24 @@ pub struct Context {
 impl Context {
     /// Reads the environment, `.env` and the file.
     pub fn new(global: &Global) -> Result<Self, Failure> {
-        let bars = Bars::new(global.quiet);
+        let bars = Bars::new(global.quiet, global.log_format == LogFormat::Json);
         log::start(global, &bars);
         let file = match &global.config {
-            Some(path) => Some((path.clone(), read(path, "the configuration file")?)),
+            Some(path) => Some((path.clone(), sources::file(path, "the configuration file")?)),
             None => None,
         };
         let inputs = Inputs {
             db: global.db.as_ref().map(|path| path.to_string_lossy().into_owned()),
-            environment: environment(),
-            dotenv: dotenv()?,
+            environment: sources::environment()?,
+            dotenv: sources::dotenv()?,
             file,
         };
+        let config = Config::new(&inputs)?;
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
         Ok(Self {
-            config: Config::new(&inputs)?,
+            config,
             clock: wall_clock(),
             bars,
             quiet: global.quiet,
@@ -139,7 +139,7 @@ impl Context {
 
     fn elastic_settings(&self, config: &ElasticConfig) -> Result<elastic::Settings, Failure> {
         let ca_cert_pem = match &config.ca_cert {
-            Some(path) => Some(read(path, "ELASTICSEARCH_CA_CERT")?.into_bytes()),
+            Some(path) => Some(sources::file(path, "ELASTICSEARCH_CA_CERT")?.into_bytes()),
             None => None,
         };
         Ok(elastic::Settings {
@@ -219,37 +219,6 @@ fn scope(from: Option<NaiveDate>, to: Option<NaiveDate>, today: NaiveDate) -> Re
     Window::new(from, to)
         .map(Scope::Days)
         .ok_or_else(|| format!("--from {from} is after --to {to}"))
-}
-
-fn read(path: &Path, what: &str) -> Result<String, Failure> {
-    std::fs::read_to_string(path)
-        .map_err(|error| Failure::usage(format!("{what} {} cannot be read: {error}", path.display())))
-}
-
-#[allow(
-    clippy::disallowed_methods,
-    reason = "the command line is where the environment is read"
-)]
-fn environment() -> Vec<(String, String)> {
-    std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect()
-}
-
-fn dotenv() -> Result<Vec<(String, String)>, Failure> {
-    let path = PathBuf::from(".env");
-    if !path.is_file() {
-        return Ok(Vec::new());
-    }
-    // Its own error would quote the line, which may hold a secret.
-    let unreadable = |error: dotenvy::Error| match error {
-        dotenvy::Error::Io(error) => Failure::usage(format!(".env cannot be read: {error}")),
-        _ => Failure::usage(".env has a line that is not NAME=value"),
-    };
-    dotenvy::from_path_iter(&path)
-        .map_err(unreadable)?
-        .map(|pair| pair.map_err(unreadable))
-        .collect()
 }
 
 #[allow(

@@ -3,6 +3,7 @@
 use super::{Exit, Failure, context::Context, out};
 use crate::{
     catalog::{Catalog, Error},
+    config::Origin,
     elastic::Check,
     model::{DateBasis, Window},
     zoom,
@@ -43,7 +44,8 @@ const SCOPES: [(&str, &[&str]); 5] = [
 
 pub fn run(context: &Context, json: bool) -> Result<Exit, Failure> {
     let checks = context.block_on(async {
-        let mut checks = catalog(context);
+        let mut checks = settings(context);
+        checks.extend(catalog(context));
         checks.extend(zoom(context).await);
         match context.elastic() {
             Ok(Some(elastic)) => checks.extend(elastic.check().await),
@@ -96,6 +98,20 @@ fn ill(name: &str, said: impl Into<String>, remedy: &str) -> Check {
         said: said.into(),
         remedy: Some(remedy.to_owned()),
     }
+}
+
+/// What was said and where: the answer to "which file does it take that from?".
+fn settings(context: &Context) -> Vec<Check> {
+    let warnings = context.config.warnings.iter();
+    let warnings = warnings.map(|warning| well("setting", warning.as_str()));
+    let said = context.config.in_force.iter();
+    let said = said.filter(|said| said.origin != Origin::Default).map(|said| {
+        well(
+            "setting",
+            format!("{} = {} ({})", said.setting.name, said.shown, said.origin),
+        )
+    });
+    said.chain(warnings).collect()
 }
 
 fn catalog(context: &Context) -> Vec<Check> {

@@ -1,4 +1,6 @@
 //! SIGINT and SIGTERM: the first one asks the run to stop, the second ends it where it is.
+//!
+//! A thread of its own listens, so that the second signal is heard even while the run's only thread is busy.
 
 use std::sync::{
     Arc,
@@ -9,24 +11,31 @@ use tokio::sync::watch;
 
 use super::Exit;
 
-/// Watches for signals from within a runtime.
+/// Remembers the first signal.
 pub struct Interrupt {
     which: Arc<AtomicU8>,
     stop: watch::Receiver<bool>,
 }
 
 impl Interrupt {
-    /// Begins to watch.
+    /// Begins to watch, until the process ends: once signals are caught, nobody else would act on them.
     ///
     /// # Errors
     /// The operating system refuses to tell of signals.
     pub fn watch() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()?;
         let (sender, stop) = watch::channel(false);
         let which = Arc::new(AtomicU8::new(0));
         let noted = Arc::clone(&which);
-        let (mut int, mut term) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        tokio::spawn(async move {
+        // Caught from here on, not from whenever the thread gets to run.
+        let (mut int, mut term) = {
+            let _inside = runtime.enter();
+            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
+        };
+        let listen = async move {
             loop {
                 let exit = tokio::select! {
                     _ = int.recv() => Exit::Interrupted,
@@ -37,7 +46,10 @@ impl Interrupt {
                 }
                 let _ = sender.send(true);
             }
-        });
+        };
+        std::thread::Builder::new()
+            .name("signals".to_owned())
+            .spawn(move || runtime.block_on(listen))?;
         Ok(Self { which, stop })
     }
 

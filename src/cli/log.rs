@@ -4,6 +4,9 @@ use tracing_subscriber::{EnvFilter, fmt, prelude::*};
 
 use super::{Global, LogFormat, progress::Bars};
 
+/// What a run tells of itself, when that goes into the log.
+pub const TARGET: &str = "zoom_harvester::run";
+
 /// Sends log lines to standard error, above the progress bars if there are any.
 pub fn start(global: &Global, bars: &Bars) {
     // Ours at the level asked for; what libraries say below that is of use to nobody but their authors.
@@ -13,6 +16,11 @@ pub fn start(global: &Global, bars: &Bars) {
         (false, 1) => "warn,zoom_harvester=info",
         (false, 2) => "warn,zoom_harvester=debug",
         (false, _) => "info,zoom_harvester=trace",
+    };
+    // As JSON, what people see as plain lines are log lines too: whoever parses standard error meets nothing else.
+    let filter = match (global.log_format, global.quiet) {
+        (LogFormat::Json, false) => format!("{filter},{TARGET}=info"),
+        _ => filter.to_owned(),
     };
     let bars = bars.clone();
     let layer = fmt::layer().with_writer(move || bars.writer()).with_ansi(false);

@@ -9,6 +9,7 @@ mod log;
 mod out;
 mod plan;
 mod progress;
+mod sources;
 mod sync;
 
 use std::{ffi::OsString, path::PathBuf};
@@ -146,9 +147,22 @@ impl From<std::io::Error> for Failure {
     }
 }
 
+/// What the exit codes mean, for `--help`.
+const EXITS: &str = "\
+Settings come from flags, else the environment, else .env, else the --config file; the README lists them all.
+
+Exit codes:
+  0        done
+  1        usage or configuration
+  2        finished, but some items failed or are dead (see `status`)
+  3        stopped early, safe to run again: quota spent, Zoom or Elasticsearch unreachable
+  4        another run holds the catalog
+  70       a bug
+  130 143  interrupted, terminated; the catalog is safe";
+
 /// Keeps an Elasticsearch cluster in step with a Zoom account's meeting history.
 #[derive(Debug, Parser)]
-#[command(name = "zoom-harvester", version, max_term_width = 110)]
+#[command(name = "zoom-harvester", version, max_term_width = 110, after_help = EXITS)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -157,6 +171,7 @@ struct Cli {
 }
 
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Global options, before or after the command")]
 struct Global {
     /// The catalog [default: harvester.db]
     #[arg(long, global = true, value_name = "FILE")]
@@ -168,12 +183,12 @@ struct Global {
     #[arg(long, global = true, value_enum, default_value = "text")]
     log_format: LogFormat,
     /// Say more; twice: every request; three times: everything
-    #[arg(short, global = true, action = clap::ArgAction::Count)]
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
     /// Say nothing but errors
-    #[arg(short, global = true)]
+    #[arg(short, long, global = true)]
     quiet: bool,
-    /// Whether to colour
+    /// Whether to use colours
     #[arg(long, global = true, value_enum, default_value = "auto")]
     color: Color,
 }
@@ -191,9 +206,19 @@ enum Color {
     Never,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum IndexArg {
+    Meetings,
+    Sessions,
+}
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// List, fetch and publish what is new or changed
+    ///
+    /// Without dates it resumes: the days not yet settled and those since, to now; on an empty catalog, yesterday and today.
+    /// With dates it lists those days. What is known and unchanged is neither fetched nor sent again, so it may run as often
+    /// as you like.
     Sync(SyncArgs),
     /// The dry run: what sync would list and fetch, and why; listing requests only, nothing is changed
     Plan(PlanArgs),
@@ -215,7 +240,11 @@ enum Command {
         id: String,
     },
     /// Write every document to standard output, one JSON object a line
-    Export,
+    Export {
+        /// Only the documents of this index
+        #[arg(long, value_enum)]
+        index: Option<IndexArg>,
+    },
     /// Check credentials, scopes, plan, Elasticsearch, its privileges, and the catalog
     Doctor(JsonArgs),
     /// Harvest a simulated university, twice
@@ -226,10 +255,10 @@ enum Command {
 
 #[derive(Args, Debug)]
 struct DayArgs {
-    /// First UTC day; without dates: the days not settled, to now
+    /// First UTC day, six months ago at the earliest
     #[arg(long, value_name = "YYYY-MM-DD", value_parser = day)]
     from: Option<NaiveDate>,
-    /// Last UTC day, included
+    /// Last UTC day, included; without it: today
     #[arg(long, value_name = "YYYY-MM-DD", value_parser = day)]
     to: Option<NaiveDate>,
 }
@@ -264,10 +293,12 @@ struct JsonArgs {
 
 /// A day, zero-padded: Zoom answers an unpadded one with an empty list instead of an error.
 fn day(text: &str) -> Result<NaiveDate, String> {
-    NaiveDate::parse_from_str(text, "%Y-%m-%d")
-        .ok()
-        .filter(|day| day.format("%Y-%m-%d").to_string() == text)
-        .ok_or_else(|| "a day is written YYYY-MM-DD, for example 2026-03-04".to_owned())
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let written = text.split('-').map(|part| (part.len(), digits(part)));
+    if !written.eq([(4, true), (2, true), (2, true)]) {
+        return Err("a day is written YYYY-MM-DD, for example 2026-03-04".to_owned());
+    }
+    NaiveDate::parse_from_str(text, "%Y-%m-%d").map_err(|_| "there is no such day".to_owned())
 }
 
 /// Runs the program; answers how it ended.
@@ -275,28 +306,52 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Exit {
     out::report_panics();
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
-        Err(error) => {
-            let exit = if error.use_stderr() {
-                Exit::Usage
-            } else {
-                Exit::Done
-            };
-            // A closed pipe is all that can go wrong here.
-            let _ = error.print();
-            return exit;
-        }
+        Err(error) => return not_parsed(&error),
     };
-    let color = cli.global.color;
+    let (color, json) = (cli.global.color, cli.global.log_format == LogFormat::Json);
     match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(cli))) {
         Ok(Ok(exit)) => exit,
         Ok(Err(failure)) => {
-            if failure.exit != Exit::Done {
-                out::error(&failure.message, color);
+            match failure.exit {
+                Exit::Done => {}
+                _ if json => tracing::error!(target: log::TARGET, "{}", failure.message),
+                _ => out::error(&failure.message, color),
             }
             failure.exit
         }
         Err(_) => Exit::Bug,
     }
+}
+
+/// Help and version, where they were asked for; else one line, and exit 1 instead of clap's 2, which means something else here.
+fn not_parsed(error: &clap::Error) -> Exit {
+    use clap::error::ErrorKind;
+    let exit = if error.use_stderr() {
+        Exit::Usage
+    } else {
+        Exit::Done
+    };
+    if exit == Exit::Done || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        // A closed pipe is all that can go wrong here.
+        let _ = error.print();
+    } else {
+        out::error(&one_line(&error.to_string()), Color::Auto);
+    }
+    exit
+}
+
+/// clap's message without its usage, its paragraphs put into one line.
+fn one_line(message: &str) -> String {
+    let said = message.split("\nUsage:").next().unwrap_or(message);
+    let said = said.split("\nFor more information").next().unwrap_or(said);
+    let words = |paragraph: &str| paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
+    let paragraphs: Vec<String> = said
+        .trim_start_matches("error: ")
+        .split("\n\n")
+        .map(words)
+        .filter(|paragraph| !paragraph.is_empty())
+        .collect();
+    format!("{} (--help shows what there is)", paragraphs.join("; "))
 }
 
 fn run(cli: Cli) -> Result<Exit, Failure> {
@@ -309,7 +364,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Status(args) => audit::status(&context, args.json),
         Command::Retry => sync::retry(&context),
         Command::Show { id } => audit::show(&context, &id),
-        Command::Export => audit::export(&context),
+        Command::Export { index } => audit::export(&context, index),
         Command::Doctor(args) => doctor::run(&context, args.json),
         Command::Demo(args) => demo::demo(&context, &args),
         Command::Simulate(args) => demo::simulate(&context, &args),

@@ -3,15 +3,23 @@
 use std::{
     borrow::Cow,
     io::{self, IsTerminal, Write},
+    time::Duration,
 };
+
+use unicode_width::UnicodeWidthStr;
 
 use super::Color;
 
-/// Text from outside, without what steers terminals or turns the direction of writing.
+/// Text from outside, without what steers terminals, breaks lines, turns the direction of writing or hides in it.
+/// Joiners stay: names and emoji need them.
 pub fn clean(text: &str) -> Cow<'_, str> {
     let steers = |c: char| {
         c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+            || matches!(
+                c,
+                '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+                    | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
+            )
     };
     if text.chars().any(steers) {
         text.chars()
@@ -79,13 +87,13 @@ pub fn report_panics() {
     }));
 }
 
-/// A table: columns aligned, text cleaned.
+/// A table: columns aligned, also where letters are two cells wide; text cleaned.
 pub fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         rows.iter()
             .filter_map(|row| row.get(column))
-            .map(|cell| cell.chars().count())
+            .map(|cell| clean(cell).width())
             .max()
             .unwrap_or(0)
     };
@@ -95,7 +103,7 @@ pub fn table(rows: &[Vec<String>]) -> String {
         let mut line = String::new();
         for (cell, width) in row.iter().zip(&widths) {
             let cell = clean(cell);
-            let padding = width.saturating_sub(cell.chars().count());
+            let padding = width.saturating_sub(cell.width());
             line.push_str(&cell);
             line.push_str(&" ".repeat(padding + 2));
         }
@@ -118,6 +126,22 @@ pub fn thousands(number: u64) -> String {
     text
 }
 
+/// `0.4 s`, `42 s`, `2 min 5 s`, `3 h 20 min`.
+pub fn duration(time: Duration) -> String {
+    let seconds = time.as_secs_f64();
+    if seconds < 10.0 {
+        return format!("{seconds:.1} s");
+    }
+    let whole = seconds.round() as u64;
+    match (whole / 3600, whole / 60 % 60, whole % 60) {
+        (0, 0, s) => format!("{s} s"),
+        (0, min, 0) => format!("{min} min"),
+        (0, min, s) => format!("{min} min {s} s"),
+        (h, 0, _) => format!("{} h", thousands(h)),
+        (h, min, _) => format!("{} h {min} min", thousands(h)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,6 +153,11 @@ mod tests {
             clean("\u{1b}[2Jgone\u{202e}txt\r\n"),
             "\u{fffd}[2Jgone\u{fffd}txt\u{fffd}\u{fffd}"
         );
+        for steering in ['\u{9b}', '\u{7f}', '\u{61c}', '\u{2028}', '\u{2067}', '\u{e0041}'] {
+            assert_eq!(clean(&steering.to_string()), "\u{fffd}", "{steering:?}");
+        }
+        let family = "\u{1f468}\u{200d}\u{1f469}";
+        assert_eq!(clean(family), family);
     }
 
     #[test]
@@ -139,5 +168,26 @@ mod tests {
         );
         let rows = vec![vec!["a".into(), "bb".into()], vec!["ccc".into(), "d".into()]];
         assert_eq!(table(&rows), "a    bb\nccc  d\n");
+        let rows = vec![vec!["研讨会".into(), "x".into()], vec!["a\nb".into(), "y".into()]];
+        assert_eq!(table(&rows), "研讨会  x\na\u{fffd}b     y\n");
+    }
+
+    #[test]
+    fn durations() {
+        let said = [0, 400, 9_900, 42_000, 125_400, 120_000, 3_600_000, 12_000_000]
+            .map(|ms| duration(Duration::from_millis(ms)));
+        assert_eq!(
+            said,
+            [
+                "0.0 s",
+                "0.4 s",
+                "9.9 s",
+                "42 s",
+                "2 min 5 s",
+                "2 min",
+                "1 h",
+                "3 h 20 min"
+            ]
+        );
     }
 }

@@ -1,5 +1,7 @@
 //! `plan`: the dry run, printed.
 
+use std::time::Duration;
+
 use super::{Exit, Failure, PlanArgs, context::Context, out};
 use crate::{
     catalog::{Catalog, Error},
@@ -114,8 +116,8 @@ fn told(planned: &DryRun) -> String {
     }
     text.push_str(&out::table(&rows));
     text.push_str(&format!(
-        "at least {:.1} minutes at these limits\n",
-        planned.minutes
+        "at least {} at these limits\n",
+        out::duration(Duration::try_from_secs_f64(planned.minutes * 60.0).unwrap_or(Duration::MAX))
     ));
     text
 }

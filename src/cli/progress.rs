@@ -8,7 +8,10 @@ use std::{
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::out::{clean, thousands};
+use super::{
+    log::TARGET,
+    out::{clean, thousands},
+};
 use crate::sync::{Observer, Progress};
 
 /// The bars, and the way for other lines to pass above them.
@@ -16,18 +19,19 @@ use crate::sync::{Observer, Progress};
 pub struct Bars {
     all: MultiProgress,
     terminal: bool,
+    json: bool,
 }
 
 impl Bars {
-    /// Bars if standard error is a terminal and somebody wants to see them.
-    pub fn new(quiet: bool) -> Self {
-        let terminal = io::stderr().is_terminal() && !quiet;
+    /// Bars if standard error is a terminal and somebody wants to see them; `json`: lines go into the log.
+    pub fn new(quiet: bool, json: bool) -> Self {
+        let terminal = io::stderr().is_terminal() && !quiet && !json;
         let all = if terminal {
             MultiProgress::new()
         } else {
             MultiProgress::with_draw_target(ProgressDrawTarget::hidden())
         };
-        Self { all, terminal }
+        Self { all, terminal, json }
     }
 
     /// Where log lines go.
@@ -54,7 +58,12 @@ impl Write for Above {
 
     fn flush(&mut self) -> io::Result<()> {
         let line = std::mem::take(&mut self.line);
-        self.all.suspend(|| io::stderr().write_all(&line))
+        if line.is_empty() {
+            return Ok(());
+        }
+        let text = String::from_utf8_lossy(&line);
+        let lines: String = text.lines().flat_map(|line| [clean(line), "\n".into()]).collect();
+        self.all.suspend(|| io::stderr().write_all(lines.as_bytes()))
     }
 }
 
@@ -100,7 +109,9 @@ impl Show {
     }
 
     fn line(&self, text: &str) {
-        if !self.quiet {
+        if self.bars.json {
+            tracing::info!(target: TARGET, "{text}");
+        } else if !self.quiet {
             let _ = writeln!(self.bars.writer(), "{}", clean(text));
         }
     }

@@ -1,0 +1,341 @@
+use secrecy::ExposeSecret;
+
+use super::*;
+
+fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+fn environment(variables: &[(&str, &str)]) -> Inputs {
+    Inputs {
+        environment: pairs(variables),
+        ..Inputs::default()
+    }
+}
+
+fn dotenv(variables: &[(&str, &str)]) -> Vec<Assignment> {
+    let lines = (1..).zip(pairs(variables));
+    lines
+        .map(|(line, (name, value))| Assignment { line, name, value })
+        .collect()
+}
+
+fn file(text: &str) -> Option<(PathBuf, String)> {
+    Some((PathBuf::from("harvester.toml"), text.to_owned()))
+}
+
+fn in_file(text: &str) -> Inputs {
+    Inputs {
+        file: file(text),
+        ..Inputs::default()
+    }
+}
+
+fn error(inputs: &Inputs) -> String {
+    match Config::new(inputs) {
+        Ok(_) => panic!("it was accepted"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn flags_win_then_environment_then_dotenv_then_file() {
+    let mut inputs = in_file("[zoom]\nplan = \"pro\"\n[harvester]\ndb = \"file.db\"");
+    let db = |inputs: &Inputs| {
+        let config = Config::new(inputs).unwrap();
+        let said = config
+            .in_force
+            .iter()
+            .find(|said| said.setting.name == "ZOOM_HARVESTER_DB")
+            .unwrap();
+        assert_eq!(said.shown, config.db.display().to_string());
+        format!("{} from {}", said.shown, said.origin)
+    };
+    assert_eq!(db(&Inputs::default()), "harvester.db from the default");
+    assert_eq!(db(&inputs), "file.db from harvester.toml, line 4");
+    inputs.dotenv = dotenv(&[("OTHER", "x"), ("ZOOM_HARVESTER_DB", "dotenv.db")]);
+    assert_eq!(db(&inputs), "dotenv.db from .env, line 2");
+    inputs.environment = pairs(&[("ZOOM_HARVESTER_DB", "environment.db"), ("ZOOM_PLAN", " ")]);
+    assert_eq!(db(&inputs), "environment.db from the environment");
+    inputs.db = Some("flag.db".to_owned());
+    assert_eq!(db(&inputs), "flag.db from --db");
+    assert_eq!(
+        Config::new(&inputs).unwrap().plan,
+        Plan::Pro,
+        "an empty value says nothing"
+    );
+}
+
+#[test]
+fn every_setting_has_its_place_in_the_file() {
+    let config = Config::new(&in_file(
+        r#"
+        [zoom]
+        account_id = "a"
+        client_id = "c"
+        client_secret = "s\n"
+        api_url = "http://127.0.0.1:1/v2/"
+        oauth_url = "http://127.0.0.1:1/oauth/token"
+        plan = "pro"
+        rate_share = 1
+        concurrency = 3
+        retries = 0
+        retry_ms = 4
+        timeout_s = 5
+        [elasticsearch]
+        url = "http://127.0.0.1:2/"
+        api_key = "a2V5"
+        ca_cert = "ca.pem"
+        index_prefix = "z"
+        shards = 6
+        replicas = 0
+        bulk_bytes = 0x10_0000
+        bulk_requests = 7
+        compression = false
+        retries = 8
+        timeout_s = 9
+        [harvester]
+        db = "x.db"
+        weekly_days = 10
+        "#,
+    ))
+    .unwrap();
+    let said = config
+        .in_force
+        .iter()
+        .filter(|said| said.origin != Origin::Default);
+    assert_eq!(said.count(), SETTINGS.len() - 2, "all but user and password");
+    let credentials = config.zoom_credentials().unwrap();
+    assert_eq!(
+        (
+            credentials.account_id.as_str(),
+            credentials.client_secret.expose_secret()
+        ),
+        ("a", "s")
+    );
+    let elastic = config.elastic.unwrap();
+    assert_eq!(config.api_url.as_deref(), Some("http://127.0.0.1:1/v2"));
+    assert_eq!(elastic.url, "http://127.0.0.1:2");
+    assert_eq!((config.rate_share, config.retries, config.retry_ms), (1.0, 0, 4));
+    assert_eq!((config.weekly_days, config.concurrency), (10, 3));
+    assert_eq!((elastic.shards, elastic.replicas), (6, 0));
+    assert_eq!((elastic.bulk_bytes, elastic.bulk_requests), (1 << 20, 7));
+    assert!(!elastic.compression && elastic.prefix_said);
+}
+
+#[test]
+fn defaults() {
+    let config = Config::new(&environment(&[("ELASTICSEARCH_URL", "http://localhost:9200")])).unwrap();
+    assert_eq!(config.api_url, None, "what the token's answer names");
+    assert_eq!(config.oauth_url, "https://zoom.us/oauth/token");
+    assert_eq!((config.plan, config.rate_share), (Plan::Business, 0.8));
+    let elastic = config.elastic.unwrap();
+    assert_eq!((elastic.bulk_bytes, elastic.bulk_requests), (5 << 20, 2));
+    assert!(elastic.compression && !elastic.prefix_said && !config.db_said);
+    assert!(Config::new(&Inputs::default()).unwrap().elastic.is_none());
+}
+
+#[test]
+fn what_is_wrong_is_said_in_one_line_and_shows_no_secret() {
+    let url = ("ELASTICSEARCH_URL", "http://localhost:9200");
+    let one = |name, value| error(&environment(&[(name, value)]));
+    let lines = [
+        error(&in_file("[zoom]\n\nacount_id = \"a\"")),
+        error(&in_file("plan = \"pro\"")),
+        error(&in_file("ZOOM_PLAN = \"pro\"")),
+        error(&in_file("[zoom]\nurl = \"http://localhost\"")),
+        error(&in_file("[elastic]\n")),
+        error(&in_file("[gizmo.zoom]\nx = 1")),
+        error(&in_file("[zoom]\nplan = [\"pro\"]")),
+        error(&in_file("[zoom]\nplan = \"Pro\"")),
+        error(&in_file("[zoom]\nclient_secret = \"hush")),
+        error(&in_file("[zoom]\nclient_secret = hush")),
+        error(&in_file("[zoom]\nclient_secret = 'hush' hush")),
+        error(&in_file("[zoom]\nclient_secret = 'hush'\nclient_secret = 'hush'")),
+        error(&in_file("[zoom]\nclient_secret = \"\"\"hu\nsh\"\"\"")),
+        error(&Inputs {
+            dotenv: dotenv(&[("A", "1"), ("ZOOM_CLIENT_SECRETS", "hush")]),
+            ..Inputs::default()
+        }),
+        error(&Inputs {
+            dotenv: dotenv(&[("ZOOM_PLAN", "pro"), ("A", ""), ("ZOOM_PLAN", "business")]),
+            ..Inputs::default()
+        }),
+        one("ZOOM_HARVESTER_DATABASE", "x"),
+        one("ZOOM_HARVESTER_COLOUR", "x"),
+        one("ZOOM_CLIENT_SECRET", "hush\nhush"),
+        one("ZOOM_PLAN", "enterprise"),
+        one("ZOOM_RATE_SHARE", "1.5"),
+        one("ZOOM_RATE_SHARE", "NaN"),
+        one("ZOOM_RATE_SHARE", "0"),
+        one("ZOOM_CONCURRENCY", "0"),
+        one("ZOOM_TIMEOUT_S", "99999999999999999999"),
+        one("ZOOM_API_URL", "https://me:hush@api.zoom.us/v2"),
+        one("ZOOM_OAUTH_URL", "ftp://zoom.us"),
+        one("ELASTICSEARCH_URL", "user:hush@localhost:9200"),
+        one("ELASTICSEARCH_URL", "https://user:hush@:9200"),
+        one("ELASTICSEARCH_URL", "http://localhost:9200/?key=hush"),
+        one("ELASTICSEARCH_URL", "http://:hush@localhost:9200/"),
+        one("ELASTICSEARCH_URL", "http://me@localhost:9200/"),
+        one("ELASTICSEARCH_API_KEY", "id:hush"),
+        one("ELASTICSEARCH_USER", "me"),
+        one("ELASTICSEARCH_PASSWORD", "hush"),
+        error(&environment(&[
+            url,
+            ("ELASTICSEARCH_USER", "me:hush"),
+            ("ELASTICSEARCH_PASSWORD", "hush"),
+        ])),
+        error(&environment(&[
+            ("ELASTICSEARCH_API_KEY", "hush"),
+            ("ELASTICSEARCH_USER", "me"),
+        ])),
+        error(&environment(&[
+            ("ELASTICSEARCH_URL", "http://me:hush@localhost:9200"),
+            ("ELASTICSEARCH_USER", "me"),
+        ])),
+        one("ELASTICSEARCH_INDEX_PREFIX", "Zoom"),
+        one("ELASTICSEARCH_INDEX_PREFIX", "zoom*"),
+        one("ELASTICSEARCH_SHARDS", "-1"),
+        one("ELASTICSEARCH_BULK_BYTES", "5MB"),
+        one("ELASTICSEARCH_BULK_BYTES", "1GiB"),
+        one("ELASTICSEARCH_COMPRESSION", "yes"),
+        Config::new(&environment(&[("ZOOM_CLIENT_ID", "x")]))
+            .unwrap()
+            .zoom_credentials()
+            .unwrap_err()
+            .to_string(),
+    ];
+    let all = lines.join("\n");
+    assert!(!all.contains("hush"), "{all}");
+    assert_eq!(all.lines().count(), lines.len(), "{all}");
+    insta::assert_snapshot!(all);
+}
+
+#[test]
+fn sizes() {
+    let read = [
+        "5242880", "5MiB", "5 mib", "800KiB", "MiB", "", "-5", "5.5MiB", "5MB",
+    ]
+    .map(bytes);
+    assert_eq!(
+        read,
+        [
+            Some(5 << 20),
+            Some(5 << 20),
+            Some(5 << 20),
+            Some(800 << 10),
+            None,
+            None,
+            None,
+            None,
+            None
+        ]
+    );
+    assert_eq!(bytes("99999999999999999MiB"), None);
+}
+
+#[test]
+fn a_name_that_is_nearly_ours_is_somebody_elses_but_worth_a_word() {
+    let config = Config::new(&Inputs {
+        environment: pairs(&[
+            ("ELASTICSEARCH_URI", "http://x"),
+            ("zoom_plan", "pro"),
+            ("ELASTICSEARCH_HOSTS", "x"),
+            ("ZOOM_JWT", "x"),
+            ("PATH", "/bin"),
+        ]),
+        dotenv: dotenv(&[("ZOM_PLAN", "pro"), ("DATABASE_URL", "x")]),
+        ..Inputs::default()
+    })
+    .unwrap();
+    assert_eq!(
+        config.warnings,
+        [
+            ".env, line 1: ZOM_PLAN is not used; did you mean ZOOM_PLAN?",
+            "the environment: ELASTICSEARCH_URI is not used; did you mean ELASTICSEARCH_URL?",
+            "the environment: zoom_plan is not used; did you mean ZOOM_PLAN?",
+        ]
+    );
+    assert_eq!(config.plan, Plan::Business);
+}
+
+/// The way in that is chosen, e.g. `Basic elastic p@ss`.
+fn way_in(inputs: &Inputs) -> String {
+    match Config::new(inputs).unwrap().elastic.unwrap().auth {
+        ElasticAuth::None => "none".to_owned(),
+        ElasticAuth::Basic(user, password) => format!("Basic {user} {}", password.expose_secret()),
+        ElasticAuth::ApiKey(key) => format!("ApiKey {}", key.expose_secret()),
+    }
+}
+
+#[test]
+fn the_way_to_sign_in_that_stands_in_the_strongest_place_wins() {
+    let in_url = "https://elastic:p%40ss@search.example.edu:9200/";
+    assert_eq!(
+        way_in(&environment(&[("ELASTICSEARCH_URL", in_url)])),
+        "Basic elastic p@ss"
+    );
+    let mut inputs = in_file("[elasticsearch]\nuser = \"me\"\npassword = \"mine\"");
+    inputs.dotenv = dotenv(&[("ELASTICSEARCH_URL", in_url)]);
+    assert_eq!(way_in(&inputs), "Basic elastic p@ss");
+    inputs.environment = pairs(&[("ELASTICSEARCH_API_KEY", "a2V5\n")]);
+    assert_eq!(way_in(&inputs), "ApiKey a2V5");
+    inputs.environment = pairs(&[
+        ("ELASTICSEARCH_URL", "http://you@localhost"),
+        ("ELASTICSEARCH_PASSWORD", "yours"),
+    ]);
+    assert_eq!(
+        way_in(&inputs),
+        "Basic you yours",
+        "a name in the URL, its password apart"
+    );
+    inputs.environment = pairs(&[
+        ("ELASTICSEARCH_URL", "http://localhost"),
+        ("ELASTICSEARCH_PASSWORD", "yours"),
+    ]);
+    assert_eq!(
+        way_in(&inputs),
+        "Basic me yours",
+        "name and password may stand in different places"
+    );
+}
+
+#[test]
+fn nothing_shows_a_secret() {
+    let inputs = environment(&[
+        ("ZOOM_ACCOUNT_ID", "a"),
+        ("ZOOM_CLIENT_ID", "c"),
+        ("ZOOM_CLIENT_SECRET", "hush"),
+        (
+            "ELASTICSEARCH_URL",
+            "https://elastic:hush@search.example.edu:9200/",
+        ),
+    ]);
+    let config = Config::new(&inputs).unwrap();
+    assert_eq!(
+        config.elastic.as_ref().unwrap().url,
+        "https://search.example.edu:9200"
+    );
+    let shown = format!(
+        "{config:?} {:?} {:?}",
+        config.zoom_credentials(),
+        dotenv(&[("X", "hush")])
+    );
+    assert!(!shown.contains("hush"), "{shown}");
+}
+
+#[test]
+fn names_and_keys_are_unique() {
+    for one in [|s: &Setting| s.name, |s: &Setting| s.key] {
+        let all: std::collections::BTreeSet<_> = SETTINGS.iter().map(one).collect();
+        assert_eq!(all.len(), SETTINGS.len());
+    }
+}
+
+#[test]
+fn the_reference_names_every_setting() {
+    insta::assert_snapshot!(reference_markdown());
+}
