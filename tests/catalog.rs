@@ -137,8 +137,6 @@ fn nonsense_is_refused_by_the_schema_itself() {
              revision, first_listed_at, changed_at) VALUES ('u', 'h', 'past', '', '', '', '2026-03-04', '{{}}', '{status}', '{sum}', '{sum}',
              {}, {detail}, {}, {}, 1, 'x', 'x')", some(fetched), some(document), some(indexed)
         ))
-        .map(|()| ())
-        .inspect(|()| ())
         .and_then(|()| conn.execute_batch("ROLLBACK TO s; RELEASE s"))
         .inspect_err(|_| conn.execute_batch("ROLLBACK TO s; RELEASE s").unwrap_or(()))
     };

@@ -102,9 +102,10 @@ pub fn simulate(context: &Context, args: &SimulateArgs) -> Result<Exit, Failure>
     let served = Simulator::start(World::generate(&spec), setup, args.port, now_of(context))
         .map_err(|error| Failure::usage(format!("port {} cannot be had: {error}", args.port)))?;
     served.set_faults(faults);
+    // Before the line that others wait for: a signal right after it must find us listening.
+    let interrupt = Interrupt::watch()?;
     out::print(&environment(&served))?;
     context.block_on(async {
-        let interrupt = Interrupt::watch()?;
         let _ = interrupt.stop().wait_for(|stop| *stop).await;
         Ok(Exit::Done)
     })

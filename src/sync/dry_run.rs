@@ -6,13 +6,13 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::{
-    harvest::Scope,
+    harvest::{Scope, Wanted, wanted_days},
     plan::plan,
-    window::{days_to_resume, earliest_day, windows, with_margin},
+    window::{windows, with_margin},
 };
 use crate::{
     catalog::{self, Catalog, RunId},
-    model::{Change, DateBasis, Label, Window},
+    model::{Change, DateBasis, Label},
     zoom::{self, Zoom, pace::Pacer},
 };
 
@@ -85,27 +85,10 @@ pub async fn dry_run(
     now: DateTime<Utc>,
 ) -> Result<DryRun, Failure> {
     let today = now.date_naive();
-    let (wanted, alone): (BTreeSet<_>, _) = match scope {
-        Scope::Days(window) => (window.days().collect(), true),
-        Scope::Nothing => (BTreeSet::new(), false),
-        Scope::Resume => {
-            let settled = match Window::new(earliest_day(today), today) {
-                Some(reach) => catalog.settled_days(reach)?.into_iter().collect(),
-                None => BTreeSet::new(),
-            };
-            let whole = catalog
-                .whole_listed_at()?
-                .is_some_and(|at| now - at >= whole_listing_every);
-            (
-                days_to_resume(catalog.first_day()?, &settled, whole, today),
-                false,
-            )
-        }
-    };
-    let inside = match scope {
-        Scope::Days(window) => Some(window),
-        Scope::Resume | Scope::Nothing => None,
-    };
+    let Wanted {
+        days: wanted, alone, ..
+    } = wanted_days(catalog, scope, whole_listing_every, now)?;
+    let inside = scope.inside();
     let mut basis = DateBasis::EndTime;
     let mut queue = windows(&with_margin(&wanted, basis, alone, today));
     queue.reverse();

@@ -15,7 +15,7 @@ use super::{
     window::{days_to_resume, earliest_day, windows, with_margin},
 };
 use crate::{
-    catalog::{Catalog, Due, HostQuestion, Keeping, Reservation, RunId, Tally},
+    catalog::{self, Catalog, Due, HostQuestion, Keeping, Reservation, RunId, Tally},
     elastic::Elastic,
     model::{
         Change, Clock, DateBasis, Detail, Disposition, Host, HostId, Listing, PastMeeting, SeriesRow, Window,
@@ -45,6 +45,61 @@ pub enum Scope {
     Resume,
     /// None: only what is due already.
     Nothing,
+}
+
+impl Scope {
+    /// The days that a meeting must touch to be of interest, if there are such.
+    pub(super) fn inside(self) -> Option<Window> {
+        match self {
+            Self::Days(window) => Some(window),
+            Self::Resume | Self::Nothing => None,
+        }
+    }
+}
+
+/// The days that a run wants listed.
+pub(super) struct Wanted {
+    pub days: BTreeSet<NaiveDate>,
+    /// Whether they are all there is: then meetings that reach over their edges are found by listing a little more.
+    pub alone: bool,
+    /// Whether they are also the whole listing of the last 30 days.
+    pub whole: bool,
+}
+
+/// Works out the days to list.
+pub(super) fn wanted_days(
+    catalog: &Catalog,
+    scope: Scope,
+    whole_listing_every: chrono::TimeDelta,
+    now: DateTime<Utc>,
+) -> Result<Wanted, catalog::Error> {
+    let today = now.date_naive();
+    Ok(match scope {
+        Scope::Nothing => Wanted {
+            days: BTreeSet::new(),
+            alone: false,
+            whole: false,
+        },
+        Scope::Days(window) => Wanted {
+            days: window.days().collect(),
+            alone: true,
+            whole: false,
+        },
+        Scope::Resume => {
+            let settled = match Window::new(earliest_day(today), today) {
+                Some(reach) => catalog.settled_days(reach)?.into_iter().collect(),
+                None => BTreeSet::new(),
+            };
+            let whole = catalog
+                .whole_listed_at()?
+                .is_some_and(|at| now - at >= whole_listing_every);
+            Wanted {
+                days: days_to_resume(catalog.first_day()?, &settled, whole, today),
+                alone: false,
+                whole,
+            }
+        }
+    })
 }
 
 /// How to go about it.
@@ -234,25 +289,17 @@ impl<'a> Harvest<'a> {
     fn want_days(&mut self) -> Result<(), Error> {
         let now = self.now();
         let today = now.date_naive();
-        let (wanted, alone) = match self.options.scope {
-            Scope::Nothing => (BTreeSet::new(), false),
-            Scope::Days(window) => (window.days().collect(), true),
-            Scope::Resume => {
-                let first_day = self.catalog.first_day()?;
-                let settled = match Window::new(earliest_day(today), today) {
-                    Some(reach) => self.catalog.settled_days(reach)?.into_iter().collect(),
-                    None => BTreeSet::new(),
-                };
-                self.days.whole = self
-                    .catalog
-                    .whole_listed_at()?
-                    .is_some_and(|at| now - at >= self.options.whole_listing_every);
-                if let Some(first) = first_day.filter(|first| *first < earliest_day(today)) {
-                    tracing::debug!(%first, "days before Zoom's six months are no longer listed");
-                }
-                (days_to_resume(first_day, &settled, self.days.whole, today), false)
-            }
-        };
+        let Wanted {
+            days: wanted,
+            alone,
+            whole,
+        } = wanted_days(
+            self.catalog,
+            self.options.scope,
+            self.options.whole_listing_every,
+            now,
+        )?;
+        self.days.whole = whole;
         let mut asked = with_margin(&wanted, self.days.basis, alone, today);
         asked.retain(|day| !self.days.listed.contains(day));
         self.days.wanted = wanted;
@@ -473,11 +520,7 @@ impl<'a> Harvest<'a> {
             self.days.queue.push_back(rest);
         }
         let known = self.catalog.known(&listing)?;
-        let scope = match self.options.scope {
-            Scope::Days(scope) => Some(scope),
-            Scope::Resume | Scope::Nothing => None,
-        };
-        let changes = plan::plan(&listing, &known, scope);
+        let changes = plan::plan(&listing, &known, self.options.scope.inside());
         let wanted: Vec<NaiveDate> = self.days.wanted.iter().copied().collect();
         self.catalog.record(
             self.run,
