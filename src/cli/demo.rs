@@ -8,7 +8,7 @@ use secrecy::SecretString;
 
 use super::{Exit, Failure, context::Context, interrupt::Interrupt, out, sync};
 use crate::{
-    model::{AccountId, Window},
+    model::{AccountId, IndexKind, Window},
     sim::{
         self, Limits, Setup, Simulator,
         faults::FaultPlan,
@@ -241,11 +241,20 @@ async fn things_to_try(context: &Context, served: &Simulator, now: DateTime<Utc>
          sqlite3 {db} \"SELECT * FROM run_log\"\n"
     );
     if let (Some(config), Ok(Some(elastic))) = (&context.config.elastic, context.elastic()) {
-        let query = r#"{"size":0,"aggs":{"by":{"terms":{"field":"device","size":3}}}}"#;
+        let query =
+            serde_json::json!({"size": 0, "aggs": {"devices": {"terms": {"field": "device", "size": 3}}}});
         text.push_str(&format!(
             "  curl -s '{}/{}-sessions/_search' -H 'content-type: application/json' -d '{query}'\n",
             config.url, config.prefix
         ));
+        if elastic.refresh().await.is_ok()
+            && let Ok(answer) = elastic.search(IndexKind::Sessions, &query).await
+        {
+            text.push_str(&format!(
+                "    answers {}\n",
+                answer["aggregations"]["devices"]["buckets"]
+            ));
+        }
         match elastic.count().await {
             Ok((meetings, sessions)) => text.push_str(&format!(
                 "\nElasticsearch now holds {} meetings and {} sessions behind {prefix}-meetings and {prefix}-sessions.\n",

@@ -273,7 +273,6 @@ impl Elastic {
         meetings: &[MeetingUuid],
     ) -> Result<Vec<(MeetingUuid, SessionId)>, Error> {
         self.refresh().await?;
-        let path = format!("/{}/_search", self.alias(IndexKind::Sessions));
         let mut found = Vec::new();
         for chunk in meetings.chunks(500) {
             let mut after = None;
@@ -287,7 +286,7 @@ impl Elastic {
                 if let Some(after) = after {
                     query["search_after"] = json!([after]);
                 }
-                let hits = self.hits(&path, &query).await?;
+                let hits = self.hits(IndexKind::Sessions, &query).await?;
                 found.extend(hits.iter().filter_map(|hit| {
                     Some((
                         MeetingUuid::new(hit["_source"]["meeting"].as_str()?),
@@ -312,9 +311,7 @@ impl Elastic {
         if let Some(after) = after {
             query["search_after"] = json!([after]);
         }
-        let hits = self
-            .hits(&format!("/{}/_search", self.alias(IndexKind::Meetings)), &query)
-            .await?;
+        let hits = self.hits(IndexKind::Meetings, &query).await?;
         Ok(hits
             .iter()
             .filter_map(|hit| hit["_id"].as_str().map(MeetingUuid::new))
@@ -358,14 +355,24 @@ impl Elastic {
         Ok((meetings, sessions))
     }
 
-    async fn hits(&self, path: &str, query: &Value) -> Result<Vec<Value>, Error> {
-        let mut answer = self
-            .call(Method::Post, path, Some(query.to_string().into_bytes()))
+    /// Asks a question of one's own, in the query language of the server; answers what it answers.
+    ///
+    /// # Errors
+    /// Any.
+    pub async fn search(&self, kind: IndexKind, query: &Value) -> Result<Value, Error> {
+        let path = format!("/{}/_search", self.alias(kind));
+        let answer = self
+            .call(Method::Post, &path, Some(query.to_string().into_bytes()))
             .await?;
-        if answer.status != 200 {
-            return Err(self.refused("a search", &answer));
+        if answer.status == 200 {
+            Ok(answer.body)
+        } else {
+            Err(self.refused("a search", &answer))
         }
-        match answer.body["hits"]["hits"].take() {
+    }
+
+    async fn hits(&self, kind: IndexKind, query: &Value) -> Result<Vec<Value>, Error> {
+        match self.search(kind, query).await?["hits"]["hits"].take() {
             Value::Array(hits) => Ok(hits),
             _ => Err(Error::Malformed {
                 what: "a search".into(),

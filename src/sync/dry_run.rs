@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::{
-    harvest::{Scope, Wanted, wanted_days},
+    days::{Scope, Wanted, wanted_days},
     plan::plan,
     window::{windows, with_margin},
 };

@@ -5,20 +5,22 @@ use std::{
     sync::Arc,
 };
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, Utc};
 use futures::{StreamExt, future::LocalBoxFuture, stream::FuturesUnordered};
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    Ending, Error, Observer, Progress, Summary, plan,
+    Ending, Error, Observer, Progress, Summary,
+    days::{Days, Scope},
     publishing::{Publishing, Sent},
-    window::{days_to_resume, earliest_day, windows, with_margin},
+    questions::Questions,
 };
 use crate::{
-    catalog::{self, Catalog, Due, HostQuestion, Keeping, Reservation, RunId, Tally},
+    catalog::{Catalog, Due, HostQuestion, Keeping, Reservation, RunId, Tally},
     elastic::Elastic,
     model::{
-        Change, Clock, DateBasis, Detail, Disposition, Host, HostId, Listing, PastMeeting, SeriesRow, Window,
+        Clock, DateBasis, Detail, Disposition, Host, HostId, Listing, MeetingUuid, PastMeeting, SeriesRow,
+        Window,
     },
     zoom::{
         self, Zoom,
@@ -29,78 +31,6 @@ use crate::{
 /// So many answers in a row that Zoom could not give, with no success between, mean that it is Zoom that is ill and not
 /// the meetings.
 const FAILURES_TO_STOP: usize = 8;
-
-/// Listings at once: they share the tightest limit, and page tokens live for 15 minutes only.
-const LISTINGS_AT_ONCE: usize = 2;
-
-/// Questions about hosts and series at once.
-const QUESTIONS_AT_ONCE: usize = 8;
-
-/// What to list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// Exactly these days.
-    Days(Window),
-    /// The days not settled, to now.
-    Resume,
-    /// None: only what is due already.
-    Nothing,
-}
-
-impl Scope {
-    /// The days that a meeting must touch to be of interest, if there are such.
-    pub(super) fn inside(self) -> Option<Window> {
-        match self {
-            Self::Days(window) => Some(window),
-            Self::Resume | Self::Nothing => None,
-        }
-    }
-}
-
-/// The days that a run wants listed.
-pub(super) struct Wanted {
-    pub days: BTreeSet<NaiveDate>,
-    /// Whether they are all there is: then meetings that reach over their edges are found by listing a little more.
-    pub alone: bool,
-    /// Whether they are also the whole listing of the last 30 days.
-    pub whole: bool,
-}
-
-/// Works out the days to list.
-pub(super) fn wanted_days(
-    catalog: &Catalog,
-    scope: Scope,
-    whole_listing_every: chrono::TimeDelta,
-    now: DateTime<Utc>,
-) -> Result<Wanted, catalog::Error> {
-    let today = now.date_naive();
-    Ok(match scope {
-        Scope::Nothing => Wanted {
-            days: BTreeSet::new(),
-            alone: false,
-            whole: false,
-        },
-        Scope::Days(window) => Wanted {
-            days: window.days().collect(),
-            alone: true,
-            whole: false,
-        },
-        Scope::Resume => {
-            let settled = match Window::new(earliest_day(today), today) {
-                Some(reach) => catalog.settled_days(reach)?.into_iter().collect(),
-                None => BTreeSet::new(),
-            };
-            let whole = catalog
-                .whole_listed_at()?
-                .is_some_and(|at| now - at >= whole_listing_every);
-            Wanted {
-                days: days_to_resume(catalog.first_day()?, &settled, whole, today),
-                alone: false,
-                whole,
-            }
-        }
-    })
-}
 
 /// How to go about it.
 #[derive(Clone, Debug)]
@@ -124,53 +54,30 @@ pub struct Harvest<'a> {
     pub(super) tally: Tally,
     pub(super) jobs: FuturesUnordered<LocalBoxFuture<'a, Done>>,
     pub(super) publishing: Publishing,
-    options: Options,
-    zoom: Option<Arc<Zoom>>,
+    pub(super) options: Options,
+    pub(super) zoom: Option<Arc<Zoom>>,
     pacer: Option<Arc<Pacer>>,
     grants: Option<mpsc::Receiver<GrantRequest>>,
-    days: Days,
-    questions: Questions,
-    details: Details,
+    pub(super) days: Days,
+    pub(super) questions: Questions,
+    pub(super) details: Details,
     stop: Option<Stop>,
     /// Windows, hosts or series that could not be had: they belong to no meeting, so no row tells of them.
     problems: Vec<String>,
     /// Whether one of them was a listing that Zoom could not give: then days are missing.
-    unlisted: bool,
-}
-
-/// Days to list and windows under way.
-struct Days {
-    wanted: BTreeSet<NaiveDate>,
-    basis: DateBasis,
-    whole: bool,
-    queue: VecDeque<Window>,
-    under_way: usize,
-    listed: BTreeSet<NaiveDate>,
-}
-
-/// Hosts and series to ask about.
-#[derive(Default)]
-struct Questions {
-    reports: VecDeque<Window>,
-    reported: BTreeSet<(NaiveDate, NaiveDate)>,
-    reports_under_way: usize,
-    asked_hosts: HashSet<String>,
-    asked_series: HashSet<HostId>,
-    under_way: usize,
-    /// Whether the catalog may have new questions since it was last asked.
-    stale: bool,
+    pub(super) unlisted: bool,
 }
 
 /// Details under way.
 #[derive(Default)]
-struct Details {
-    ready: VecDeque<Due>,
-    under_way: HashSet<crate::model::MeetingUuid>,
-    stale: bool,
+pub(super) struct Details {
+    pub ready: VecDeque<Due>,
+    under_way: HashSet<MeetingUuid>,
+    pub stale: bool,
     /// How many are still due, for those who watch: counted after each listing, then counted down.
-    due: u64,
+    pub due: u64,
     /// Attempts that failed in a way that may be Zoom's illness or the meeting's: decided by what comes next.
-    undecided: Vec<(crate::model::MeetingUuid, String)>,
+    undecided: Vec<(MeetingUuid, String)>,
 }
 
 /// Why nothing more is asked of Zoom.
@@ -281,30 +188,8 @@ impl<'a> Harvest<'a> {
         self.finish(interrupted)
     }
 
-    fn now(&self) -> DateTime<Utc> {
+    pub(super) fn now(&self) -> DateTime<Utc> {
         self.clock.now()
-    }
-
-    /// Works out the days to list: at the beginning, and again if they turn out to be others.
-    fn want_days(&mut self) -> Result<(), Error> {
-        let now = self.now();
-        let today = now.date_naive();
-        let Wanted {
-            days: wanted,
-            alone,
-            whole,
-        } = wanted_days(
-            self.catalog,
-            self.options.scope,
-            self.options.whole_listing_every,
-            now,
-        )?;
-        self.days.whole = whole;
-        let mut asked = with_margin(&wanted, self.days.basis, alone, today);
-        asked.retain(|day| !self.days.listed.contains(day));
-        self.days.wanted = wanted;
-        self.days.queue = windows(&asked).into();
-        Ok(())
     }
 
     fn start_jobs(&mut self) -> Result<(), Error> {
@@ -319,66 +204,6 @@ impl<'a> Harvest<'a> {
             + self.details.under_way.len()
             > 0;
         self.start_publishing(harvesting)
-    }
-
-    fn start_listings(&mut self, zoom: &Arc<Zoom>) {
-        while self.days.under_way < LISTINGS_AT_ONCE
-            && let Some(window) = self.days.queue.pop_front()
-        {
-            self.days.under_way += 1;
-            let (zoom, basis) = (Arc::clone(zoom), self.days.basis);
-            self.jobs.push(Box::pin(async move {
-                Done::Listing(window, basis, zoom.list_meetings(window, basis).await)
-            }));
-        }
-    }
-
-    fn start_questions(&mut self, zoom: &Arc<Zoom>) -> Result<(), Error> {
-        while let Some(window) = self.questions.reports.pop_front() {
-            self.questions.reports_under_way += 1;
-            let zoom = Arc::clone(zoom);
-            self.jobs.push(Box::pin(async move {
-                Done::Report(window, zoom.list_hosts(window).await)
-            }));
-        }
-        // One report answers for all its hosts, so single questions wait until every report is in.
-        let reports_done =
-            self.days.queue.is_empty() && self.days.under_way == 0 && self.questions.reports_under_way == 0;
-        if !reports_done || !self.questions.stale || self.questions.under_way >= QUESTIONS_AT_ONCE {
-            return Ok(());
-        }
-        let before = self.questions.under_way;
-        let asked = self.questions.asked_hosts.len() as u64;
-        for question in self.catalog.unknown_hosts(asked + QUESTIONS_AT_ONCE as u64)? {
-            if self.questions.under_way < QUESTIONS_AT_ONCE
-                && self.questions.asked_hosts.insert(question.host_key.clone())
-            {
-                self.questions.under_way += 1;
-                let zoom = Arc::clone(zoom);
-                self.jobs.push(Box::pin(async move {
-                    let answer = zoom.past_meeting(&question.uuid).await;
-                    Done::HostAnswer(question, answer)
-                }));
-            }
-        }
-        let asked = self.questions.asked_series.len() as u64;
-        for host in self
-            .catalog
-            .hosts_wanting_series(self.now(), asked + QUESTIONS_AT_ONCE as u64)?
-        {
-            if self.questions.under_way < QUESTIONS_AT_ONCE
-                && self.questions.asked_series.insert(host.clone())
-            {
-                self.questions.under_way += 1;
-                let zoom = Arc::clone(zoom);
-                self.jobs.push(Box::pin(async move {
-                    let series = zoom.list_series(&host).await;
-                    Done::Series(host, series)
-                }));
-            }
-        }
-        self.questions.stale = self.questions.under_way > before;
-        Ok(())
     }
 
     fn start_details(&mut self, zoom: &Arc<Zoom>) -> Result<(), Error> {
@@ -459,149 +284,6 @@ impl<'a> Harvest<'a> {
         }
     }
 
-    fn listed(
-        &mut self,
-        window: Window,
-        basis: DateBasis,
-        result: Result<Listing, zoom::Error>,
-    ) -> Result<(), Error> {
-        let listing = match result {
-            Ok(listing) => listing,
-            Err(zoom::Error::EndTimeRefused) => {
-                if self.days.basis == DateBasis::EndTime {
-                    self.note("this account does not list meetings by their end; listing by their start, from 30 hours before");
-                    self.days.basis = DateBasis::StartTime;
-                    self.want_days()?;
-                } else if basis == DateBasis::StartTime {
-                    self.window_failed(
-                        window,
-                        "Zoom refuses to list by end, though it was asked to list by start",
-                    );
-                }
-                return Ok(());
-            }
-            Err(error @ zoom::Error::ListingTooLong { .. }) => {
-                match window.halves() {
-                    Some((first, second)) => {
-                        self.days.queue.push_front(second);
-                        self.days.queue.push_front(first);
-                    }
-                    None => self.window_failed(window, &error.to_string()),
-                }
-                return Ok(());
-            }
-            Err(error) => {
-                match error.disposition() {
-                    Disposition::Stop => self.stop_for(&error),
-                    Disposition::Retry { .. } => {
-                        self.window_failed(window, &error.to_string());
-                        self.stop(
-                            Ending::StoppedEarly { come_back_at: None },
-                            format!("Zoom did not list {window}: {error}"),
-                        );
-                    }
-                    Disposition::Skip => self.window_failed(window, &error.to_string()),
-                }
-                return Ok(());
-            }
-        };
-        if basis != self.days.basis {
-            // Another listing met the refusal meanwhile; these days stand in the new windows.
-            return Ok(());
-        }
-        for bad in &listing.malformed {
-            self.problem(format!("{}: {}", bad.place, bad.reason));
-        }
-        for rest in without(window, listing.window) {
-            self.note(&format!(
-                "Zoom answered for {} where {window} was asked; asking for {rest} again",
-                listing.window
-            ));
-            self.days.queue.push_back(rest);
-        }
-        let known = self.catalog.known(&listing)?;
-        let changes = plan::plan(&listing, &known, self.options.scope.inside());
-        let wanted: Vec<NaiveDate> = self.days.wanted.iter().copied().collect();
-        self.catalog.record(
-            self.run,
-            &listing,
-            &changes,
-            &wanted,
-            self.clock.now(),
-            &mut self.tally,
-        )?;
-        self.days.listed.extend(listing.window.days());
-        self.details.stale = true;
-        self.details.due = self.catalog.count_due_details(self.now())?;
-        self.questions.stale = true;
-        let strangers = changes
-            .iter()
-            .any(|change| matches!(change, Change::New(_) | Change::Changed { .. }));
-        if strangers
-            && !self.catalog.unknown_hosts(1)?.is_empty()
-            && self
-                .questions
-                .reported
-                .insert((listing.window.from, listing.window.to))
-        {
-            self.questions.reports.push_back(listing.window);
-        }
-        if self.days.whole && self.days.queue.is_empty() && self.days.under_way == 0 && !self.unlisted {
-            self.catalog.record_whole_listing(self.now())?;
-        }
-        self.observer.see(Progress::Listed {
-            window: listing.window,
-            meetings: listing.meetings.len(),
-            tally: &self.tally,
-        });
-        Ok(())
-    }
-
-    fn host_answered(
-        &mut self,
-        question: &HostQuestion,
-        result: Result<PastMeeting, zoom::Error>,
-    ) -> Result<(), Error> {
-        let now = self.now();
-        match result {
-            Ok(PastMeeting {
-                host_id: Some(host_id),
-                user_email,
-                user_name,
-            }) => {
-                let host = Host {
-                    host_id,
-                    email: user_email,
-                    name: user_name,
-                    dept: String::new(),
-                    user_type: None,
-                };
-                self.catalog.record_host_answer(question, Some(&host), now)?;
-            }
-            Ok(PastMeeting { host_id: None, .. }) => self.catalog.record_host_answer(question, None, now)?,
-            Err(zoom::Error::NotFound { .. } | zoom::Error::TooOld { .. }) => {
-                self.catalog.record_host_answer(question, None, now)?;
-            }
-            Err(error) => self.side_problem(&format!("the host of meeting {}", question.uuid), &error),
-        }
-        Ok(())
-    }
-
-    fn series_listed(
-        &mut self,
-        host: &HostId,
-        result: Result<Vec<SeriesRow>, zoom::Error>,
-    ) -> Result<(), Error> {
-        let now = self.now();
-        match result {
-            Ok(rows) => self.catalog.record_series(host, &rows, now)?,
-            Err(zoom::Error::NotFound { .. }) => self.catalog.record_no_series(host, true, now)?,
-            Err(zoom::Error::HostNotAllowed { .. }) => self.catalog.record_no_series(host, false, now)?,
-            Err(error) => self.side_problem(&format!("the series of host {host}"), &error),
-        }
-        Ok(())
-    }
-
     fn fetched(&mut self, due: Due, result: Result<Detail, zoom::Error>) -> Result<(), Error> {
         let now = self.now();
         match result {
@@ -659,36 +341,31 @@ impl<'a> Harvest<'a> {
         Ok(())
     }
 
-    fn detail_failed(&mut self, uuid: &crate::model::MeetingUuid, reason: &str) -> Result<(), Error> {
+    fn detail_failed(&mut self, uuid: &MeetingUuid, reason: &str) -> Result<(), Error> {
         self.tally.failed += 1;
         self.observer
             .see(Progress::Problem(&format!("meeting {uuid}: {reason}")));
         Ok(self.catalog.detail_failed(self.run, uuid, reason, self.now())?)
     }
 
-    fn window_failed(&mut self, window: Window, reason: &str) {
-        self.unlisted = true;
-        self.problem(format!("{window} could not be listed: {reason}"));
-    }
-
-    fn side_problem(&mut self, what: &str, error: &zoom::Error) {
+    pub(super) fn side_problem(&mut self, what: &str, error: &zoom::Error) {
         match error.disposition() {
             Disposition::Stop => self.stop_for(error),
             Disposition::Retry { .. } | Disposition::Skip => self.problem(format!("{what}: {error}")),
         }
     }
 
-    fn problem(&mut self, message: String) {
+    pub(super) fn problem(&mut self, message: String) {
         self.tally.failed += 1;
         self.observer.see(Progress::Problem(&message));
         self.problems.push(message);
     }
 
-    fn note(&self, message: &str) {
+    pub(super) fn note(&self, message: &str) {
         self.observer.see(Progress::Note(message));
     }
 
-    fn stop_for(&mut self, error: &zoom::Error) {
+    pub(super) fn stop_for(&mut self, error: &zoom::Error) {
         let ending = match error {
             zoom::Error::DailyQuota { resets_at } | zoom::Error::ShareSpent { resets_at } => {
                 Ending::StoppedEarly {
@@ -701,20 +378,11 @@ impl<'a> Harvest<'a> {
     }
 
     /// Asks Zoom for nothing more. What is in flight still arrives, and publishing goes on.
-    fn stop(&mut self, ending: Ending, message: String) {
+    pub(super) fn stop(&mut self, ending: Ending, message: String) {
         if self.stop.is_none() {
             self.observer.see(Progress::Problem(&message));
             self.stop = Some(Stop { ending, message });
         }
-    }
-
-    /// Another catalog has seen more of Zoom than this one: every day within reach is listed again.
-    pub(super) fn list_again(&mut self) -> Result<(), Error> {
-        self.catalog.unsettle(earliest_day(self.now().date_naive()))?;
-        if self.zoom.is_some() && self.options.scope == Scope::Resume {
-            self.want_days()?;
-        }
-        Ok(())
     }
 
     fn finish(mut self, interrupted: bool) -> Result<Summary, Error> {
@@ -774,17 +442,4 @@ async fn receive(grants: Option<&mut mpsc::Receiver<GrantRequest>>) -> Option<Gr
         Some(grants) => grants.recv().await,
         None => None,
     }
-}
-
-/// The parts of a window that another does not cover.
-fn without(window: Window, covered: Window) -> Vec<Window> {
-    let before = covered
-        .from
-        .pred_opt()
-        .and_then(|to| Window::new(window.from, to.min(window.to)));
-    let after = covered
-        .to
-        .succ_opt()
-        .and_then(|from| Window::new(from.max(window.from), window.to));
-    before.into_iter().chain(after).collect()
 }

@@ -4,18 +4,21 @@
 //! result down. List, fetch and publish so overlap in time, and each talks to the catalog only. What to do next is always asked of the
 //! catalog, so a killed run and a new one find the same work.
 
+mod days;
 mod dry_run;
 mod harvest;
 mod plan;
 mod publishing;
+mod questions;
 mod reindex;
 mod window;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
+pub use days::Scope;
 pub use dry_run::{DryRun, Failure, Forecast, WindowPlan, dry_run};
-pub use harvest::{Harvest, Options, Scope, Sides};
+pub use harvest::{Harvest, Options, Sides};
 pub use reindex::{Rebuilt, reindex};
 pub use window::earliest_day;
 

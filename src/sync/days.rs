@@ -1,0 +1,260 @@
+//! The days of a run: which are wanted, in which windows they are listed, and what becomes of an answer.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+};
+
+use chrono::{DateTime, NaiveDate, Utc};
+
+use super::{
+    Ending, Error, Progress,
+    harvest::{Done, Harvest},
+    plan,
+    window::{days_to_resume, earliest_day, windows, with_margin},
+};
+use crate::{
+    catalog::{self, Catalog},
+    model::{Change, DateBasis, Disposition, Listing, Window},
+    zoom::{self, Zoom},
+};
+
+/// Listings at once: they share the tightest limit, and page tokens live for 15 minutes only.
+const LISTINGS_AT_ONCE: usize = 2;
+
+/// What to list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Exactly these days.
+    Days(Window),
+    /// The days not settled, to now.
+    Resume,
+    /// None: only what is due already.
+    Nothing,
+}
+
+impl Scope {
+    /// The days that a meeting must touch to be of interest, if there are such.
+    pub(super) fn inside(self) -> Option<Window> {
+        match self {
+            Self::Days(window) => Some(window),
+            Self::Resume | Self::Nothing => None,
+        }
+    }
+}
+
+/// The days that a run wants listed.
+pub(super) struct Wanted {
+    pub days: BTreeSet<NaiveDate>,
+    /// Whether they are all there is: then meetings that reach over their edges are found by listing a little more.
+    pub alone: bool,
+    /// Whether they are also the whole listing of the last 30 days.
+    pub whole: bool,
+}
+
+/// Works out the days to list.
+pub(super) fn wanted_days(
+    catalog: &Catalog,
+    scope: Scope,
+    whole_listing_every: chrono::TimeDelta,
+    now: DateTime<Utc>,
+) -> Result<Wanted, catalog::Error> {
+    let today = now.date_naive();
+    Ok(match scope {
+        Scope::Nothing => Wanted {
+            days: BTreeSet::new(),
+            alone: false,
+            whole: false,
+        },
+        Scope::Days(window) => Wanted {
+            days: window.days().collect(),
+            alone: true,
+            whole: false,
+        },
+        Scope::Resume => {
+            let settled = match Window::new(earliest_day(today), today) {
+                Some(reach) => catalog.settled_days(reach)?.into_iter().collect(),
+                None => BTreeSet::new(),
+            };
+            let whole = catalog
+                .whole_listed_at()?
+                .is_some_and(|at| now - at >= whole_listing_every);
+            Wanted {
+                days: days_to_resume(catalog.first_day()?, &settled, whole, today),
+                alone: false,
+                whole,
+            }
+        }
+    })
+}
+
+/// Days to list and windows under way.
+pub(super) struct Days {
+    pub wanted: BTreeSet<NaiveDate>,
+    pub basis: DateBasis,
+    pub whole: bool,
+    pub queue: VecDeque<Window>,
+    pub under_way: usize,
+    pub listed: BTreeSet<NaiveDate>,
+}
+
+impl Harvest<'_> {
+    /// Works out the days to list: at the beginning, and again if they turn out to be others.
+    pub(super) fn want_days(&mut self) -> Result<(), Error> {
+        let now = self.now();
+        let today = now.date_naive();
+        let Wanted {
+            days: wanted,
+            alone,
+            whole,
+        } = wanted_days(
+            self.catalog,
+            self.options.scope,
+            self.options.whole_listing_every,
+            now,
+        )?;
+        self.days.whole = whole;
+        let mut asked = with_margin(&wanted, self.days.basis, alone, today);
+        asked.retain(|day| !self.days.listed.contains(day));
+        self.days.wanted = wanted;
+        self.days.queue = windows(&asked).into();
+        Ok(())
+    }
+
+    pub(super) fn start_listings(&mut self, zoom: &Arc<Zoom>) {
+        while self.days.under_way < LISTINGS_AT_ONCE
+            && let Some(window) = self.days.queue.pop_front()
+        {
+            self.days.under_way += 1;
+            let (zoom, basis) = (Arc::clone(zoom), self.days.basis);
+            self.jobs.push(Box::pin(async move {
+                Done::Listing(window, basis, zoom.list_meetings(window, basis).await)
+            }));
+        }
+    }
+
+    pub(super) fn listed(
+        &mut self,
+        window: Window,
+        basis: DateBasis,
+        result: Result<Listing, zoom::Error>,
+    ) -> Result<(), Error> {
+        let listing = match result {
+            Ok(listing) => listing,
+            Err(zoom::Error::EndTimeRefused) => {
+                if self.days.basis == DateBasis::EndTime {
+                    self.note("this account does not list meetings by their end; listing by their start, from 30 hours before");
+                    self.days.basis = DateBasis::StartTime;
+                    self.want_days()?;
+                } else if basis == DateBasis::StartTime {
+                    self.window_failed(
+                        window,
+                        "Zoom refuses to list by end, though it was asked to list by start",
+                    );
+                }
+                return Ok(());
+            }
+            Err(error @ zoom::Error::ListingTooLong { .. }) => {
+                match window.halves() {
+                    Some((first, second)) => {
+                        self.days.queue.push_front(second);
+                        self.days.queue.push_front(first);
+                    }
+                    None => self.window_failed(window, &error.to_string()),
+                }
+                return Ok(());
+            }
+            Err(error) => {
+                match error.disposition() {
+                    Disposition::Stop => self.stop_for(&error),
+                    Disposition::Retry { .. } => {
+                        self.window_failed(window, &error.to_string());
+                        self.stop(
+                            Ending::StoppedEarly { come_back_at: None },
+                            format!("Zoom did not list {window}: {error}"),
+                        );
+                    }
+                    Disposition::Skip => self.window_failed(window, &error.to_string()),
+                }
+                return Ok(());
+            }
+        };
+        if basis != self.days.basis {
+            // Another listing met the refusal meanwhile; these days stand in the new windows.
+            return Ok(());
+        }
+        for bad in &listing.malformed {
+            self.problem(format!("{}: {}", bad.place, bad.reason));
+        }
+        for rest in without(window, listing.window) {
+            self.note(&format!(
+                "Zoom answered for {} where {window} was asked; asking for {rest} again",
+                listing.window
+            ));
+            self.days.queue.push_back(rest);
+        }
+        let known = self.catalog.known(&listing)?;
+        let changes = plan::plan(&listing, &known, self.options.scope.inside());
+        let wanted: Vec<NaiveDate> = self.days.wanted.iter().copied().collect();
+        self.catalog.record(
+            self.run,
+            &listing,
+            &changes,
+            &wanted,
+            self.clock.now(),
+            &mut self.tally,
+        )?;
+        self.days.listed.extend(listing.window.days());
+        self.details.stale = true;
+        self.details.due = self.catalog.count_due_details(self.now())?;
+        self.questions.stale = true;
+        let strangers = changes
+            .iter()
+            .any(|change| matches!(change, Change::New(_) | Change::Changed { .. }));
+        if strangers
+            && !self.catalog.unknown_hosts(1)?.is_empty()
+            && self
+                .questions
+                .reported
+                .insert((listing.window.from, listing.window.to))
+        {
+            self.questions.reports.push_back(listing.window);
+        }
+        if self.days.whole && self.days.queue.is_empty() && self.days.under_way == 0 && !self.unlisted {
+            self.catalog.record_whole_listing(self.now())?;
+        }
+        self.observer.see(Progress::Listed {
+            window: listing.window,
+            meetings: listing.meetings.len(),
+            tally: &self.tally,
+        });
+        Ok(())
+    }
+
+    pub(super) fn window_failed(&mut self, window: Window, reason: &str) {
+        self.unlisted = true;
+        self.problem(format!("{window} could not be listed: {reason}"));
+    }
+
+    /// Another catalog has seen more of Zoom than this one: every day within reach is listed again.
+    pub(super) fn list_again(&mut self) -> Result<(), Error> {
+        self.catalog.unsettle(earliest_day(self.now().date_naive()))?;
+        if self.zoom.is_some() && self.options.scope == Scope::Resume {
+            self.want_days()?;
+        }
+        Ok(())
+    }
+}
+
+/// The parts of a window that another does not cover.
+fn without(window: Window, covered: Window) -> Vec<Window> {
+    let before = covered
+        .from
+        .pred_opt()
+        .and_then(|to| Window::new(window.from, to.min(window.to)));
+    let after = covered
+        .to
+        .succ_opt()
+        .and_then(|from| Window::new(from.max(window.from), window.to));
+    before.into_iter().chain(after).collect()
+}
