@@ -1,0 +1,121 @@
+# shellcheck shell=bash
+# What `servers/start`, `servers/stop`, `demo` and `test` share. To be sourced.
+
+# shellcheck disable=SC2034 # used by servers/start
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/zoom-harvester/servers
+
+# Elasticsearch refuses to run as root, and nothing here needs to. 65534 is the kernel's own nobody.
+nobody=65534
+as_nobody=(env)
+if [ "$(id -u)" = 0 ]; then
+    as_nobody=(env setpriv --reuid "$nobody" --regid "$nobody" --clear-groups)
+fi
+
+say() {
+    echo "$(basename "$0"): $*" >&2
+}
+
+fail() {
+    say "$*"
+    exit 1
+}
+
+# java_home VERSION: the home of the first JVM of at least that version. Each is asked itself, since a path may be a link or a
+# wrapper, and it is asked as the one who will run it.
+java_home() {
+    local java facts version
+    for java in "${JAVA_HOME:-}/bin/java" "$(command -v java || true)" /usr/lib/jvm/*/bin/java; do
+        [ -x "$java" ] || continue
+        facts=$("${as_nobody[@]}" "$java" -XshowSettings:properties -version 2>&1) || continue
+        # "1.8" is version 8.
+        version=$(sed -n 's/^ *java\.specification\.version = \(1\.\)\{0,1\}\([0-9]*\).*/\2/p' <<<"$facts")
+        if [ "${version:-0}" -ge "$1" ]; then
+            sed -n 's/^ *java\.home = //p' <<<"$facts"
+            return
+        fi
+    done
+    return 1
+}
+
+# port_of FOLDER: where its server answers HTTP.
+port_of() {
+    sed -n '1s/.*://p' "$1/logs/http.ports"
+}
+
+# end_group PID: ends the process group of PID and waits until it is gone. At once: what a server here holds is thrown away.
+end_group() {
+    local _
+    kill -KILL -- "-$1" 2>/dev/null || return 0
+    for _ in {1..100}; do
+        kill -0 -- "-$1" 2>/dev/null || return 0
+        sleep 0.1
+    done
+}
+
+# cargo_or_fail: cargo is what no script should install.
+cargo_or_fail() {
+    command -v cargo >/dev/null || fail "cargo is missing; https://rustup.rs says how to install Rust"
+}
+
+# java_and_maven: both are there, if need be by installing them, which is tried as root on Debian and its kin only.
+java_and_maven() {
+    local missing=() version
+    java_home 17 >/dev/null || missing+=("Java 17 or later")
+    command -v mvn >/dev/null || missing+=("Maven")
+    if [ ${#missing[@]} = 0 ]; then return; fi
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        say "installing $(listed "${missing[@]}")"
+        apt-get update -q >&2 || true
+        # A release of Debian has one or the other; with 21 there is OpenSearch 3 to test against.
+        for version in 21 17; do
+            if DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends \
+                "openjdk-$version-jre-headless" maven </dev/null >&2; then
+                return
+            fi
+        done
+    fi
+    say "$(listed "${missing[@]}") missing (on Debian: apt-get install openjdk-17-jre-headless maven)"
+    return 1
+}
+
+# listed A [B]: "A" or "A and B".
+listed() {
+    echo "$1${2:+ and $2}"
+}
+
+# The servers that begin has begun: their folders, and the processes that start them.
+folders=()
+starters=()
+
+# begin ENGINE: starts it in the background, beside a build say, in a new folder, named in $folder.
+# In a process group of its own (set -m), so that Ctrl-C reaches this script only, which then ends the download as well.
+begin() {
+    folder=$(mktemp -d "${TMPDIR:-/tmp}/zoom-harvester-$1.XXXXXX")
+    folders+=("$folder")
+    set -m
+    servers/start "$1" "$folder" </dev/null >/dev/null &
+    set +m
+    starters+=("$!")
+}
+
+# begun: all servers that were begun are up; their URLs are in the file `url` of their folders.
+begun() {
+    local starter
+    for starter in ${starters[@]+"${starters[@]}"}; do
+        wait "$starter" || return
+    done
+}
+
+# end_servers: ends all that begin has begun, be it still starting.
+end_servers() {
+    local starter folder
+    for starter in ${starters[@]+"${starters[@]}"}; do
+        if jobs -pr | grep -qx "$starter"; then
+            kill -INT -- "-$starter" 2>/dev/null || true
+            wait "$starter" 2>/dev/null || true
+        fi
+    done
+    for folder in ${folders[@]+"${folders[@]}"}; do
+        servers/stop "$folder" || true
+    done
+}
