@@ -74,18 +74,18 @@ impl Catalog {
         Ok(())
     }
 
-    /// Makes every day from `from` on wanted again by the next sync.
+    /// Makes every settled day from `from` on wanted again by the next sync; answers how many those are.
     ///
     /// # Errors
     /// As SQLite fails.
-    pub fn unsettle(&mut self, from: NaiveDate) -> Result<(), Error> {
+    pub fn unsettle(&mut self, from: NaiveDate) -> Result<usize, Error> {
         let update = Query::update()
             .table(Windows::Table)
             .value(Windows::SettledAt, Option::<String>::None)
             .and_where(Expr::col(Windows::Day).gte(from.to_string()))
+            .and_where(Expr::col(Windows::SettledAt).is_not_null())
             .take();
-        execute(&self.conn, &update)?;
-        Ok(())
+        execute(&self.conn, &update)
     }
 
     /// What is known of the meetings that a listing shows, and of those it would have to show.

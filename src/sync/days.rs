@@ -139,20 +139,16 @@ impl Harvest<'_> {
         basis: DateBasis,
         result: Result<Listing, zoom::Error>,
     ) -> Result<(), Error> {
+        if basis != self.days.basis {
+            // Another listing met the refusal below meanwhile; these days stand in the new windows.
+            return Ok(());
+        }
         let listing = match result {
             Ok(listing) => listing,
-            Err(zoom::Error::EndTimeRefused) => {
-                if self.days.basis == DateBasis::EndTime {
-                    self.note("this account does not list meetings by their end; listing by their start, from 30 hours before");
-                    self.days.basis = DateBasis::StartTime;
-                    self.want_days()?;
-                } else if basis == DateBasis::StartTime {
-                    self.window_failed(
-                        window,
-                        "Zoom refuses to list by end, though it was asked to list by start",
-                    );
-                }
-                return Ok(());
+            Err(zoom::Error::EndTimeRefused) if basis == DateBasis::EndTime => {
+                self.note("this account does not list meetings by their end; listing by their start, from 30 hours before");
+                self.days.basis = DateBasis::StartTime;
+                return self.want_days();
             }
             Err(error @ zoom::Error::ListingTooLong { .. }) => {
                 match window.halves() {
@@ -179,10 +175,6 @@ impl Harvest<'_> {
                 return Ok(());
             }
         };
-        if basis != self.days.basis {
-            // Another listing met the refusal meanwhile; these days stand in the new windows.
-            return Ok(());
-        }
         for bad in &listing.malformed {
             self.problem(format!("{}: {}", bad.place, bad.reason));
         }
@@ -238,8 +230,8 @@ impl Harvest<'_> {
 
     /// Another catalog has seen more of Zoom than this one: every day within reach is listed again.
     pub(super) fn list_again(&mut self) -> Result<(), Error> {
-        self.catalog.unsettle(earliest_day(self.now().date_naive()))?;
-        if self.zoom.is_some() && self.options.scope == Scope::Resume {
+        let unsettled = self.catalog.unsettle(earliest_day(self.now().date_naive()))?;
+        if unsettled > 0 && self.zoom.is_some() && self.options.scope == Scope::Resume {
             self.want_days()?;
         }
         Ok(())
