@@ -12,21 +12,15 @@ mod common;
 
 use std::{
     process::{Child, Command, Stdio},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::atomic::Ordering,
     time::{Duration, Instant},
 };
 
-use axum::{
-    Router,
-    body::Body,
-    extract::{Request, State},
-    response::Response,
-};
 use chrono::Utc;
-use common::{ENGINES, Stage};
+use common::{
+    ENGINES, Stage,
+    proxy::{Hold, proxy},
+};
 use zoom_harvester::sim::{
     self,
     world::{Spec, World},
@@ -43,65 +37,15 @@ enum Kill {
     AfterBulk(usize),
 }
 
-/// Stands before Elasticsearch and counts bulk requests.
-#[derive(Clone)]
-struct Proxy {
-    target: String,
-    http: reqwest::Client,
-    before: Arc<AtomicUsize>,
-    after: Arc<AtomicUsize>,
-    hold: Option<Kill>,
-}
-
-async fn pass_on(State(proxy): State<Proxy>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
-    let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
-    let bulk = parts.uri.path().ends_with("_bulk");
-    let forever = || tokio::time::sleep(Duration::from_secs(60));
-    if bulk {
-        let n = proxy.before.fetch_add(1, Ordering::SeqCst) + 1;
-        if matches!(proxy.hold, Some(Kill::BeforeBulk(at)) if at == n) {
-            forever().await;
+impl Kill {
+    /// Where the proxy holds, for the kills that it times.
+    fn hold(self) -> Option<Hold> {
+        match self {
+            Self::AtRequest(..) => None,
+            Self::BeforeBulk(n) => Some(Hold::Before(n)),
+            Self::AfterBulk(n) => Some(Hold::After(n)),
         }
     }
-    let url = format!("{}{}", proxy.target, parts.uri);
-    let mut headers = parts.headers;
-    headers.remove("host");
-    let answer = proxy
-        .http
-        .request(parts.method, url)
-        .headers(headers)
-        .body(body)
-        .send()
-        .await
-        .unwrap();
-    let (status, bytes) = (answer.status(), answer.bytes().await.unwrap());
-    if bulk {
-        let n = proxy.after.fetch_add(1, Ordering::SeqCst) + 1;
-        if matches!(proxy.hold, Some(Kill::AfterBulk(at)) if at == n) {
-            forever().await;
-        }
-    }
-    Response::builder()
-        .status(status)
-        .header("content-type", "application/json")
-        .body(Body::from(bytes))
-        .unwrap()
-}
-
-async fn proxy(target: &str, hold: Option<Kill>) -> (String, Proxy) {
-    let proxy = Proxy {
-        target: target.to_owned(),
-        http: reqwest::Client::builder().no_proxy().build().unwrap(),
-        before: Arc::default(),
-        after: Arc::default(),
-        hold,
-    };
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let app = Router::new().fallback(pass_on).with_state(proxy.clone());
-    tokio::spawn(async move { axum::serve(listener, app).await });
-    (url, proxy)
 }
 
 fn command(stage: &Stage, elastic: &str) -> Command {
@@ -174,7 +118,7 @@ async fn killed_anywhere_the_next_run_completes_and_repeats_nothing_it_had() {
         stage
             .sim
             .with_setup(|setup| setup.latency = Duration::from_millis(5));
-        let (url, seen) = proxy(&stage.es().url, Some(kill)).await;
+        let (url, seen) = proxy(&stage.es().url, kill.hold()).await;
         let mut child = command(&stage, &url).spawn().unwrap();
         wait_for(&format!("{kill:?}"), &mut child, || match kill {
             Kill::AtRequest(endpoint, n) => stage.sim.count(endpoint) >= n,

@@ -9,6 +9,8 @@
     reason = "tests"
 )]
 
+pub mod proxy;
+
 use std::{
     path::PathBuf,
     sync::{
@@ -145,6 +147,26 @@ impl ElasticStage {
         serde_json::from_str(&text).unwrap_or(Value::String(text))
     }
 
+    /// Indices, aliases and templates of this test; whatever cannot be reached any more stays.
+    async fn remove_everything(self) {
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let indices = http
+            .get(format!("{}/{}-*/_alias", self.url, self.prefix))
+            .send()
+            .await;
+        let Ok(indices) = indices else { return };
+        let indices: Value =
+            serde_json::from_str(&indices.text().await.unwrap_or_default()).unwrap_or_default();
+        let paths = indices
+            .as_object()
+            .into_iter()
+            .flat_map(|all| all.keys().map(|name| format!("/{name}")))
+            .chain(["meetings", "sessions"].map(|kind| format!("/_index_template/{}-{kind}", self.prefix)));
+        for path in paths {
+            let _ = http.delete(format!("{}{path}", self.url)).send().await;
+        }
+    }
+
     /// Every document of an index, by `_id`, with its version.
     pub async fn all(&self, kind: &str) -> std::collections::BTreeMap<String, (i64, Value)> {
         self.call("POST", &format!("/PREFIX-{kind}/_refresh"), None).await;
@@ -172,6 +194,23 @@ impl ElasticStage {
                 _ => return found,
             }
         }
+    }
+}
+
+/// A shared server must not fill up with what tests left behind.
+impl Drop for Stage {
+    fn drop(&mut self) {
+        let Some(es) = self.elastic.take() else { return };
+        // A runtime of its own, on a thread of its own: this may run inside one.
+        let cleaned = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(es.remove_everything());
+        })
+        .join();
+        assert!(cleaned.is_ok() || std::thread::panicking(), "the indices stay");
     }
 }
 
