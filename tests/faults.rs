@@ -299,6 +299,49 @@ async fn one_blocked_uuid_stops_nothing_and_is_dead_after_five_runs() {
     assert_eq!(stage.sync(Scope::Resume).await.ending, Ending::Done);
 }
 
+/// Twenty oldest meetings answer 500 for ever: that looks like a Zoom that is down, and must not keep later meetings from their turn.
+#[tokio::test]
+async fn a_day_of_meetings_that_zoom_cannot_give_wedges_no_later_run() {
+    let stage = Stage::new(small(), None);
+    let mut oldest = stage.sim.with_world(|world| world.meetings.clone());
+    oldest.sort_by_key(|one| one.end);
+    let rules: Vec<Value> = oldest
+        .iter()
+        .take(20)
+        .map(|one| json!({"endpoint": "detail", "uuid": one.uuid, "times": 1_000_000, "action": {"answer": {"status": 500}}}))
+        .collect();
+    stage.sim.set_faults(plan(rules.into()));
+    stage.sync(stage.days(9)).await;
+    let mut runs = 0;
+    while stage.number("SELECT count(*) FROM meetings WHERE status = 'dead'") < 20 {
+        runs += 1;
+        assert!(runs < 25, "their attempts are never spent");
+        stage.sim.with_world(|world| {
+            let ended = Utc::now() - chrono::TimeDelta::minutes(60);
+            world.add_meeting(1, ended, 20, 2)
+        });
+        let summary = stage.sync(Scope::Resume).await;
+        assert_eq!(summary.tally.details, 1, "{:?}", summary.message);
+    }
+    assert_eq!(stage.sync(Scope::Resume).await.ending, Ending::Incomplete);
+    assert_eq!(stage.number("SELECT count(*) FROM payloads"), 40 + runs);
+}
+
+#[tokio::test]
+async fn while_zoom_is_down_no_attempt_counts() {
+    let stage = Stage::new(small(), None);
+    stage.sim.set_faults(plan(
+        json!([{"endpoint": "detail", "times": 1_000_000, "action": {"answer": {"status": 503}}}]),
+    ));
+    for _ in 0..6 {
+        let down = stage.sync(stage.days(9)).await;
+        assert_eq!(down.ending, Ending::StoppedEarly { come_back_at: None });
+    }
+    assert_eq!(stage.number("SELECT sum(attempts) FROM meetings"), 0);
+    stage.sim.set_faults(FaultPlan::default());
+    assert_eq!(stage.sync(stage.days(9)).await.ending, Ending::Done);
+}
+
 #[tokio::test]
 async fn an_empty_answer_does_not_empty_a_good_document() {
     let stage = Stage::new(small(), Some(ENGINES[0]));

@@ -162,15 +162,22 @@ impl Row {
 }
 
 impl Catalog {
-    /// Details that want fetching now, oldest meetings first (Zoom forgets those first): new and changed ones, those whose last
-    /// attempt failed in an earlier run, and after them those that seemed unfinished.
+    /// Details that want fetching now, oldest meetings first (Zoom forgets those first): new and changed ones, after them those
+    /// whose last attempt failed in an earlier run (were they first, a day's worth of them could keep all others from their turn),
+    /// and at last those that seemed unfinished.
     ///
     /// # Errors
     /// As SQLite fails.
     pub fn due_details(&self, run: RunId, now: DateTime<Utc>, limit: u64) -> Result<Vec<Due>, Error> {
-        let mut due = self.read_due(&due_query(run, limit))?;
-        if (due.len() as u64) < limit {
-            due.extend(self.read_due(&look_again_query(now, limit))?);
+        let mut due = Vec::new();
+        for select in [
+            due_query(Status::Listed, run, limit),
+            due_query(Status::Failed, run, limit),
+            look_again_query(now, limit),
+        ] {
+            if (due.len() as u64) < limit {
+                due.extend(self.read_due(&select)?);
+            }
         }
         Ok(due)
     }
@@ -238,7 +245,7 @@ impl Catalog {
             let reason = format!(
                 "Zoom answered no sessions, though {kept} are kept and the listing still counts some"
             );
-            fail(&tx, run, &detail.uuid, &row, &reason, now)?;
+            fail(&tx, run, &detail.uuid, &row, &reason, true, now)?;
             tx.commit()?;
             return Ok(Keeping::RefusedEmpty { kept });
         }
@@ -360,7 +367,7 @@ impl Catalog {
         Ok(())
     }
 
-    /// Records a failed attempt at a detail.
+    /// Records a failed attempt at a detail; `counts`: whether it is one of those that a meeting is given.
     ///
     /// # Errors
     /// As SQLite fails.
@@ -369,11 +376,12 @@ impl Catalog {
         run: RunId,
         uuid: &MeetingUuid,
         reason: &str,
+        counts: bool,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
         let tx = self.conn.transaction()?;
         if let Some(row) = Row::read(&tx, uuid)? {
-            fail(&tx, run, uuid, &row, reason, now)?;
+            fail(&tx, run, uuid, &row, reason, counts, now)?;
         }
         tx.commit()?;
         Ok(())
@@ -438,9 +446,10 @@ fn due_columns() -> SelectStatement {
         .take()
 }
 
-pub(super) fn due_query(run: RunId, limit: u64) -> SelectStatement {
+pub(super) fn due_query(status: Status, run: RunId, limit: u64) -> SelectStatement {
     due_columns()
         .and_where(Expr::cust(DETAIL_DUE))
+        .and_where(Expr::col(Meetings::Status).eq(status.as_str()))
         .and_where(Expr::col(Meetings::LastAttemptRun).is_not(run.0))
         .order_by(Meetings::EndTime, Order::Asc)
         .limit(limit)
@@ -470,6 +479,7 @@ fn fail(
     uuid: &MeetingUuid,
     row: &Row,
     reason: &str,
+    counts: bool,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     let mut update = Query::update()
@@ -481,6 +491,9 @@ fn fail(
         .and_where(Expr::col(Meetings::MeetingUuid).eq(uuid.as_str()))
         .take();
     if row.detail_kept() && !matches!(row.status, Status::Failed | Status::Dead) {
+        if !counts {
+            return Ok(());
+        }
         let look_again_at = row.next_look(now);
         update.values([
             (Meetings::LookAgainAt, look_again_at.map(iso).into()),
@@ -491,7 +504,7 @@ fn fail(
             (Meetings::Incomplete, i64::from(look_again_at.is_none()).into()),
         ]);
     } else {
-        let attempts = row.attempts + 1;
+        let attempts = row.attempts + i64::from(counts);
         let event = Event::FetchFailed {
             last_attempt: attempts >= ATTEMPTS,
         };

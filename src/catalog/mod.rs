@@ -343,7 +343,10 @@ impl Catalog {
     pub fn hot_query_plans(&self) -> Result<Vec<String>, Error> {
         let now = DateTime::UNIX_EPOCH;
         let selects = [
-            ("details due", detail::due_query(RunId(1), 10)),
+            (
+                "details due",
+                detail::due_query(crate::model::Status::Listed, RunId(1), 10),
+            ),
             ("details to look at again", detail::look_again_query(now, 10)),
             ("documents due", publish::documents_due_query(10, true)),
             (

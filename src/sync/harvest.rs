@@ -312,12 +312,13 @@ impl<'a> Harvest<'a> {
             Err(error) => match error.disposition() {
                 Disposition::Stop => self.stop_for(&error),
                 Disposition::Skip => {
-                    self.detail_failed(&due.uuid, &error.to_string())?;
+                    self.detail_failed(&due.uuid, &error.to_string(), true)?;
                     self.decide_failures()?;
                 }
                 Disposition::Retry { .. } => {
                     self.details.undecided.push((due.uuid, error.to_string()));
                     if self.details.undecided.len() >= FAILURES_TO_STOP {
+                        self.decide_failures()?;
                         let message = format!("Zoom failed {FAILURES_TO_STOP} times in a row, last: {error}");
                         self.stop(Ending::StoppedEarly { come_back_at: None }, message);
                     }
@@ -332,20 +333,23 @@ impl<'a> Harvest<'a> {
         Ok(())
     }
 
-    /// Zoom answers for others, so those that failed did so for reasons of their own: that counts as an attempt. While Zoom is
-    /// down nothing counts, or a long outage would make meetings dead.
+    /// If Zoom answered for others in this run, those that failed did so for reasons of their own: that counts as an attempt. While
+    /// Zoom is down nothing counts, or a long outage would make meetings dead.
     fn decide_failures(&mut self) -> Result<(), Error> {
+        let ill = self.details.undecided.len() >= FAILURES_TO_STOP && self.tally.details == 0;
         for (uuid, reason) in std::mem::take(&mut self.details.undecided) {
-            self.detail_failed(&uuid, &reason)?;
+            self.detail_failed(&uuid, &reason, !ill)?;
         }
         Ok(())
     }
 
-    fn detail_failed(&mut self, uuid: &MeetingUuid, reason: &str) -> Result<(), Error> {
+    fn detail_failed(&mut self, uuid: &MeetingUuid, reason: &str, counts: bool) -> Result<(), Error> {
         self.tally.failed += 1;
         self.observer
             .see(Progress::Problem(&format!("meeting {uuid}: {reason}")));
-        Ok(self.catalog.detail_failed(self.run, uuid, reason, self.now())?)
+        Ok(self
+            .catalog
+            .detail_failed(self.run, uuid, reason, counts, self.now())?)
     }
 
     pub(super) fn side_problem(&mut self, what: &str, error: &zoom::Error) {
