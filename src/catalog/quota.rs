@@ -17,8 +17,13 @@ const BLOCK: u32 = 32;
 /// What the day still allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reservation {
-    /// So many requests are counted and may be made.
-    Granted(u32),
+    /// So many requests are counted, on this day, and may be made before it ends.
+    Granted {
+        /// How many.
+        requests: u32,
+        /// When the next day begins.
+        until: DateTime<Utc>,
+    },
     /// The share of the day's quota is used up.
     Spent {
         /// When the next day begins: 00:00 UTC, by Zoom's rate-limits page.
@@ -40,6 +45,9 @@ impl Catalog {
     ) -> Result<Reservation, Error> {
         let tx = self.conn.transaction()?;
         let day = now.date_naive().to_string();
+        let midnight = (now.date_naive() + Days::new(1))
+            .and_time(NaiveTime::MIN)
+            .and_utc();
         let mut granted = if label == Label::ResourceIntensive {
             1
         } else {
@@ -61,9 +69,6 @@ impl Catalog {
             let left = daily_share.saturating_sub(used);
             granted = Ord::min(granted, u32::try_from(left).unwrap_or(u32::MAX));
             if granted == 0 {
-                let midnight = (now.date_naive() + Days::new(1))
-                    .and_time(NaiveTime::MIN)
-                    .and_utc();
                 return Ok(Reservation::Spent { resets_at: midnight });
             }
         }
@@ -103,7 +108,10 @@ impl Catalog {
             execute(&tx, &insert)?;
         }
         tx.commit()?;
-        Ok(Reservation::Granted(granted))
+        Ok(Reservation::Granted {
+            requests: granted,
+            until: midnight,
+        })
     }
 
     /// Takes back what was counted and not made.

@@ -241,11 +241,14 @@ impl<'a> Harvest<'a> {
             .catalog
             .reserve(request.label, self.options.daily_share, now)?
         {
-            Reservation::Granted(requests) => Grant::Granted(requests),
+            Reservation::Granted { requests, until } => Grant::Granted {
+                requests,
+                lasts: (until - now).to_std().unwrap_or_default(),
+            },
             Reservation::Spent { resets_at } => Grant::Spent { resets_at },
         };
         // Nobody waits for it any more: then it is given back at the end, like everything that is not used.
-        if let Err(Grant::Granted(requests)) = request.reply.send(grant) {
+        if let Err(Grant::Granted { requests, .. }) = request.reply.send(grant) {
             self.catalog.give_back(&[(request.label, requests)], now)?;
         }
         Ok(())

@@ -84,7 +84,12 @@ pub struct GrantRequest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Grant {
     /// So many are counted and may go out.
-    Granted(u32),
+    Granted {
+        /// How many.
+        requests: u32,
+        /// How long they may: until the day ends on which they were counted.
+        lasts: Duration,
+    },
     /// The day's share is used up.
     Spent {
         /// When the next day begins.
@@ -198,7 +203,18 @@ struct LaneState {
     slots: Slots,
     not_before: Option<Instant>,
     balance: u32,
+    /// When the day ends on which the balance was counted: what is left then may not be made on the next.
+    balance_ends: Option<Instant>,
     made: u64,
+}
+
+impl LaneState {
+    fn balance_at(&mut self, now: Instant) -> u32 {
+        if self.balance_ends.is_some_and(|ends| ends <= now) {
+            self.balance = 0;
+        }
+        self.balance
+    }
 }
 
 impl Lane {
@@ -245,6 +261,7 @@ impl Pacer {
                     slots: Slots::new(plan.share(label, share), window(label), on_its_way),
                     not_before: None,
                     balance: 0,
+                    balance_ends: None,
                     made: 0,
                 }),
                 answered: Notify::new(),
@@ -295,8 +312,9 @@ impl Pacer {
                     Some(at) if at > now => Room::At(at),
                     _ => state.slots.room_at(now),
                 };
-                if room == Room::Now && (state.balance > 0 || self.grants.is_none()) {
-                    state.balance = state.balance.saturating_sub(1);
+                let balance = state.balance_at(now);
+                if room == Room::Now && (balance > 0 || self.grants.is_none()) {
+                    state.balance = balance.saturating_sub(1);
                     state.made += 1;
                     let id = state.slots.send_at(now);
                     return Ok(Permit {
@@ -305,23 +323,24 @@ impl Pacer {
                         id,
                     });
                 }
-                (room, state.balance == 0)
+                (room, balance == 0)
             };
             match room {
                 Room::At(at) => tokio::time::sleep_until(at).await,
                 Room::AfterAnswer => answered.await,
                 Room::Now if needs_grant => {
-                    let granted = self.ask(label).await?;
-                    lane.state().balance += granted;
+                    let (requests, ends) = self.ask(label).await?;
+                    let mut state = lane.state();
+                    (state.balance, state.balance_ends) = (requests, ends);
                 }
                 Room::Now => {}
             }
         }
     }
 
-    async fn ask(&self, label: Label) -> Result<u32, Error> {
+    async fn ask(&self, label: Label) -> Result<(u32, Option<Instant>), Error> {
         let Some(grants) = &self.grants else {
-            return Ok(u32::MAX);
+            return Ok((u32::MAX, None));
         };
         let (reply, answer) = oneshot::channel();
         // Both fail only when the run is over already.
@@ -330,7 +349,7 @@ impl Pacer {
             .await
             .map_err(|_| Error::RunOver)?;
         match answer.await.map_err(|_| Error::RunOver)? {
-            Grant::Granted(requests) => Ok(requests),
+            Grant::Granted { requests, lasts } => Ok((requests, Instant::now().checked_add(lasts))),
             Grant::Spent { resets_at } => Err(Error::ShareSpent { resets_at }),
         }
     }
@@ -369,7 +388,7 @@ impl Pacer {
         }
         Label::ALL
             .into_iter()
-            .map(|label| (label, self.lane(label).state().balance))
+            .map(|label| (label, self.lane(label).state().balance_at(Instant::now())))
             .collect()
     }
 
@@ -460,13 +479,49 @@ mod tests {
         );
     }
 
+    fn granted(requests: u32, lasts_s: u64) -> Grant {
+        Grant::Granted {
+            requests,
+            lasts: Duration::from_secs(lasts_s),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_one_day_granted_is_not_spent_on_the_next() {
+        let (sender, mut receiver) = mpsc::channel(1);
+        let pacer = Pacer::new(Plan::Business, 1.0, Some(sender));
+        let granter = tokio::spawn(async move {
+            let mut asked = 0;
+            while let Some(request) = receiver.recv().await {
+                let request: GrantRequest = request;
+                asked += 1;
+                // Midnight strikes a moment after the first grant.
+                request
+                    .reply
+                    .send(granted(5, if asked == 1 { 0 } else { 3600 }))
+                    .unwrap();
+                if asked == 2 {
+                    break;
+                }
+            }
+            asked
+        });
+        drop(pacer.acquire(Label::Heavy).await.unwrap());
+        assert_eq!(
+            granter.await.unwrap(),
+            2,
+            "the first grant was of no use any more"
+        );
+        assert!(pacer.unused().contains(&(Label::Heavy, 4)));
+    }
+
     #[tokio::test]
     async fn every_request_is_granted_before_it_goes_out_and_what_is_left_is_known() {
         let (sender, mut receiver) = mpsc::channel(1);
         let pacer = Pacer::new(Plan::Business, 1.0, Some(sender));
         let granter = tokio::spawn(async move {
             for grant in [
-                Grant::Granted(3),
+                granted(3, 3600),
                 Grant::Spent {
                     resets_at: DateTime::UNIX_EPOCH,
                 },
