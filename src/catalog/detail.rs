@@ -230,7 +230,7 @@ impl Catalog {
         fetched_for: &Checksum,
         now: DateTime<Utc>,
     ) -> Result<Keeping, Error> {
-        let tx = self.conn.transaction()?;
+        let tx = self.transaction()?;
         let Some(row) = Row::read(&tx, &detail.uuid)? else {
             return Err(Error::Nonsense(format!(
                 "no meeting {}, though its detail was fetched",
@@ -329,7 +329,7 @@ impl Catalog {
         reason: &str,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        let tx = self.conn.transaction()?;
+        let tx = self.transaction()?;
         let Some(row) = Row::read(&tx, uuid)? else {
             return Ok(());
         };
@@ -379,7 +379,7 @@ impl Catalog {
         counts: bool,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        let tx = self.conn.transaction()?;
+        let tx = self.transaction()?;
         if let Some(row) = Row::read(&tx, uuid)? {
             fail(&tx, run, uuid, &row, reason, counts, now)?;
         }
@@ -392,7 +392,7 @@ impl Catalog {
     /// # Errors
     /// As SQLite fails.
     pub fn retry(&mut self) -> Result<u64, Error> {
-        let tx = self.conn.transaction()?;
+        let tx = self.transaction()?;
         let select = Query::select()
             .column(Meetings::MeetingUuid)
             .from(Meetings::Table)

@@ -42,7 +42,7 @@ impl Catalog {
     /// # Errors
     /// As SQLite fails; then nothing of it is recorded.
     pub fn record_hosts(&mut self, hosts: &[Host], now: DateTime<Utc>) -> Result<(), Error> {
-        let tx = self.conn.transaction()?;
+        let tx = self.transaction()?;
         for host in hosts {
             put_host(&tx, host, now)?;
             if !host.email.trim().is_empty() {
@@ -63,7 +63,7 @@ impl Catalog {
         host: Option<&Host>,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        let tx = self.conn.transaction()?;
+        let tx = self.transaction()?;
         match host {
             Some(host) => {
                 // The report says more of a host than this answer does.
@@ -124,7 +124,7 @@ impl Catalog {
         rows: &[SeriesRow],
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        let tx = self.conn.transaction()?;
+        let tx = self.transaction()?;
         for row in rows {
             let insert = Query::insert()
                 .into_table(Series::Table)
@@ -181,7 +181,7 @@ impl Catalog {
         licensed: bool,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        let tx = self.conn.transaction()?;
+        let tx = self.transaction()?;
         let status = if licensed { "not_found" } else { "not_licensed" };
         let update = Query::update()
             .table(Hosts::Table)

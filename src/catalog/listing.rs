@@ -139,7 +139,7 @@ impl Catalog {
         now: DateTime<Utc>,
         tally: &mut Tally,
     ) -> Result<(), Error> {
-        let tx = self.conn.transaction()?;
+        let tx = self.transaction()?;
         let mut changed_days: HashMap<NaiveDate, i64> = HashMap::new();
         let mut counted = tally.clone();
         for change in changes {

@@ -4,10 +4,10 @@
 use std::{
     fs::{File, OpenOptions, TryLockError},
     io::{Read, Seek, Write},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
-use super::Error;
+use super::{Error, place};
 
 /// Held for as long as this lives.
 #[derive(Debug)]
@@ -21,7 +21,8 @@ impl Lock {
     /// # Errors
     /// [`Error::Locked`] with the text of the present holder, or [`Error::File`].
     pub fn acquire(catalog: &Path, holder: &str) -> Result<Self, Error> {
-        let path = lock_path(catalog);
+        // A file of its own, not the catalog: SQLite drops its own locks when any handle on the catalog is closed.
+        let path = place::beside(&place::resolve(catalog)?, ".lock");
         let file_error = |source| Error::File {
             path: path.clone(),
             source,
@@ -36,23 +37,19 @@ impl Lock {
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
                 file.read_to_string(&mut holder).map_err(file_error)?;
-                return Err(Error::Locked {
-                    holder: holder.trim().to_owned(),
-                });
+                let holder = match holder.trim() {
+                    "" => "one that begins just now".to_owned(),
+                    holder => holder.to_owned(),
+                };
+                return Err(Error::Locked { holder });
             }
             Err(TryLockError::Error(source)) => return Err(file_error(source)),
         }
-        // The text is for people only; the lock is what counts. So a half-written text harms nobody.
-        file.set_len(0).map_err(file_error)?;
-        file.rewind().map_err(file_error)?;
-        file.write_all(holder.as_bytes()).map_err(file_error)?;
+        // The text is for people only; the lock is what counts. So it harms nobody if the disk is too full for it.
+        let _ = file
+            .set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| file.write_all(holder.as_bytes()));
         Ok(Self { _file: file })
     }
-}
-
-/// A file of its own, not the catalog: SQLite drops its own locks when any handle on the catalog is closed.
-fn lock_path(catalog: &Path) -> PathBuf {
-    let mut name = catalog.as_os_str().to_owned();
-    name.push(".lock");
-    PathBuf::from(name)
 }

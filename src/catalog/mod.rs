@@ -4,10 +4,14 @@
 //! Each public verb is one transaction and so tells one truth: killed before it, nothing of it happened; after it, all of it.
 
 mod audit;
+mod care;
+mod check;
+mod clock;
 mod detail;
 mod hosts;
 mod listing;
 mod lock;
+mod place;
 mod publish;
 mod quota;
 mod schema;
@@ -16,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 use include_dir::{Dir, include_dir};
-use rusqlite::{Connection, OpenFlags, Row};
+use rusqlite::{Connection, OpenFlags, Row, Transaction, TransactionBehavior};
 use rusqlite_migration::Migrations;
 use sea_query::{ExprTrait, Query, SqliteQueryBuilder};
 use sea_query_rusqlite::RusqliteBinder;
@@ -24,6 +28,8 @@ use sea_query_rusqlite::RusqliteBinder;
 pub use audit::{
     ApiUse, Coverage, Finding, Found, HostShown, MeetingShown, RunShown, SeriesShown, Standing, Troubled,
 };
+pub use care::{Backup, Vacuumed};
+pub use check::{Checked, Flaw};
 pub use detail::{Due, Keeping};
 pub use hosts::HostQuestion;
 pub use lock::Lock;
@@ -55,6 +61,12 @@ pub enum Error {
     /// The folder that the catalog should be in is missing.
     #[error("the folder {} does not exist; make it, or name another file with --db", .0.display())]
     NoFolder(PathBuf),
+    /// Something stands there that is no file.
+    #[error("{} is not a file; name the file of the catalog with --db", .0.display())]
+    NotAFile(PathBuf),
+    /// Something stands where a new file was to be made.
+    #[error("{} exists already, and nothing is written over; name another file", .0.display())]
+    Exists(PathBuf),
     /// Somebody else's file.
     #[error("{} is not a zoom-harvester catalog; it was left untouched. Name another file with --db", .0.display())]
     Foreign(PathBuf),
@@ -64,6 +76,19 @@ pub enum Error {
          it was left untouched. Install the newer program", path.display()
     )]
     Newer {
+        /// The file.
+        path: PathBuf,
+        /// The schema it has.
+        found: i64,
+        /// The newest schema this program knows.
+        known: i64,
+    },
+    /// A file of an older program, where nothing may be changed.
+    #[error(
+        "the catalog {} was written by an older zoom-harvester (its schema is {found}, this program's is {known}); the next \
+         `zoom-harvester sync` or `publish` brings it up to date", path.display()
+    )]
+    Older {
         /// The file.
         path: PathBuf,
         /// The schema it has.
@@ -87,12 +112,35 @@ pub enum Error {
         /// Who, in the holder's own words.
         holder: String,
     },
+    /// A program that keeps to no lock of ours held it for too long.
+    #[error("another program holds the catalog: {0}; end it (a `sqlite3` left open?) and run again")]
+    Busy(#[source] rusqlite::Error),
     /// The disk is full: nothing of the last transaction was written.
     #[error("the disk is full: the catalog kept what it had, nothing is lost; make room and run again")]
     DiskFull(#[source] rusqlite::Error),
+    /// The disk or the memory failed: nothing of the last transaction was written.
+    #[error("the catalog cannot be read or written: {0}; it kept what it had. See to the disk and run again")]
+    Machine(#[source] rusqlite::Error),
     /// The file cannot be written.
     #[error("the catalog cannot be written: {0}; check the permissions of the file and its folder")]
     ReadOnly(#[source] rusqlite::Error),
+    /// The file, or one beside it, may not be opened.
+    #[error("the catalog cannot be opened: {0}; check the permissions of the file and its folder")]
+    CannotOpen(#[source] rusqlite::Error),
+    /// The file that was opened is no longer there.
+    #[error(
+        "the catalog {} was deleted, moved or replaced while this ran, and what would be written now would be lost; put it back \
+         (with the -wal file that belongs to it), or run again to begin a new one", .0.display()
+    )]
+    Removed(PathBuf),
+    /// A backup could not be made. Nothing of it is left.
+    #[error("{} was not made: {source}", path.display())]
+    Backup {
+        /// The file it would have been.
+        path: PathBuf,
+        /// Why.
+        source: Box<Error>,
+    },
     /// The file is damaged.
     #[error(
         "the catalog is damaged: {0}; put a backup in its place, or move it away: a new one is filled from Zoom again"
@@ -102,13 +150,17 @@ pub enum Error {
     #[error("the catalog failed: {0}")]
     Sqlite(#[source] rusqlite::Error),
     /// The schema could not be brought up to date.
-    #[error("the catalog's schema could not be brought up to date: {0}")]
-    Migration(#[from] rusqlite_migration::Error),
+    #[error("the catalog's schema could not be brought up to date, and stays as it was: {0}")]
+    Migration(String),
     /// Something stands in the catalog that this program never writes.
-    #[error("the catalog holds {0}, which this program never writes")]
+    #[error(
+        "the catalog holds {0}, which this program never writes; see what `zoom-harvester catalog check` says"
+    )]
     Nonsense(String),
     /// A kept payload could not be compressed or read back.
-    #[error("the kept detail of meeting {uuid} cannot be read: {source}")]
+    #[error(
+        "the kept detail of meeting {uuid} cannot be read: {source}; see what `zoom-harvester catalog check` says"
+    )]
     Payload {
         /// The meeting.
         uuid: String,
@@ -119,12 +171,33 @@ pub enum Error {
 
 impl From<rusqlite::Error> for Error {
     fn from(error: rusqlite::Error) -> Self {
-        use rusqlite::ErrorCode::{DatabaseCorrupt, DiskFull, NotADatabase, PermissionDenied, ReadOnly};
-        match error.sqlite_error_code() {
-            Some(DiskFull) => Self::DiskFull(error),
-            Some(ReadOnly | PermissionDenied) => Self::ReadOnly(error),
-            Some(DatabaseCorrupt | NotADatabase) => Self::Damaged(error),
+        use rusqlite::ErrorCode as Code;
+        let Some(said) = error.sqlite_error() else {
+            return Self::Sqlite(error);
+        };
+        match said.code {
+            // The file that readers share grows first; there SQLite does not say that the disk is full.
+            _ if said.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE => Self::DiskFull(error),
+            Code::DiskFull => Self::DiskFull(error),
+            Code::SystemIoFailure | Code::OutOfMemory => Self::Machine(error),
+            Code::DatabaseBusy | Code::DatabaseLocked | Code::FileLockingProtocolFailed => Self::Busy(error),
+            Code::ReadOnly | Code::PermissionDenied => Self::ReadOnly(error),
+            Code::CannotOpen => Self::CannotOpen(error),
+            Code::DatabaseCorrupt | Code::NotADatabase => Self::Damaged(error),
             _ => Self::Sqlite(error),
+        }
+    }
+}
+
+impl From<rusqlite_migration::Error> for Error {
+    fn from(error: rusqlite_migration::Error) -> Self {
+        match error {
+            // Without the statement, which is a whole schema.
+            rusqlite_migration::Error::RusqliteError { err, .. } => match Self::from(err) {
+                Self::Sqlite(error) => Self::Migration(error.to_string()),
+                told => told,
+            },
+            other => Self::Migration(other.to_string().replace('\n', " ")),
         }
     }
 }
@@ -158,6 +231,8 @@ pub struct Tally {
 #[derive(Debug)]
 pub struct Catalog {
     conn: Connection,
+    /// Nothing for one in memory.
+    file: Option<place::Opened>,
 }
 
 impl Catalog {
@@ -167,11 +242,7 @@ impl Catalog {
     /// # Errors
     /// A file that is not ours, or of a newer program, is refused before a byte of it is written.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty())
-            && !folder.is_dir()
-        {
-            return Err(Error::NoFolder(folder.to_owned()));
-        }
+        let path = &place::resolve(path)?;
         let fresh = std::fs::metadata(path).map_or(true, |file| file.len() == 0);
         if fresh {
             // Made here, not by SQLite, so that at no instant anybody else can read it. The -wal and -shm files take
@@ -185,8 +256,9 @@ impl Catalog {
                 source,
             })?;
         } else {
-            Self::refuse_strangers(&read_only(path)?, path)?;
+            refuse_strangers(&read_only(path)?, path)?;
         }
+        let file = place::Opened::at(path)?;
         let mut conn = Connection::open_with_flags(
             path,
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
@@ -196,22 +268,65 @@ impl Catalog {
             conn.pragma_update(None, "application_id", APPLICATION_ID)?;
         }
         prepare(&conn)?;
+        // A transaction that reads first and writes then would fail, not wait, if somebody wrote in between.
+        conn.set_transaction_behavior(TransactionBehavior::Immediate);
         Migrations::from_directory(&MIGRATIONS)?.to_latest(&mut conn)?;
-        Ok(Self { conn })
+        Ok(Self {
+            conn,
+            file: Some(file),
+        })
+    }
+
+    /// Opens it for a short write beside whoever holds the lock: to note a backup. Nothing is made or brought up to date.
+    ///
+    /// # Errors
+    /// As [`Catalog::open_read_only`], but that a catalog of an older program is let in.
+    pub fn open_beside(path: &Path) -> Result<Self, Error> {
+        let real = Self::there(path)?;
+        refuse_strangers(&read_only(&real)?, path)?;
+        let file = place::Opened::at(&real)?;
+        let mut conn = Connection::open_with_flags(
+            &real,
+            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )?;
+        prepare(&conn)?;
+        conn.set_transaction_behavior(TransactionBehavior::Immediate);
+        Ok(Self {
+            conn,
+            file: Some(file),
+        })
     }
 
     /// Opens it to look only; works while another run writes.
     ///
     /// # Errors
-    /// [`Error::Absent`] if there is none; strangers are refused as by [`Catalog::open`].
+    /// [`Error::Absent`] if there is none; [`Error::Older`]; strangers are refused as by [`Catalog::open`].
     pub fn open_read_only(path: &Path) -> Result<Self, Error> {
-        if std::fs::metadata(path).map_or(true, |file| file.len() == 0) {
+        let real = Self::there(path)?;
+        let conn = read_only(&real)?;
+        let (found, known) = (refuse_strangers(&conn, path)?, Self::schema_version());
+        if found == 0 {
             return Err(Error::Absent(path.to_owned()));
         }
-        let conn = read_only(path)?;
-        Self::refuse_strangers(&conn, path)?;
+        if found < known {
+            return Err(Error::Older {
+                path: path.to_owned(),
+                found,
+                known,
+            });
+        }
         prepare(&conn)?;
-        Ok(Self { conn })
+        let file = Some(place::Opened::at(&real)?);
+        Ok(Self { conn, file })
+    }
+
+    /// Where it really lies, if there is one.
+    fn there(path: &Path) -> Result<PathBuf, Error> {
+        let real = place::resolve(path)?;
+        if std::fs::metadata(&real).map_or(true, |file| file.len() == 0) {
+            return Err(Error::Absent(path.to_owned()));
+        }
+        Ok(real)
     }
 
     /// An empty catalog that is never written to disk: what the dry run compares with where there is no catalog yet.
@@ -222,37 +337,17 @@ impl Catalog {
         let mut conn = Connection::open_in_memory()?;
         prepare(&conn)?;
         Migrations::from_directory(&MIGRATIONS)?.to_latest(&mut conn)?;
-        Ok(Self { conn })
+        Ok(Self { conn, file: None })
     }
 
-    fn refuse_strangers(conn: &Connection, path: &Path) -> Result<(), Error> {
-        let number = |name| conn.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-        let (application, found) = match (number("application_id"), number("user_version")) {
-            (Ok(application), Ok(version)) => (application, version),
-            (Err(error), _) | (_, Err(error)) => {
-                return Err(match error.sqlite_error_code() {
-                    Some(rusqlite::ErrorCode::NotADatabase) => Error::Foreign(path.to_owned()),
-                    _ => error.into(),
-                });
-            }
-        };
-        // A run killed between making the file and making it ours leaves it empty: nobody's yet.
-        let empty = application == 0 && found == 0 && {
-            let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;
-            tables == 0
-        };
-        if application != i64::from(APPLICATION_ID) && !empty {
-            return Err(Error::Foreign(path.to_owned()));
-        }
-        let known = Self::schema_version();
-        if found > known {
-            return Err(Error::Newer {
-                path: path.to_owned(),
-                found,
-                known,
-            });
-        }
-        Ok(())
+    /// Begins to write, all or nothing.
+    fn transaction(&mut self) -> Result<Transaction<'_>, Error> {
+        self.still_there()?;
+        Ok(self.conn.transaction()?)
+    }
+
+    fn still_there(&self) -> Result<(), Error> {
+        self.file.as_ref().map_or(Ok(()), place::Opened::still_there)
     }
 
     /// The newest schema this program knows.
@@ -335,45 +430,10 @@ impl Catalog {
         steps
     }
 
-    /// How SQLite answers every query that a run asks again and again: a line each, for whoever asks whether all have their
-    /// index.
-    ///
-    /// # Errors
-    /// As SQLite fails.
-    pub fn hot_query_plans(&self) -> Result<Vec<String>, Error> {
-        let now = DateTime::UNIX_EPOCH;
-        let selects = [
-            (
-                "details due",
-                detail::due_query(crate::model::Status::Listed, RunId(1), 10),
-            ),
-            ("details to look at again", detail::look_again_query(now, 10)),
-            ("documents due", publish::documents_due_query(10, true)),
-            (
-                "documents due, hosts asked",
-                publish::documents_due_query(10, false),
-            ),
-            ("unknown hosts", hosts::unknown_query(10)),
-            ("series pending", hosts::pending_series_query(10)),
-            ("series lists that are old", hosts::old_lists_query(now, 10)),
-            (
-                "meetings of a window",
-                listing::expected_query(crate::model::DateBasis::EndTime, "2026-03-01", "2026-03-02"),
-            ),
-            (
-                "meetings of a window, by start",
-                listing::expected_query(crate::model::DateBasis::StartTime, "2026-03-01", "2026-03-02"),
-            ),
-        ];
-        let mut plans = Vec::new();
-        for (name, select) in selects {
-            let (sql, values) = select.build_rusqlite(SqliteQueryBuilder);
-            let mut statement = self.conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
-            let steps = statement.query_map(&*values.as_params(), |row| row.get::<_, String>(3))?;
-            let steps: Vec<String> = steps.collect::<rusqlite::Result<_>>()?;
-            plans.push(format!("{name}: {}", steps.join("; ")));
-        }
-        Ok(plans)
+    /// Shows every statement from now on as it is run: for whoever asks whether all have their index.
+    pub fn watch_statements(&mut self, seen: fn(rusqlite::trace::TraceEvent<'_>)) {
+        let statements = rusqlite::trace::TraceEventCodes::SQLITE_TRACE_STMT;
+        self.conn.trace_v2(statements, Some(seen));
     }
 
     /// Closes it as one file, without a log beside it, that can be copied and kept.
@@ -391,13 +451,11 @@ impl Catalog {
     /// # Errors
     /// As SQLite fails.
     pub fn begin_run(&mut self, command: &str, now: DateTime<Utc>) -> Result<RunId, Error> {
-        let insert = Query::insert()
-            .into_table(Runs::Table)
-            .columns([Runs::Command, Runs::StartedAt])
-            .values_panic([command.into(), iso(now).into()])
-            .take();
-        execute(&self.conn, &insert)?;
-        Ok(RunId(self.conn.last_insert_rowid()))
+        let tx = self.transaction()?;
+        clock::set_back_to(&tx, now)?;
+        let run = insert_run(&tx, command, now)?;
+        tx.commit()?;
+        Ok(run)
     }
 
     /// Writes down how it ended.
@@ -412,27 +470,83 @@ impl Catalog {
         message: Option<&str>,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-        let update = Query::update()
-            .table(Runs::Table)
-            .values([
-                (Runs::EndedAt, iso(now).into()),
-                (Runs::ExitCode, i64::from(exit_code).into()),
-                (Runs::Message, message.map(str::to_owned).into()),
-                (Runs::Listings, count(tally.listings).into()),
-                (Runs::New, count(tally.new).into()),
-                (Runs::Changed, count(tally.changed).into()),
-                (Runs::Vanished, count(tally.vanished).into()),
-                (Runs::Details, count(tally.details).into()),
-                (Runs::Sessions, count(tally.sessions).into()),
-                (Runs::Failed, count(tally.failed).into()),
-                (Runs::Published, count(tally.published).into()),
-            ])
-            .and_where(sea_query::Expr::col(Runs::RunId).eq(run.0))
-            .take();
-        execute(&self.conn, &update)?;
+        // A run that wrote into a file that is gone did not succeed.
+        let tx = self.transaction()?;
+        update_run(&tx, run, tally, exit_code, message, now)?;
+        tx.commit()?;
         Ok(())
     }
+}
+
+fn insert_run(conn: &Connection, command: &str, now: DateTime<Utc>) -> Result<RunId, Error> {
+    let insert = Query::insert()
+        .into_table(Runs::Table)
+        .columns([Runs::Command, Runs::StartedAt])
+        .values_panic([command.into(), iso(now).into()])
+        .take();
+    execute(conn, &insert)?;
+    Ok(RunId(conn.last_insert_rowid()))
+}
+
+fn update_run(
+    conn: &Connection,
+    run: RunId,
+    tally: &Tally,
+    exit_code: u8,
+    message: Option<&str>,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    let update = Query::update()
+        .table(Runs::Table)
+        .values([
+            (Runs::EndedAt, iso(now).into()),
+            (Runs::ExitCode, i64::from(exit_code).into()),
+            (Runs::Message, message.map(str::to_owned).into()),
+            (Runs::Listings, count(tally.listings).into()),
+            (Runs::New, count(tally.new).into()),
+            (Runs::Changed, count(tally.changed).into()),
+            (Runs::Vanished, count(tally.vanished).into()),
+            (Runs::Details, count(tally.details).into()),
+            (Runs::Sessions, count(tally.sessions).into()),
+            (Runs::Failed, count(tally.failed).into()),
+            (Runs::Published, count(tally.published).into()),
+        ])
+        .and_where(sea_query::Expr::col(Runs::RunId).eq(run.0))
+        .take();
+    execute(conn, &update)?;
+    Ok(())
+}
+
+/// Refuses what is not ours or too new; answers which schema it has, 0 for none yet.
+fn refuse_strangers(conn: &Connection, path: &Path) -> Result<i64, Error> {
+    let number = |name| conn.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let (application, found) = match (number("application_id"), number("user_version")) {
+        (Ok(application), Ok(version)) => (application, version),
+        (Err(error), _) | (_, Err(error)) => {
+            return Err(match error.sqlite_error_code() {
+                Some(rusqlite::ErrorCode::NotADatabase) => Error::Foreign(path.to_owned()),
+                _ => error.into(),
+            });
+        }
+    };
+    // A run killed between making the file and making it ours leaves it empty: nobody's yet.
+    let empty = application == 0 && found == 0 && {
+        let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;
+        tables == 0
+    };
+    if (application != i64::from(APPLICATION_ID) && !empty) || found < 0 {
+        return Err(Error::Foreign(path.to_owned()));
+    }
+    let known = Catalog::schema_version();
+    if found > known {
+        return Err(Error::Newer {
+            path: path.to_owned(),
+            found,
+            known,
+        });
+    }
+    Ok(found)
 }
 
 fn read_only(path: &Path) -> Result<Connection, Error> {

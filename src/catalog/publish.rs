@@ -166,7 +166,7 @@ impl Catalog {
     /// # Errors
     /// As SQLite fails; then none of it is recorded, and a replay will change nothing.
     pub fn acknowledge(&mut self, acknowledged: &[Acknowledgement], now: DateTime<Utc>) -> Result<(), Error> {
-        let tx = self.conn.transaction()?;
+        let tx = self.transaction()?;
         for one in acknowledged {
             let Some(row) = Row::read(&tx, &one.uuid)? else {
                 continue;
@@ -210,7 +210,7 @@ impl Catalog {
         document_checksum: &Checksum,
         reason: &str,
     ) -> Result<(), Error> {
-        let tx = self.conn.transaction()?;
+        let tx = self.transaction()?;
         if let Some(row) = Row::read(&tx, uuid)? {
             let mut update = Query::update()
                 .table(Meetings::Table)
@@ -235,7 +235,7 @@ impl Catalog {
     /// # Errors
     /// As SQLite fails.
     pub fn meet_indices(&mut self, found: &[IndexRecord], now: DateTime<Utc>) -> Result<Trust, Error> {
-        let tx = self.conn.transaction()?;
+        let tx = self.transaction()?;
         let mut trust = Trust::Same;
         for index in found {
             let known = read_index(&tx, index.kind)?;
@@ -282,7 +282,7 @@ impl Catalog {
         stamp: &str,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        let tx = self.conn.transaction()?;
+        let tx = self.transaction()?;
         for index in rebuilt {
             let index = IndexRecord {
                 stamp: Some(stamp.to_owned()),
@@ -361,7 +361,7 @@ impl Catalog {
         asked: &[MeetingUuid],
         held: &[(MeetingUuid, SessionId)],
     ) -> Result<(), Error> {
-        let tx = self.conn.transaction()?;
+        let tx = self.transaction()?;
         for (uuid, session) in held {
             let insert = Query::insert()
                 .into_table(PublishedSessions::Table)

@@ -43,7 +43,7 @@ impl Catalog {
         daily_share: u64,
         now: DateTime<Utc>,
     ) -> Result<Reservation, Error> {
-        let tx = self.conn.transaction()?;
+        let tx = self.transaction()?;
         let day = now.date_naive().to_string();
         let midnight = (now.date_naive() + Days::new(1))
             .and_time(NaiveTime::MIN)
@@ -119,7 +119,7 @@ impl Catalog {
     /// # Errors
     /// As SQLite fails.
     pub fn give_back(&mut self, unused: &[(Label, u32)], now: DateTime<Utc>) -> Result<(), Error> {
-        let tx = self.conn.transaction()?;
+        let tx = self.transaction()?;
         for (label, requests) in unused.iter().filter(|(_, requests)| *requests > 0) {
             let update = Query::update()
                 .table(ApiUse::Table)

@@ -35,4 +35,5 @@ tables! {
     ApiUse { Day, Label, Requests, CountedMs }
     RecentRequests { SentMs }
     Changes { At, RunId, MeetingUuid, What, OldChecksum, NewChecksum }
+    Backups { Path, MadeAt, Bytes, Sha256, RunId }
 }

@@ -1,13 +1,13 @@
 //! What every command needs: the configuration, the clock, and the two ends of the wire made from them.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use tokio::sync::mpsc;
 
 use super::{DayArgs, Failure, Global, LogFormat, log, progress::Bars, sources};
 use crate::{
-    catalog::{Catalog, Lock},
+    catalog::{self, Catalog, Lock},
     config::{Config, ElasticAuth, ElasticConfig, Inputs, Plan},
     elastic::{self, Elastic},
     model::{Clock, Window, iso},
@@ -33,7 +33,7 @@ impl Context {
             None => None,
         };
         let inputs = Inputs {
-            db: global.db.as_ref().map(|path| path.to_string_lossy().into_owned()),
+            db: global.db.as_deref().map(catalog_named).transpose()?,
             environment: sources::environment()?,
             dotenv: sources::dotenv()?,
             file,
@@ -57,12 +57,6 @@ impl Context {
     /// The catalog for a command that writes, and the lock that keeps others away.
     pub fn open_catalog(&self, command: &str) -> Result<(Catalog, Lock), Failure> {
         let path = &self.config.db;
-        if let Some(folder) = path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir())
-        {
-            return Err(crate::catalog::Error::NoFolder(folder.to_owned()).into());
-        }
         let holder = format!(
             "zoom-harvester {command}, process {}, since {}",
             std::process::id(),
@@ -70,6 +64,14 @@ impl Context {
         );
         let lock = Lock::acquire(path, &holder)?;
         Ok((Catalog::open(path)?, lock))
+    }
+
+    /// The same, for a command that makes no catalog: there would be nothing in it.
+    pub fn open_existing(&self, command: &str) -> Result<(Catalog, Lock), Failure> {
+        match Catalog::open_read_only(&self.config.db) {
+            Ok(_) | Err(catalog::Error::Older { .. }) => self.open_catalog(command),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The days a command is about.
@@ -185,6 +187,17 @@ impl Context {
             .enable_all()
             .build()?
             .block_on(work)
+    }
+}
+
+/// What `--db` says: never another catalog than the one that was meant.
+fn catalog_named(path: &Path) -> Result<String, Failure> {
+    match path.to_str() {
+        Some("") => Err(Failure::usage("--db names no file (an empty variable?)")),
+        Some(name) => Ok(name.to_owned()),
+        None => Err(Failure::usage(
+            "--db is not valid UTF-8; name the file with a link",
+        )),
     }
 }
 

@@ -121,6 +121,7 @@ fn catalog(context: &Context) -> Vec<Check> {
             "catalog",
             format!("{path} is not there yet; the first sync makes it"),
         )],
+        Err(error @ Error::Older { .. }) => vec![well("catalog", error.to_string())],
         Err(error) => vec![ill(
             "catalog",
             error.to_string(),

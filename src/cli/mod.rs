@@ -1,6 +1,7 @@
 //! The command line: one file a command. All printing, the wall clock and the environment are here and nowhere else.
 
 mod audit;
+mod care;
 mod context;
 mod demo;
 mod doctor;
@@ -67,22 +68,39 @@ impl From<config::Error> for Failure {
 impl From<catalog::Error> for Failure {
     fn from(error: catalog::Error) -> Self {
         use catalog::Error as E;
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
         let exit = match &error {
             E::Locked { .. } => Exit::Locked,
-            E::DiskFull(_) => Exit::StoppedEarly,
+            E::Busy(_) => Exit::Locked,
+            E::DiskFull(_) | E::Machine(_) | E::Removed(_) => Exit::StoppedEarly,
+            E::File { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded) => {
+                Exit::StoppedEarly
+            }
             E::File { .. }
             | E::Absent(_)
             | E::NoFolder(_)
+            | E::NotAFile(_)
+            | E::Exists(_)
             | E::Foreign(_)
             | E::Newer { .. }
+            | E::Older { .. }
             | E::OtherAccount { .. }
             | E::ReadOnly(_)
+            | E::CannotOpen(_)
+            | E::Nonsense(_)
+            | E::Payload { .. }
             | E::Damaged(_) => Exit::Usage,
-            E::Sqlite(_) | E::Migration(_) | E::Nonsense(_) | E::Payload { .. } => Exit::Bug,
+            E::Sqlite(_) | E::Migration(_) => Exit::Bug,
+            // Decided below, by what it holds.
+            E::Backup { .. } => Exit::Bug,
         };
-        Self {
-            exit,
-            message: error.to_string(),
+        let message = error.to_string();
+        match error {
+            E::Backup { source, .. } => Self {
+                message,
+                ..Self::from(*source)
+            },
+            _ => Self { exit, message },
         }
     }
 }
@@ -154,8 +172,8 @@ Settings come from flags, else the environment, else .env, else the --config fil
 Exit codes:
   0        done
   1        usage or configuration
-  2        finished, but some items failed or are dead (see `status`)
-  3        stopped early, safe to run again: quota spent, Zoom or Elasticsearch unreachable
+  2        finished, but some items failed or are dead (see `status`); the catalog is not sound (`catalog check`)
+  3        stopped early, safe to run again: quota spent, Zoom or Elasticsearch unreachable, disk full
   4        another run holds the catalog
   70       a bug
   130 143  interrupted, terminated; the catalog is safe";
@@ -245,6 +263,9 @@ enum Command {
         #[arg(long, value_enum)]
         index: Option<IndexArg>,
     },
+    /// Check the catalog, back it up, or make it smaller
+    #[command(subcommand)]
+    Catalog(care::CatalogCommand),
     /// Check credentials, scopes, plan, Elasticsearch, its privileges, and the catalog
     Doctor(JsonArgs),
     /// Harvest a simulated university, twice
@@ -365,6 +386,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Retry => sync::retry(&context),
         Command::Show { id } => audit::show(&context, &id),
         Command::Export { index } => audit::export(&context, index),
+        Command::Catalog(command) => care::run(&context, &command),
         Command::Doctor(args) => doctor::run(&context, args.json),
         Command::Demo(args) => demo::demo(&context, &args),
         Command::Simulate(args) => demo::simulate(&context, &args),

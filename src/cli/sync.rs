@@ -44,10 +44,7 @@ pub async fn harvest(
     let (mut catalog, _lock) = match account {
         Some(_) => context.open_catalog(command)?,
         // Publishing makes no catalog: there would be nothing in it.
-        None => {
-            drop(Catalog::open_read_only(&context.config.db)?);
-            context.open_catalog(command)?
-        }
+        None => context.open_existing(command)?,
     };
     let zoom: Option<ZoomEnd> = match account {
         Some(account) => {
@@ -110,8 +107,7 @@ fn note_failure(catalog: &mut Catalog, run: RunId, failure: Failure, context: &C
 
 pub fn reindex(context: &Context, drop_unknown: bool) -> Result<Exit, Failure> {
     let elastic = context.elastic_needed()?;
-    drop(Catalog::open_read_only(&context.config.db)?);
-    let (mut catalog, _lock) = context.open_catalog("reindex")?;
+    let (mut catalog, _lock) = context.open_existing("reindex")?;
     let rebuilt = context.block_on(async {
         let interrupt = Interrupt::watch()?;
         let run = catalog.begin_run("reindex", context.now())?;
@@ -165,8 +161,7 @@ pub fn reindex(context: &Context, drop_unknown: bool) -> Result<Exit, Failure> {
 }
 
 pub fn retry(context: &Context) -> Result<Exit, Failure> {
-    drop(Catalog::open_read_only(&context.config.db)?);
-    let (mut catalog, _lock) = context.open_catalog("retry")?;
+    let (mut catalog, _lock) = context.open_existing("retry")?;
     let run = catalog.begin_run("retry", context.now())?;
     let due = catalog.retry()?;
     catalog.end_run(run, &Tally::default(), Exit::Done as u8, None, context.now())?;

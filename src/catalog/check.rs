@@ -1,0 +1,389 @@
+//! Whether the catalog is sound: SQLite's own checks, then what this program never breaks, as SQL, then every kept detail, read
+//! back and hashed again. It only reads, in one snapshot, so a run may go on beside it.
+
+use std::{collections::BTreeSet, io::Read};
+
+use rusqlite::{Connection, Row, Transaction, TransactionBehavior};
+use serde::Serialize;
+
+use super::{Catalog, Error};
+use crate::model::{Checksum, Detail, HostId, Kept, MeetingUuid};
+
+/// Flaws that a check lists at most; it counts them all.
+const LISTED: usize = 100;
+
+/// Something that must hold. The query shows what breaks it: a meeting (or what else it is about), and what is wrong.
+struct Invariant {
+    name: &'static str,
+    meaning: &'static str,
+    remedy: &'static str,
+    sql: &'static str,
+}
+
+/// A check, and what it found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Checked {
+    /// Its name.
+    pub name: &'static str,
+    /// What holds if it finds nothing.
+    pub meaning: &'static str,
+    /// What to do if it finds something.
+    pub remedy: &'static str,
+    /// How many flaws there are.
+    pub count: u64,
+    /// The first hundred of them.
+    pub flaws: Vec<Flaw>,
+}
+
+/// Something that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Flaw {
+    /// The meeting, or the day, host or run that it is about; nothing where it is about the file.
+    pub about: Option<String>,
+    /// What is wrong.
+    pub said: String,
+}
+
+const RESTORE: &str = "put a backup in its place; without one, move the catalog away: the next sync fills a new one, as far back \
+                       as Zoom lists, and what the index holds stays";
+const LIST_AGAIN: &str = "list the day again: `zoom-harvester sync --from DAY --to DAY`";
+const HANDS: &str = "somebody else changed the catalog: put a backup in its place, or undo the change";
+
+const INVARIANTS: [Invariant; 15] = [
+    Invariant {
+        name: "payload_there",
+        meaning: "every meeting with a detail checksum keeps the detail, and no other does",
+        remedy: RESTORE,
+        sql: "SELECT m.meeting_uuid, 'its detail is vouched for and not kept' FROM meetings m
+              WHERE m.detail_checksum IS NOT NULL AND NOT EXISTS (SELECT 1 FROM payloads p WHERE p.meeting_uuid = m.meeting_uuid)
+              UNION ALL
+              SELECT p.meeting_uuid, 'a detail is kept that nothing vouches for' FROM payloads p
+              JOIN meetings m ON m.meeting_uuid = p.meeting_uuid WHERE m.detail_checksum IS NULL",
+    },
+    Invariant {
+        name: "status",
+        meaning: "the status of a meeting is what its checksums say",
+        remedy: HANDS,
+        sql: "SELECT meeting_uuid, 'it is ' || status || ', which its checksums contradict' FROM meetings WHERE
+              (status = 'listed' AND fetched_for IS listed_checksum)
+              OR (status = 'fetched' AND (fetched_for IS NOT listed_checksum OR document_checksum IS indexed_checksum))
+              OR (status = 'indexed' AND (fetched_for IS NOT listed_checksum OR document_checksum IS NOT indexed_checksum))
+              OR (status IN ('failed', 'dead', 'gone') AND failure IS NULL)
+              OR status NOT IN ('listed', 'fetched', 'indexed', 'failed', 'dead', 'gone')",
+    },
+    Invariant {
+        name: "checksums",
+        meaning: "every checksum is 64 hex digits",
+        remedy: HANDS,
+        sql: "SELECT meeting_uuid, 'a checksum is none' FROM meetings WHERE EXISTS (
+                SELECT 1 FROM (SELECT listed_checksum AS c UNION ALL SELECT shown_checksum UNION ALL SELECT fetched_for
+                  UNION ALL SELECT detail_checksum UNION ALL SELECT document_checksum UNION ALL SELECT indexed_checksum
+                  UNION ALL SELECT rejected_checksum) WHERE length(c) <> 64 OR c GLOB '*[^0-9a-f]*')",
+    },
+    Invariant {
+        name: "revision",
+        meaning: "a revision is a millisecond, none before the meeting was first listed: so later documents win",
+        remedy: RESTORE,
+        sql: "SELECT meeting_uuid, 'its revision ' || revision || ' is before ' || first_listed_at FROM meetings
+              WHERE revision <= 0 OR revision < 1000 * unixepoch(first_listed_at)",
+    },
+    Invariant {
+        name: "times",
+        meaning: "every time is written as ISO-8601 UTC in whole seconds",
+        remedy: HANDS,
+        sql: "SELECT meeting_uuid, 'a time is none' FROM meetings WHERE EXISTS (
+                SELECT 1 FROM (SELECT start_time AS t UNION ALL SELECT end_time UNION ALL SELECT first_listed_at
+                  UNION ALL SELECT changed_at UNION ALL SELECT fetched_at UNION ALL SELECT indexed_at UNION ALL SELECT vanished_at
+                  UNION ALL SELECT look_again_at) WHERE t IS NOT NULL AND t IS NOT strftime('%Y-%m-%dT%H:%M:%SZ', t))
+              UNION ALL SELECT meeting_uuid, 'it has a detail and no time of fetching, or the reverse' FROM meetings
+              WHERE (detail_checksum IS NULL) <> (fetched_at IS NULL)",
+    },
+    Invariant {
+        name: "look_again",
+        meaning: "a meeting that will be looked at again has a step, and is not yet accepted as incomplete",
+        remedy: HANDS,
+        sql: "SELECT meeting_uuid, 'it will be looked at again at ' || look_again_at || ', step ' || look_again_step FROM meetings
+              WHERE look_again_at IS NOT NULL AND (look_again_step = 0 OR incomplete = 1)",
+    },
+    Invariant {
+        name: "listed_day",
+        meaning: "a meeting counts for the day of its end, else of its start",
+        remedy: LIST_AGAIN,
+        sql: "SELECT meeting_uuid, 'it counts for ' || listed_day FROM meetings
+              WHERE listed_day IS NOT coalesce(date(end_time), date(start_time), listed_day)",
+    },
+    Invariant {
+        name: "windows",
+        meaning: "a settled day was over for a day, and its last listing changed nothing",
+        remedy: LIST_AGAIN,
+        sql: "SELECT day, 'it is settled, by a listing of ' || last_listed_at || ' that brought ' || changes || ' changes'
+              FROM windows WHERE settled_at IS NOT NULL
+              AND (changes <> 0 OR settled_at IS NOT last_listed_at OR date(settled_at) < date(day, '+2 days'))",
+    },
+    Invariant {
+        // Since then a meeting may have moved to another day; one without times counts where it was last listed.
+        name: "window_meetings",
+        meaning: "what the last listing of a settled day showed is in the catalog",
+        remedy: LIST_AGAIN,
+        sql: "SELECT w.day, 'its listing showed ' || w.meetings || ' meetings, and fewer are known' FROM windows w
+              WHERE w.settled_at IS NOT NULL AND w.meetings > (SELECT count(*) FROM meetings m WHERE m.listed_day = w.day)
+                + (SELECT count(*) FROM meetings m WHERE m.end_time IS NULL AND m.start_time IS NULL)
+                + (SELECT count(*) FROM changes c WHERE c.at >= w.last_listed_at AND c.what = 'listing')",
+    },
+    Invariant {
+        name: "hosts",
+        meaning: "a meeting whose host is known says so, and whom to ask about an unknown host is known",
+        remedy: HANDS,
+        sql: "SELECT m.meeting_uuid, 'its host is known as ' || l.host_id || ', and it does not say so' FROM meetings m
+              JOIN host_lookups l ON l.host_key = m.host_key WHERE m.host_id IS NULL AND l.status = 'known'
+              UNION ALL
+              SELECT l.meeting_uuid, 'it is to be asked for its host, and is not there' FROM host_lookups l
+              WHERE l.status = 'pending' AND NOT EXISTS (SELECT 1 FROM meetings m WHERE m.meeting_uuid = l.meeting_uuid)",
+    },
+    Invariant {
+        name: "sessions_without_detail",
+        meaning: "only a meeting with a kept detail has sessions that may be in the index",
+        remedy: RESTORE,
+        sql: "SELECT DISTINCT s.meeting_uuid, 'it has sessions and no detail' FROM published_sessions s
+              JOIN meetings m ON m.meeting_uuid = s.meeting_uuid WHERE m.detail_checksum IS NULL AND s.lost = 0",
+    },
+    Invariant {
+        name: "account",
+        meaning: "a catalog with meetings says whose it is",
+        remedy: RESTORE,
+        sql: "SELECT NULL, 'it holds meetings and no account' WHERE EXISTS (SELECT 1 FROM meetings)
+              AND (SELECT count(*) FROM account WHERE account_id <> '' AND catalog_id <> '') <> 1",
+    },
+    Invariant {
+        name: "indices",
+        meaning: "both indices acknowledged, or neither",
+        remedy: "run `zoom-harvester publish`: it meets the indices anew",
+        sql: "SELECT NULL, 'it knows one index only' WHERE (SELECT count(*) FROM indices) = 1",
+    },
+    Invariant {
+        name: "api_use",
+        meaning: "requests are counted, none below zero, each on its own day",
+        remedy: HANDS,
+        sql: "SELECT day, label || ': ' || requests || ' requests, the last at ' || counted_ms FROM api_use
+              WHERE requests < 0 OR date(counted_ms / 1000, 'unixepoch') <> day",
+    },
+    Invariant {
+        name: "runs",
+        meaning: "a run that ended says how, counts nothing below zero, and is known wherever it is named",
+        remedy: HANDS,
+        sql: "SELECT 'run ' || run_id, 'it ended with ' || coalesce(exit_code, 'nothing') || ', or counts below zero' FROM runs
+              WHERE exit_code NOT IN (0, 1, 2, 3, 4, 70, 130, 143) OR (ended_at IS NULL) <> (exit_code IS NULL)
+              OR min(listings, new, changed, vanished, details, sessions, failed, published) < 0
+              UNION ALL
+              SELECT meeting_uuid, 'it was last tried by run ' || last_attempt_run || ', which is not known' FROM meetings
+              WHERE last_attempt_run IS NOT NULL AND NOT EXISTS (SELECT 1 FROM runs WHERE run_id = last_attempt_run)",
+    },
+];
+
+impl Catalog {
+    /// Every check, in order. One that cannot be asked, the file being damaged, is a flaw too.
+    ///
+    /// # Errors
+    /// Only such as have nothing to do with what is in the file.
+    pub fn check(&self) -> Result<Vec<Checked>, Error> {
+        let snapshot = Transaction::new_unchecked(&self.conn, TransactionBehavior::Deferred)?;
+        let mut all = vec![
+            asked(
+                "integrity",
+                "SQLite finds every page, index and constraint in order",
+                RESTORE,
+                |flaws| integrity(&snapshot, flaws),
+            )?,
+            asked(
+                "references",
+                "every row that names another one finds it",
+                RESTORE,
+                |flaws| references(&snapshot, flaws),
+            )?,
+        ];
+        for one in &INVARIANTS {
+            all.push(asked(one.name, one.meaning, one.remedy, |flaws| {
+                let mut statement = snapshot.prepare(one.sql)?;
+                let mut rows = statement.query([])?;
+                while let Some(row) = rows.next()? {
+                    flaws.add(row.get(0)?, row.get(1)?);
+                }
+                Ok(())
+            })?);
+        }
+        all.push(asked(
+            "payloads",
+            "every kept detail can be read, is what its checksum says, and has the sessions that the catalog counts and lists",
+            RESTORE,
+            |flaws| payloads(&snapshot, flaws),
+        )?);
+        Ok(all)
+    }
+}
+
+/// Collects what a check finds.
+#[derive(Default)]
+struct Flaws {
+    count: u64,
+    first: Vec<Flaw>,
+}
+
+impl Flaws {
+    fn add(&mut self, about: Option<String>, said: String) {
+        self.count += 1;
+        if self.first.len() < LISTED {
+            self.first.push(Flaw { about, said });
+        }
+    }
+}
+
+fn asked(
+    name: &'static str,
+    meaning: &'static str,
+    remedy: &'static str,
+    ask: impl FnOnce(&mut Flaws) -> Result<(), Error>,
+) -> Result<Checked, Error> {
+    let mut flaws = Flaws::default();
+    match ask(&mut flaws) {
+        Ok(()) => {}
+        Err(error @ (Error::Damaged(_) | Error::Sqlite(_))) => {
+            flaws.add(None, format!("it could not be asked: {error}"));
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(Checked {
+        name,
+        meaning,
+        remedy,
+        count: flaws.count,
+        flaws: flaws.first,
+    })
+}
+
+fn integrity(conn: &Connection, flaws: &mut Flaws) -> Result<(), Error> {
+    let mut statement = conn.prepare("PRAGMA integrity_check(100)")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let said: String = row.get(0)?;
+        // One row may hold several lines.
+        for line in said.lines().filter(|line| *line != "ok" && !line.is_empty()) {
+            flaws.add(None, line.to_owned());
+        }
+    }
+    Ok(())
+}
+
+fn references(conn: &Connection, flaws: &mut Flaws) -> Result<(), Error> {
+    let mut statement = conn.prepare("PRAGMA foreign_key_check")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (table, rowid, parent): (String, Option<i64>, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        // The names of tables are our own.
+        let about = match (table.as_str(), rowid) {
+            ("meetings" | "payloads" | "changes", Some(rowid)) => conn
+                .query_row(
+                    &format!("SELECT meeting_uuid FROM {table} WHERE rowid = ?"),
+                    [rowid],
+                    |row| row.get(0),
+                )
+                .ok(),
+            _ => None,
+        };
+        flaws.add(
+            about,
+            format!("a row of {table} names one of {parent} that is not there"),
+        );
+    }
+    Ok(())
+}
+
+/// Row by row: the payloads of a large account do not fit into memory.
+fn payloads(conn: &Connection, flaws: &mut Flaws) -> Result<(), Error> {
+    let mut statement = conn.prepare(
+        "SELECT m.meeting_uuid, m.detail_checksum, m.sessions, m.fetched_for, m.listed_checksum, m.shown_checksum,
+           m.document_checksum, m.host_id, p.payload, p.payload_bytes
+         FROM payloads p JOIN meetings m ON m.meeting_uuid = p.meeting_uuid WHERE m.detail_checksum IS NOT NULL",
+    )?;
+    let mut ids =
+        conn.prepare("SELECT session_id FROM published_sessions WHERE meeting_uuid = ? AND lost = 0")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let uuid: String = row.get(0)?;
+        let known: BTreeSet<String> = ids
+            .query_map([&uuid], |row| row.get(0))?
+            .collect::<rusqlite::Result<_>>()?;
+        if let Some(said) = payload_flaw(&uuid, row, &known)? {
+            flaws.add(Some(uuid), said);
+        }
+    }
+    Ok(())
+}
+
+fn payload_flaw(uuid: &str, row: &Row<'_>, known: &BTreeSet<String>) -> Result<Option<String>, Error> {
+    let checksum: String = row.get(1)?;
+    let bytes: i64 = row.get(9)?;
+    let json = match unpack(row.get_ref(8)?.as_blob().unwrap_or_default(), bytes) {
+        Ok(json) => json,
+        Err(error) => return Ok(Some(format!("its detail cannot be unpacked: {error}"))),
+    };
+    if i64::try_from(json.len()).ok() != Some(bytes) {
+        return Ok(Some(format!(
+            "its detail has not the {bytes} bytes that the catalog counts"
+        )));
+    }
+    if Checksum::of_bytes(&json).as_str() != checksum {
+        return Ok(Some("its detail is not what its checksum says".to_owned()));
+    }
+    let sessions = match serde_json::from_slice(&json) {
+        Ok(sessions) => sessions,
+        Err(error) => return Ok(Some(format!("its detail is no list of sessions: {error}"))),
+    };
+    let detail = Detail {
+        uuid: MeetingUuid::new(uuid),
+        sessions,
+    };
+    let (found, counted) = (detail.sessions.len(), row.get::<_, i64>(2)?);
+    if i64::try_from(found).ok() != Some(counted) {
+        return Ok(Some(format!(
+            "its detail has {found} sessions, and {counted} are counted"
+        )));
+    }
+    let ids: BTreeSet<String> = detail
+        .session_ids()
+        .iter()
+        .map(|id| id.as_str().to_owned())
+        .collect();
+    if ids != *known {
+        return Ok(Some(
+            "the sessions that may be in the index are not those of its detail".to_owned(),
+        ));
+    }
+    let (fetched_for, listed): (Option<String>, String) = (row.get(3)?, row.get(4)?);
+    if fetched_for.as_ref() == Some(&listed) {
+        let document = Kept::document_checksum(
+            &Checksum::from_hex(listed),
+            &Checksum::from_hex(row.get::<_, String>(5)?),
+            &Checksum::from_hex(checksum),
+            row.get::<_, Option<String>>(7)?.map(HostId::new).as_ref(),
+        );
+        if row.get::<_, Option<String>>(6)?.as_deref() != Some(document.as_str()) {
+            return Ok(Some(
+                "its document checksum is not over what its documents are built from".to_owned(),
+            ));
+        }
+    }
+    Ok(None)
+}
+
+/// Unpacks a payload; of one that is longer than it should be, a byte more than that.
+///
+/// # Errors
+/// It is no zstd.
+fn unpack(payload: &[u8], bytes: i64) -> std::io::Result<Vec<u8>> {
+    let mut json = Vec::new();
+    // Not bulk: that takes as much memory at once as the row says, and the row may be what is damaged.
+    zstd::stream::read::Decoder::new(payload)?
+        .take(u64::try_from(bytes).unwrap_or_default().saturating_add(1))
+        .read_to_end(&mut json)?;
+    Ok(json)
+}

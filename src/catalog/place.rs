@@ -1,0 +1,101 @@
+//! Where a catalog lies: one name for it, however it was named, and whether the file is still the one that was opened.
+
+use std::{
+    fs,
+    io::ErrorKind,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use super::Error;
+
+/// The one absolute name of a catalog, whether or not it is there yet. Symbolic links are followed, or a run by the link's name and
+/// one by the file's would hold two locks on one catalog; and SQLite takes an absolute name for nothing else, where it would
+/// take `:memory:` or `file:x` for something of its own.
+///
+/// # Errors
+/// [`Error::NoFolder`]; [`Error::NotAFile`] for a folder or a device; [`Error::File`] for what may not be looked at.
+pub(super) fn resolve(path: &Path) -> Result<PathBuf, Error> {
+    let mut file = path.to_owned();
+    // Linux gives up after as many.
+    for _ in 0..40 {
+        match fs::read_link(&file) {
+            Ok(target) => file = folder(&file).join(target),
+            Err(_) => break,
+        }
+    }
+    let Some(name) = file.file_name() else {
+        return Err(Error::NotAFile(path.to_owned()));
+    };
+    let file_error = |source| Error::File {
+        path: path.to_owned(),
+        source,
+    };
+    let folder = folder(&file);
+    let real = match fs::canonicalize(folder) {
+        Ok(real) if real.is_dir() => real,
+        Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Err(file_error(error));
+        }
+        Ok(_) | Err(_) => return Err(Error::NoFolder(folder.to_owned())),
+    };
+    let file = real.join(name);
+    match fs::metadata(&file) {
+        Ok(found) if !found.is_file() => Err(Error::NotAFile(path.to_owned())),
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(file_error(error)),
+        Ok(_) | Err(_) => Ok(file),
+    }
+}
+
+/// The folder that a file is in.
+pub(super) fn folder(file: &Path) -> &Path {
+    match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// A file's name with something after it: how SQLite names the files beside a database.
+pub(super) fn beside(file: &Path, ending: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
+}
+
+/// Which file was opened: its name, and what tells it from another one of that name.
+#[derive(Debug)]
+pub(super) struct Opened {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl Opened {
+    /// Of a file that is there.
+    pub fn at(path: &Path) -> Result<Self, Error> {
+        let found = fs::metadata(path).map_err(|source| Error::File {
+            path: path.to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            path: path.to_owned(),
+            device: found.dev(),
+            inode: found.ino(),
+        })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A file that was deleted, moved or replaced can still be written to, and all of it would be lost.
+    ///
+    /// # Errors
+    /// [`Error::Removed`] if the name leads to another file by now, or to none.
+    pub fn still_there(&self) -> Result<(), Error> {
+        match fs::metadata(&self.path) {
+            Ok(found) if found.dev() == self.device && found.ino() == self.inode => Ok(()),
+            _ => Err(Error::Removed(self.path.clone())),
+        }
+    }
+}
