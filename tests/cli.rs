@@ -48,14 +48,25 @@ fn help() {
     let folder = folder();
     let mut all = String::new();
     let commands = [
-        "", "sync", "plan", "publish", "reindex", "status", "retry", "show", "export", "doctor", "demo",
+        "",
+        "sync",
+        "plan",
+        "publish",
+        "reindex",
+        "status",
+        "retry",
+        "show",
+        "export",
+        "catalog",
+        "catalog check",
+        "catalog backup",
+        "catalog vacuum",
+        "doctor",
+        "demo",
         "simulate",
     ];
     for command in commands {
-        let args: Vec<&str> = [command, "--help"]
-            .into_iter()
-            .filter(|arg| !arg.is_empty())
-            .collect();
+        let args: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
         let (code, stdout, stderr) = run(program(folder.path(), &args));
         assert_eq!((code, stderr.as_str()), (0, ""), "{command}");
         all.push_str(&format!("$ zoom-harvester {}\n{stdout}\n", args.join(" ")));

@@ -156,6 +156,18 @@ impl Catalog {
         begun: DateTime<Utc>,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
+        let known = Self::schema_version();
+        let found = self
+            .conn
+            .pragma_query_value(None, "user_version", |row| row.get(0))?;
+        if found < known {
+            // Not brought up to date here: whoever holds the lock may be an older program.
+            return Err(Error::Older {
+                path: self.file.as_ref().map_or(path, place::Opened::path).to_owned(),
+                found,
+                known,
+            });
+        }
         let tx = self.transaction()?;
         let run = insert_run(&tx, "backup", begun)?;
         let insert = Query::insert()

@@ -44,6 +44,9 @@ static MIGRATIONS: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/migrations")
 /// `ZHAR`: what tells our files from other SQLite files (`PRAGMA application_id`).
 const APPLICATION_ID: i32 = 0x5A48_4152;
 
+/// One page of the smallest size, in bytes (sqlite.org/fileformat2.html).
+const SMALLEST_DATABASE: u64 = 512;
+
 /// What can go wrong with the catalog.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -520,6 +523,10 @@ fn update_run(
 
 /// Refuses what is not ours or too new; answers which schema it has, 0 for none yet.
 fn refuse_strangers(conn: &Connection, path: &Path) -> Result<i64, Error> {
+    // SQLite takes a few bytes for an empty database, and would write over them.
+    if std::fs::metadata(path).is_ok_and(|file| file.len() < SMALLEST_DATABASE) {
+        return Err(Error::Foreign(path.to_owned()));
+    }
     let number = |name| conn.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let (application, found) = match (number("application_id"), number("user_version")) {
         (Ok(application), Ok(version)) => (application, version),

@@ -192,13 +192,10 @@ impl Context {
 
 /// What `--db` says: never another catalog than the one that was meant.
 fn catalog_named(path: &Path) -> Result<String, Failure> {
-    match path.to_str() {
-        Some("") => Err(Failure::usage("--db names no file (an empty variable?)")),
-        Some(name) => Ok(name.to_owned()),
-        None => Err(Failure::usage(
-            "--db is not valid UTF-8; name the file with a link",
-        )),
-    }
+    // clap has refused an empty one.
+    path.to_str()
+        .map(str::to_owned)
+        .ok_or_else(|| Failure::usage("--db is not valid UTF-8; rename the file, or name a link to it"))
 }
 
 /// One end of the wire.

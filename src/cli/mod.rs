@@ -172,8 +172,8 @@ Settings come from flags, else the environment, else .env, else the --config fil
 Exit codes:
   0        done
   1        usage or configuration
-  2        finished, but some items failed or are dead (see `status`); the catalog is not sound (`catalog check`)
-  3        stopped early, safe to run again: quota spent, Zoom or Elasticsearch unreachable, disk full
+  2        finished, but some items failed or are dead (see `status`), or are not sound
+  3        stopped early, safe to run again: quota spent, a server unreachable, disk full
   4        another run holds the catalog
   70       a bug
   130 143  interrupted, terminated; the catalog is safe";

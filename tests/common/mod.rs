@@ -251,7 +251,19 @@ impl Stage {
     }
 
     pub async fn run(&self, scope: Scope, with_zoom: bool, publish: bool) -> Summary {
+        self.run_watched(scope, with_zoom, publish, |_| {}).await
+    }
+
+    /// A run whose catalog is shown to `watch` before it begins.
+    pub async fn run_watched(
+        &self,
+        scope: Scope,
+        with_zoom: bool,
+        publish: bool,
+        watch: impl FnOnce(&mut Catalog),
+    ) -> Summary {
         let mut catalog = Catalog::open(&self.db()).unwrap();
+        watch(&mut catalog);
         let clock = self.clock.clock();
         let id = format!("{:016x}", fastrand::u64(..));
         catalog
