@@ -202,27 +202,35 @@ fn a_migration_that_fails_leaves_the_old_schema_as_it_was() {
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         (output.status.code(), stderr)
     };
-    written_by(1, &path);
-    let without_room = fs::read(&path).unwrap();
-    let conn = Connection::open(&path).unwrap();
-    conn.execute_batch(
-        "CREATE TABLE backups (ours TEXT); INSERT INTO backups VALUES ('somebody else was here')",
-    )
-    .unwrap();
-    drop(conn);
-    for (limit, code, word) in [
-        ("unlimited", 70, "stays as it was: table backups already exists"),
-        ("8192", 3, "cannot be read or written"),
-    ] {
-        if limit != "unlimited" {
-            fs::write(&path, &without_room).unwrap();
-        }
+    let as_it_was = |code: i32, word: &str, limit: &str| {
         let before = (schema(&path), rows(&path));
         let (found, stderr) = program(limit, &["retry"]);
         assert_eq!(found, Some(code), "{stderr}");
         assert!(stderr.contains(word) && stderr.lines().count() == 1, "{stderr}");
         assert_eq!((schema(&path), rows(&path)), before);
+        assert_eq!(before.0.0, 1);
+    };
+    written_by(1, &path);
+    let conn = Connection::open(&path).unwrap();
+    conn.execute_batch("CREATE TABLE backups (ours TEXT); INSERT INTO backups VALUES ('somebody was here')")
+        .unwrap();
+    as_it_was(70, "stays as it was: table backups already exists", "unlimited");
+    conn.execute_batch("DROP TABLE backups").unwrap();
+
+    // A log that reaches to the limit: the migration's first page is one too many.
+    conn.execute_batch("PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0")
+        .unwrap();
+    for _ in 0..40 {
+        conn.execute_batch("UPDATE runs SET message = message || '.'")
+            .unwrap();
     }
+    let log = fs::metadata(folder.path().join("harvester.db-wal"))
+        .unwrap()
+        .len();
+    assert!(log > 100_000);
+    as_it_was(3, "cannot be read or written", &log.to_string());
+    drop(conn);
+
     // With room, the same file goes on.
     let (code, stderr) = program("unlimited", &["retry"]);
     assert_eq!(code, Some(0), "{stderr}");
