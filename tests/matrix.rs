@@ -15,7 +15,7 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Datelike, Days, Months, TimeDelta, Utc};
+use chrono::{DateTime, Datelike, Months, TimeDelta, Utc};
 use common::{ENGINES, Stage};
 use futures::StreamExt;
 use serde_json::{Value, json};
@@ -184,7 +184,7 @@ const FAULTS: &[Fault] = &[
     ),
     fault(
         r#"{"total_too_high":2}"#,
-        "- 0/2 0/0 0/2 - 0/0",
+        "- 0/2 0/0 0/2 - 0/2",
         "reads it again; then uses what is there and takes nothing away",
         NOW,
     ),
@@ -593,7 +593,7 @@ async fn meets(stage: &mut Stage, case: &Case) {
 }
 
 /// Cases that share an account and an index, one after the other: what one leaves behind, the next begins with.
-const CHAIN: usize = 14;
+const CHAIN: usize = 9;
 
 async fn matrix(endpoint: &'static str) {
     let (weeks, rest): (Vec<Case>, Vec<Case>) = cases(endpoint)
@@ -612,7 +612,8 @@ async fn matrix(endpoint: &'static str) {
         let variable = match n {
             // The last chain is one of many cases.
             n if n == last => Some(ENGINES[usize::from(endpoint == "detail")]),
-            n if long() || n + 1 == last => Some(ENGINES[0]),
+            _ if long() => Some(ENGINES[0]),
+            n if n + 1 == last && matches!(endpoint, "listing" | "detail") => Some(ENGINES[0]),
             _ => None,
         };
         let mut stage = harvested(variable).await;
@@ -621,7 +622,7 @@ async fn matrix(endpoint: &'static str) {
         }
     });
     futures::stream::iter(run)
-        .buffer_unordered(6)
+        .buffer_unordered(16)
         .collect::<Vec<()>>()
         .await;
 }
@@ -764,5 +765,4 @@ async fn what_changes_while_it_is_harvested_is_there_after_the_next_run() {
     let before = kept(&stage).len();
     assert_eq!(stage.sync(stage.days(9)).await.tally.vanished, 1);
     assert_eq!(kept(&stage).len(), before);
-    let _ = Days::new(0);
 }
