@@ -131,9 +131,9 @@ async fn an_empty_answer_does_not_empty_a_good_document() {
         world.extend(&uuid, 5);
         uuid
     });
-    stage
-        .sim
-        .set_faults(plan(json!([{"uuid": uuid, "action": "no_participants"}])));
+    stage.sim.set_faults(plan(
+        json!([{"uuid": uuid, "times": 2, "action": "no_participants"}]),
+    ));
     assert_eq!(stage.sync(stage.days(9)).await.ending, Ending::Incomplete);
     let before = stage
         .sim
