@@ -12,7 +12,7 @@ use super::world::World;
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(
     deny_unknown_fields,
-    expecting = "expected an object of rules and edits, or a list of rules"
+    expecting = "an object of rules and edits, or a list of rules"
 )]
 pub struct FaultPlan {
     /// In order; the first that matches a request decides.
