@@ -520,6 +520,8 @@ pub struct Detail {
     pub uuid: MeetingUuid,
     /// Every participant session, in canonical order.
     pub sessions: Vec<Row>,
+    /// Sessions that Zoom counts and does not show: with any of these it may take nothing away.
+    pub missing: u64,
 }
 
 impl Detail {
@@ -532,7 +534,11 @@ impl Detail {
                 serde_json::to_string(row).unwrap_or_default(),
             )
         });
-        Self { uuid, sessions }
+        Self {
+            uuid,
+            sessions,
+            missing: 0,
+        }
     }
 
     /// Canonical JSON of the sessions: what the catalog keeps.

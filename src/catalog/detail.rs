@@ -24,6 +24,9 @@ const LOOK_AGAIN: [TimeDelta; 4] = [
 /// Failed attempts, one a run, before a meeting is dead. Five: a UUID that Zoom's firewall blocks for ever costs five requests.
 const ATTEMPTS: i64 = 5;
 
+/// Zoom shows details for twelve months (code 12702).
+const DETAILS_REACH_BACK: TimeDelta = TimeDelta::days(365);
+
 /// zstd's default: a tenth of the size of participant rows at a few microseconds a session.
 const COMPRESSION_LEVEL: i32 = 3;
 
@@ -48,9 +51,11 @@ pub enum Keeping {
         /// When it will be fetched again, if it seems unfinished.
         look_again_at: Option<DateTime<Utc>>,
     },
-    /// It has no sessions, though the listing counts some and the catalog keeps some: those were not thrown away. It counts as a
-    /// failed attempt.
-    RefusedEmpty {
+    /// It has fewer sessions than are kept, and Zoom itself counts more than it shows, in this answer or in the listing: those
+    /// that are kept stay. It counts as a failed attempt.
+    RefusedFewer {
+        /// How many sessions it has.
+        sessions: usize,
         /// How many sessions are kept.
         kept: i64,
     },
@@ -156,6 +161,23 @@ impl Row {
         self.fetched_for.as_ref() == Some(&self.listed_checksum)
     }
 
+    /// Whether a detail would take kept sessions away and is not to be believed: it is empty where the listing counts somebody, or
+    /// Zoom counts more than it shows. One that only the listing contradicts is believed in the end, when it is the last
+    /// attempt or the last look: the listing may lag.
+    fn refuses(&self, detail: &Detail) -> bool {
+        let (sessions, kept) = (detail.sessions.len() as i64, self.sessions.unwrap_or(0));
+        if sessions >= kept {
+            return false;
+        }
+        let last = if self.detail_kept() && !matches!(self.status, Status::Failed | Status::Dead) {
+            self.look_again_step >= LOOK_AGAIN.len()
+        } else {
+            self.attempts + 1 >= ATTEMPTS
+        };
+        let emptied = sessions == 0 && self.participants != Some(0);
+        emptied || detail.missing > 0 || (!last && sessions < self.participants.unwrap_or(0))
+    }
+
     fn next_look(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         LOOK_AGAIN.get(self.look_again_step).map(|delay| now + *delay)
     }
@@ -238,22 +260,20 @@ impl Catalog {
             )));
         };
         if let Some(kept) = row.sessions
-            && kept > 0
-            && detail.sessions.is_empty()
-            && row.participants != Some(0)
+            && row.refuses(detail)
         {
-            let reason = format!(
-                "Zoom answered no sessions, though {kept} are kept and the listing still counts some"
-            );
+            let sessions = detail.sessions.len();
+            let reason =
+                format!("Zoom answered {sessions} sessions, though {kept} are kept and it still counts more");
             fail(&tx, run, &detail.uuid, &row, &reason, true, now)?;
             tx.commit()?;
-            return Ok(Keeping::RefusedEmpty { kept });
+            return Ok(Keeping::RefusedFewer { sessions, kept });
         }
         let payload = detail.payload();
         let checksum = Checksum::of_bytes(&payload);
         let sessions = detail.sessions.len();
         let expected = usize::try_from(row.participants.unwrap_or(1)).unwrap_or(0);
-        let finished = sessions > 0 && sessions >= expected && detail.all_left();
+        let finished = sessions > 0 && sessions >= expected && detail.missing == 0 && detail.all_left();
         let look_again_at = if finished { None } else { row.next_look(now) };
 
         let mut update = Query::update()
@@ -317,8 +337,9 @@ impl Catalog {
         })
     }
 
-    /// Records that Zoom does not have a detail (any more). What is kept of it stays, and so do its documents. If the meeting
-    /// has only just ended the answer may be premature, so it is asked again like an unfinished detail.
+    /// Records that Zoom does not have a detail (any more). What is kept of it stays, and so do its documents. A listing
+    /// showed it all the same, so the answer may be premature, or an error: it is asked again like an unfinished detail, unless the
+    /// meeting is older than what Zoom shows.
     ///
     /// # Errors
     /// As SQLite fails.
@@ -333,8 +354,8 @@ impl Catalog {
         let Some(row) = Row::read(&tx, uuid)? else {
             return Ok(());
         };
-        let fresh = row.end_time.is_some_and(|end| now - end < TimeDelta::hours(24));
-        let look_again_at = if fresh { row.next_look(now) } else { None };
+        let within_reach = row.end_time.is_none_or(|end| now - end < DETAILS_REACH_BACK);
+        let look_again_at = if within_reach { row.next_look(now) } else { None };
         let mut update = Query::update()
             .table(Meetings::Table)
             .values([

@@ -10,7 +10,8 @@ use super::{
 };
 use crate::model::{Event, Host, HostId, Kept, MeetingUuid, SeriesId, SeriesKind, SeriesRow, iso};
 
-/// How long a host's list of series is believed.
+/// How long a host's list of series is believed, and how long that Zoom has none, or does not know a host: an answer that closes a
+/// question for ever would make one error last for ever.
 const SERIES_LIST_LASTS: TimeDelta = TimeDelta::days(7);
 
 /// A host that no report named: Zoom is to be asked by way of one of its meetings.
@@ -36,6 +37,32 @@ impl Catalog {
         })
     }
 
+    /// Opens the questions that Zoom could not answer a week ago: hosts it did not know, or of which it had no list.
+    ///
+    /// # Errors
+    /// As SQLite fails; then all stay as they are.
+    pub fn reopen_questions(&mut self, now: DateTime<Utc>) -> Result<(), Error> {
+        let before = iso(now - SERIES_LIST_LASTS);
+        let tx = self.conn.transaction()?;
+        let hosts = Query::update()
+            .table(HostLookups::Table)
+            .value(HostLookups::Status, "pending")
+            .and_where(Expr::cust("status = 'not_found'"))
+            .and_where(Expr::col(HostLookups::AskedAt).lt(before.as_str()))
+            .take();
+        execute(&tx, &hosts)?;
+        let lists = Query::update()
+            .table(Hosts::Table)
+            .value(Hosts::Status, "known")
+            .value(Hosts::SeriesListedAt, Expr::col(Hosts::RecordedAt))
+            .and_where(Expr::cust("status <> 'known'"))
+            .and_where(Expr::col(Hosts::RecordedAt).lt(before.as_str()))
+            .take();
+        execute(&tx, &lists)?;
+        tx.commit()?;
+        Ok(())
+    }
+
     /// Records the account's report of active hosts, and gives each meeting of theirs its host. Documents that show it
     /// become due.
     ///
@@ -53,7 +80,7 @@ impl Catalog {
         Ok(())
     }
 
-    /// Records what Zoom answered to a question; `None` means that it does not know either, and is not asked again.
+    /// Records what Zoom answered to a question; `None` means that it does not know either, and is not asked for a week.
     ///
     /// # Errors
     /// As SQLite fails.
@@ -171,7 +198,7 @@ impl Catalog {
         Ok(())
     }
 
-    /// Records that Zoom has no list of series for a host: it is gone, or may not host. It is asked no more.
+    /// Records that Zoom has no list of series for a host: it is gone, or may not host. It is not asked for a week.
     ///
     /// # Errors
     /// As SQLite fails.
@@ -242,7 +269,10 @@ fn close_pending_series(
     let select = Query::select()
         .column(Series::SeriesId)
         .from(Series::Table)
-        .and_where(Expr::cust("status = 'pending'"))
+        .and_where(Expr::cust(
+            // Those closed while their host had no list have no kind yet.
+            "(status = 'pending' OR (status = 'not_found' AND kind = 'unknown'))",
+        ))
         .and_where(Expr::col(Series::HostId).eq(host.as_str()))
         .take();
     for series_id in all(tx, &select, |row| Ok(SeriesId(row.get(0)?)))? {

@@ -15,7 +15,7 @@ use crate::model::{
     MeetingUuid, Status, Window, from_iso, iso,
 };
 
-/// A day is listed again until it is this old and a listing has changed nothing.
+/// A day is listed again until it is this old and a listing, not its first, has changed nothing.
 const SETTLES_AFTER: TimeDelta = TimeDelta::hours(24);
 
 impl Catalog {
@@ -125,6 +125,19 @@ impl Catalog {
         Ok(known)
     }
 
+    /// How many meetings the last listing of each of these days showed.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn shown_last(&self, window: Window) -> Result<u64, Error> {
+        let select = Query::select()
+            .expr(Expr::cust("coalesce(sum(meetings), 0)"))
+            .from(Windows::Table)
+            .and_where(Expr::col(Windows::Day).between(window.from.to_string(), window.to.to_string()))
+            .take();
+        Ok(first(&self.conn, &select, |row| row.get(0))?.unwrap_or(0))
+    }
+
     /// Records what a listing changed, and marks those of the `days` that it speaks for as listed. A day old enough to which
     /// it changed nothing is settled.
     ///
@@ -179,7 +192,9 @@ impl Catalog {
             let changes = changed_days.get(&day).copied().unwrap_or(0);
             let old_enough =
                 (day + Days::new(1)).and_time(chrono::NaiveTime::MIN).and_utc() + SETTLES_AFTER <= now;
-            let settled = changes == 0 && old_enough && listing.malformed.is_empty();
+            // One empty answer to a day never listed before proves little.
+            let heard_before = first(&tx, &listed_query(day), |_| Ok(()))?.is_some();
+            let settled = changes == 0 && old_enough && heard_before && listing.malformed.is_empty();
             let insert = Query::insert()
                 .into_table(Windows::Table)
                 .columns([
@@ -225,6 +240,14 @@ impl Catalog {
         *tally = counted;
         Ok(())
     }
+}
+
+fn listed_query(day: NaiveDate) -> SelectStatement {
+    Query::select()
+        .column(Windows::Day)
+        .from(Windows::Table)
+        .and_where(Expr::col(Windows::Day).eq(day.to_string()))
+        .take()
 }
 
 const KNOWN: [Meetings; 4] = [

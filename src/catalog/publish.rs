@@ -528,6 +528,7 @@ fn read_kept(conn: &Connection, select: &SelectStatement, limit_bytes: usize) ->
             detail: Detail {
                 uuid: uuid.clone(),
                 sessions,
+                missing: 0,
             },
             revision: row.get(7)?,
             document_checksum: Checksum::from_hex(row.get::<_, String>(8)?),

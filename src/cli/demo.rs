@@ -56,7 +56,7 @@ pub struct SimulateArgs {
     /// Refuse to list by end time, as some accounts do
     #[arg(long)]
     refuse_end_time: bool,
-    /// A fault plan: a JSON list of rules
+    /// A plan of faults and edits in JSON: see docs/faults.md
     #[arg(long, value_name = "FILE")]
     faults: Option<PathBuf>,
 }

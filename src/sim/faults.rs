@@ -1,33 +1,50 @@
-//! Faults as data: which request goes wrong, and how. What Zoom is known to do, and what networks do.
+//! Faults and edits as data: which request goes wrong and how, and what changes in the account while it is served.
+//!
+//! The file's form is described for those who write one in `docs/faults.md`.
 
-use serde::Deserialize;
+use std::{fmt, num::NonZeroU64};
 
-/// Rules in order; the first that matches a request decides.
+use serde::{Deserialize, Deserializer, de};
+
+use super::world::World;
+
+/// What goes wrong, and what changes meanwhile.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(transparent)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "an object of rules and edits, or a list of rules"
+)]
 pub struct FaultPlan {
+    /// In order; the first that matches a request decides.
+    #[serde(default)]
     pub rules: Vec<Rule>,
+    /// What changes in the account at which request.
+    #[serde(default)]
+    pub edits: Vec<Edit>,
+    /// Rows of a page at most, so that a small account has several pages.
+    #[serde(default)]
+    pub page_size_cap: Option<NonZeroU64>,
 }
 
 /// One rule.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
-    /// `token`, `listing`, `hosts`, `series`, `past_meeting`, `detail`; any if not said.
+    /// Any if not said.
     #[serde(default)]
-    pub endpoint: Option<String>,
+    pub endpoint: Option<Endpoint>,
     /// Only for this meeting.
+    #[serde(default, alias = "uuid")]
+    pub meeting: Option<Which>,
+    /// Only for this page.
     #[serde(default)]
-    pub uuid: Option<String>,
-    /// Only for this page, from 1.
-    #[serde(default)]
-    pub page: Option<u32>,
+    pub page: Option<Page>,
     /// Of the matching requests, the first that goes wrong, from 1.
     #[serde(default = "first")]
-    pub from: u64,
+    pub from: NonZeroU64,
     /// And how many do.
-    #[serde(default = "one")]
-    pub times: u64,
+    #[serde(default)]
+    pub times: Times,
     /// Whether the request is counted and acted on before its answer goes wrong.
     #[serde(default)]
     pub after: bool,
@@ -38,17 +55,161 @@ pub struct Rule {
     pub met: u64,
 }
 
-fn first() -> u64 {
-    1
+/// A change of the account.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Edit {
+    /// Any if not said.
+    #[serde(default)]
+    pub endpoint: Option<Endpoint>,
+    /// Just before the answer to so many requests of it, from 1.
+    #[serde(default = "first")]
+    pub at: NonZeroU64,
+    /// What changes.
+    pub edit: Change,
+    /// Matching requests so far.
+    #[serde(skip)]
+    pub met: u64,
 }
 
-fn one() -> u64 {
-    1
+fn first() -> NonZeroU64 {
+    NonZeroU64::MIN
+}
+
+/// What is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Endpoint {
+    /// `POST /oauth/token`.
+    Token,
+    /// `GET /metrics/meetings`.
+    Listing,
+    /// `GET /report/users`.
+    Hosts,
+    /// `GET /users/{id}/meetings`.
+    Series,
+    /// `GET /past_meetings/{uuid}`.
+    PastMeeting,
+    /// `GET /metrics/meetings/{uuid}/participants`.
+    Detail,
+}
+
+impl Endpoint {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Listing => "listing",
+            Self::Hosts => "hosts",
+            Self::Series => "series",
+            Self::PastMeeting => "past_meeting",
+            Self::Detail => "detail",
+        }
+    }
+}
+
+/// A meeting, by its UUID or by its place in the account, from 0: the same seed makes the same account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Which {
+    Uuid(String),
+    Place(usize),
+}
+
+impl Which {
+    fn uuid(&self, world: &World) -> Option<String> {
+        match self {
+            Self::Uuid(uuid) => Some(uuid.clone()),
+            Self::Place(place) => world.meetings.get(*place).map(|meeting| meeting.uuid.clone()),
+        }
+    }
+}
+
+/// A page, by its number from 1 or by its position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Page {
+    Number(u32),
+    First,
+    /// Neither the first nor the last.
+    Middle,
+    /// The last of several.
+    Last,
+}
+
+/// How often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times(pub u64);
+
+impl Default for Times {
+    fn default() -> Self {
+        Self(1)
+    }
+}
+
+/// Reads a word or a number; what neither says is told in `expects`.
+struct WordOrNumber<T> {
+    expects: &'static str,
+    word: fn(&str) -> Option<T>,
+    number: fn(u64) -> Option<T>,
+}
+
+impl<T> de::Visitor<'_> for WordOrNumber<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.expects)
+    }
+
+    fn visit_str<E: de::Error>(self, word: &str) -> Result<T, E> {
+        (self.word)(word).ok_or_else(|| E::invalid_value(de::Unexpected::Str(word), &self))
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<T, E> {
+        (self.number)(number).ok_or_else(|| E::invalid_value(de::Unexpected::Unsigned(number), &self))
+    }
+}
+
+impl<'de> Deserialize<'de> for Which {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(WordOrNumber {
+            expects: "a meeting's UUID, or its place in the account from 0",
+            word: |uuid| Some(Self::Uuid(uuid.to_owned())),
+            number: |place| usize::try_from(place).ok().map(Self::Place),
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Page {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(WordOrNumber {
+            expects: "a page's number from 1, or first, middle or last",
+            word: |word| match word {
+                "first" => Some(Self::First),
+                "middle" => Some(Self::Middle),
+                "last" => Some(Self::Last),
+                _ => None,
+            },
+            number: |page| {
+                u32::try_from(page)
+                    .ok()
+                    .filter(|page| *page > 0)
+                    .map(Self::Number)
+            },
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Times {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(WordOrNumber {
+            expects: "a number from 1, or always",
+            word: |word| (word == "always").then_some(Self(u64::MAX)),
+            number: |times| (times > 0).then_some(Self(times)),
+        })
+    }
 }
 
 /// What happens to a request.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Action {
     /// An answer of one's own.
     Answer {
@@ -58,66 +219,313 @@ pub enum Action {
         #[serde(default)]
         headers: Vec<(String, String)>,
     },
-    /// Per-second 429 with headers.
+    /// That status, with a page for people.
+    Status(u16),
+    /// An error in Zoom's form.
+    Refused {
+        status: u16,
+        code: i64,
+        #[serde(default)]
+        message: String,
+    },
+    /// Per-second 429 with its headers, and no word of when.
     TooFast,
+    /// The same without headers.
+    TooFastPlain,
     /// 429 without a body or a header.
     TooFastEmpty,
     /// 429 with the seconds to wait.
     TooFastSeconds(u64),
+    /// 429 with the date and time, as ISO 8601, so many seconds from now.
+    TooFastUntil(i64),
+    /// 429 with an HTTP date so many seconds from now.
+    TooFastHttpDate(i64),
     /// The daily 429: headers, and Retry-After as a date and time.
     Daily,
+    /// The daily 429 without a word of when.
+    DailyPlain,
+    /// The daily 429 of a user, as its text alone says.
+    DailyUser,
     /// 401, code 124.
     Unauthorised,
     /// 400, code 4711, with the scopes in the text.
     Scopes,
     /// Code 104, whose JSON is not valid.
     ScopesBroken,
+    /// 400, code 300: the month is out of reach.
+    MonthOutOfReach,
+    /// 400, code 12700.
+    EndTimeRefused,
+    /// 400, code 12702.
+    TooOld,
+    /// 400, code 3161.
+    NotLicensed,
+    /// 404, code 3001.
+    NoMeeting,
+    /// 404, code 1001.
+    NoUser,
+    /// 400, code 1010.
+    OtherAccount,
+    /// 400, code 200: no dashboards.
+    NoDashboard,
+    /// 400, code 400: no dashboards either.
+    NoDashboardPlan,
+    /// 200, with an error in it.
+    ErrorInside,
     /// 403 with a page for people.
     Blocked,
     /// 400, code 300: the page token is invalid or expired.
     TokenExpired,
     /// The answer repeats the token that was asked with.
     TokenRepeated,
-    /// The answer counts other records than it has.
+    /// The answer's token leads back to the first page.
+    TokenBack,
+    /// The answer counts so many records.
     WrongTotal(u64),
+    /// It counts so many more than there are.
+    TotalTooHigh(u64),
+    /// It does not count them.
+    TotalAbsent,
     /// The answer echoes an earlier last day than was asked.
     EarlierTo(i64),
-    /// No participants.
-    NoParticipants,
+    /// It echoes days shifted by so many.
+    EchoShifted(i64),
+    /// An empty list, and nothing after it, though it counts more.
+    #[serde(alias = "no_participants")]
+    CutList,
+    /// An empty list that counts nothing.
+    EmptyList,
+    /// The first row is null.
+    NullRow,
+    /// The list is not there.
+    NoList,
+    /// The answer is cut to what is no valid JSON, and complete by its length.
+    InvalidJson,
     /// The connection closes without an answer.
     Reset,
     /// The answer stops in its middle.
     Truncated,
     /// So many milliseconds pass before the answer.
     Slow(u64),
+    /// So many milliseconds pass while the answer trickles in.
+    Dribble(u64),
+    /// Half of the answer comes, and no more, for ever.
+    Stall,
+    /// No answer comes, for ever.
+    Silent,
     /// A redirect to another host.
     Redirect,
 }
 
+/// What changes in the account.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Change {
+    /// A meeting shows up that ended so many hours ago.
+    AddMeeting {
+        #[serde(default)]
+        host: usize,
+        hours_ago: i64,
+        minutes: i64,
+        sessions: usize,
+    },
+    /// A meeting gets another topic.
+    RenameMeeting { meeting: Which, topic: String },
+    /// It turns out to have gone on for longer.
+    Extend { meeting: Which, minutes: i64 },
+    /// Zoom forgets it.
+    DeleteMeeting(Which),
+    /// One more session.
+    AddSession(Which),
+    /// Its last session goes.
+    RemoveSession(Which),
+    /// The series of a meeting gets another topic, and so do its meetings.
+    RenameSeries { meeting: Which, topic: String },
+    /// A user is deleted; their meetings stay.
+    DeleteHost(usize),
+    /// The series of a meeting starts again 20 seconds after its end.
+    Restart(Which),
+}
+
+/// What is wrong with a plan, and where.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Wrong(String);
+
 impl FaultPlan {
-    /// Reads a plan: a list of rules in JSON.
+    /// Reads a plan in JSON: an object, or a list of rules.
     ///
     /// # Errors
-    /// The line and column, and what is wrong there.
-    pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
-        serde_json::from_str(text)
+    /// The line and column, what is wrong there, and the nearest name that is known.
+    pub fn from_json(text: &str) -> Result<Self, Wrong> {
+        let plan = if text.trim_start().starts_with('[') {
+            serde_json::from_str(text).map(|rules| Self {
+                rules,
+                ..Self::default()
+            })
+        } else {
+            serde_json::from_str(text)
+        };
+        plan.map_err(|error| Wrong(told(&error)))
     }
 
-    /// The fault of a request, if it has one; counts the rules it matches.
-    pub fn fault(&mut self, endpoint: &str, uuid: Option<&str>, page: u32) -> Option<(Action, bool)> {
+    /// The fault of a request, if it has one; counts the rules it matches. `page` is its number, and whether it is the last.
+    pub(super) fn fault(
+        &mut self,
+        endpoint: &str,
+        uuid: Option<&str>,
+        page: (u32, bool),
+        world: &World,
+    ) -> Option<(Action, bool)> {
         let mut found = None;
         for rule in &mut self.rules {
-            let matches = rule.endpoint.as_deref().is_none_or(|wanted| wanted == endpoint)
-                && rule.uuid.as_deref().is_none_or(|wanted| uuid == Some(wanted))
-                && rule.page.is_none_or(|wanted| wanted == page);
+            let matches = rule.endpoint.is_none_or(|wanted| wanted.as_str() == endpoint)
+                && rule
+                    .meeting
+                    .as_ref()
+                    .is_none_or(|wanted| uuid.is_some() && wanted.uuid(world).as_deref() == uuid)
+                && rule.page.is_none_or(|wanted| match wanted {
+                    Page::Number(number) => number == page.0,
+                    Page::First => page.0 == 1,
+                    Page::Middle => page.0 > 1 && !page.1,
+                    Page::Last => page.0 > 1 && page.1,
+                });
             if !matches {
                 continue;
             }
             rule.met += 1;
-            if rule.met >= rule.from && rule.met - rule.from < rule.times && found.is_none() {
+            let from = rule.from.get();
+            if rule.met >= from && rule.met - from < rule.times.0 && found.is_none() {
                 found = Some((rule.action.clone(), rule.after));
             }
         }
         found
+    }
+
+    /// Changes the account as this request is to find it.
+    pub(super) fn edit(&mut self, endpoint: &str, world: &mut World, now: chrono::DateTime<chrono::Utc>) {
+        for edit in &mut self.edits {
+            if edit.endpoint.is_none_or(|wanted| wanted.as_str() == endpoint) {
+                edit.met += 1;
+                if edit.met == edit.at.get() {
+                    edit.edit.apply(world, now);
+                }
+            }
+        }
+    }
+}
+
+impl Change {
+    /// Makes the change; one of a meeting that is not there changes nothing.
+    pub fn apply(&self, world: &mut World, now: chrono::DateTime<chrono::Utc>) {
+        let minutes = chrono::Duration::minutes;
+        match self {
+            Self::AddMeeting {
+                host,
+                hours_ago,
+                minutes: length,
+                sessions,
+            } => {
+                world.add_meeting(*host, now - minutes(hours_ago * 60 + length), *length, *sessions);
+            }
+            Self::RenameMeeting { meeting, topic } => {
+                if let Some(meeting) = meeting.uuid(world).and_then(|uuid| world.meeting_mut(&uuid)) {
+                    meeting.topic.clone_from(topic);
+                }
+            }
+            Self::Extend { meeting, minutes } => {
+                if let Some(uuid) = meeting.uuid(world) {
+                    world.extend(&uuid, *minutes);
+                }
+            }
+            Self::DeleteMeeting(meeting) => {
+                if let Some(uuid) = meeting.uuid(world) {
+                    world.meetings.retain(|meeting| meeting.uuid != uuid);
+                }
+            }
+            Self::AddSession(meeting) => {
+                if let Some(uuid) = meeting.uuid(world) {
+                    world.add_session(&uuid);
+                }
+            }
+            Self::RemoveSession(meeting) => {
+                if let Some(uuid) = meeting.uuid(world) {
+                    world.remove_session(&uuid);
+                }
+            }
+            Self::RenameSeries { meeting, topic } => {
+                if let Some(uuid) = meeting.uuid(world) {
+                    world.rename_series(&uuid, topic);
+                }
+            }
+            Self::DeleteHost(host) => {
+                if let Some(host) = world.hosts.get_mut(*host) {
+                    (host.exists, host.reported) = (false, false);
+                }
+            }
+            Self::Restart(meeting) => {
+                if let Some(uuid) = meeting.uuid(world) {
+                    world.restart(&uuid);
+                }
+            }
+        }
+    }
+}
+
+/// serde's words with the place first, and the nearest of the names it would have taken.
+fn told(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    let text = text.strip_suffix(&place).unwrap_or(&text);
+    let mut said = format!("line {}, column {}: {text}", error.line(), error.column());
+    let mut names = text.split('`').skip(1).step_by(2);
+    if text.starts_with("unknown ")
+        && let Some(wrong) = names.next()
+        && let Some(nearest) =
+            names.max_by(|a, b| strsim::jaro_winkler(wrong, a).total_cmp(&strsim::jaro_winkler(wrong, b)))
+    {
+        let what = text.split(',').next().unwrap_or(text);
+        said = format!(
+            "line {}, column {}: {what}; did you mean `{nearest}`?",
+            error.line(),
+            error.column()
+        );
+    }
+    said
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_plan_is_told_with_its_place() {
+        let told: String = [
+            "[{\"action\": \"blokced\"}]",
+            "{\"rules\": [\n {\"endpont\": \"detail\", \"action\": \"reset\"}]}",
+            "[{\"endpoint\": \"details\", \"action\": \"reset\"}]",
+            "[{\"page\": \"middel\", \"action\": \"reset\"}]",
+            "[{\"from\": 0, \"action\": \"reset\"}]",
+            "[{\"times\": \"ever\", \"action\": \"reset\"}]",
+            "[{\"endpoint\": \"detail\"}]",
+            "{\"edits\": [{\"edit\": {\"extend\": {\"meeting\": 1, \"minuts\": 5}}}]}",
+            "[{\"action\": \"reset\"",
+            "7",
+        ]
+        .iter()
+        .map(|text| format!("{text}\n  {}\n", FaultPlan::from_json(text).unwrap_err()))
+        .collect();
+        insta::assert_snapshot!(told);
+    }
+
+    #[test]
+    fn plain_lists_of_rules_are_read_as_before() {
+        let plan = FaultPlan::from_json(
+            "[{\"endpoint\": \"detail\", \"uuid\": \"a/b==\", \"page\": 2, \"from\": 2, \"times\": 3, \"after\": true, \"action\": \"no_participants\"}]",
+        )
+        .unwrap();
+        let rule = &plan.rules[0];
+        assert_eq!(rule.meeting, Some(Which::Uuid("a/b==".into())));
+        assert_eq!((rule.page, rule.times), (Some(Page::Number(2)), Times(3)));
     }
 }

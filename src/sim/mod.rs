@@ -28,6 +28,8 @@ pub struct Setup {
     pub limits: Limits,
     /// Whether `query_date_type=end_time` is refused with 12700.
     pub refuse_end_time: bool,
+    /// Rows of a page at most, whatever is asked; a fault plan may say another.
+    pub page_size_cap: Option<usize>,
     /// How long page tokens live.
     pub token_lives: Duration,
     /// How long access tokens live, in seconds.
@@ -72,6 +74,7 @@ impl Default for Setup {
         Self {
             limits: Limits::BUSINESS,
             refuse_end_time: false,
+            page_size_cap: None,
             token_lives: Duration::from_secs(15 * 60),
             expires_in: 3599,
             latency: Duration::ZERO,

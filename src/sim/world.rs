@@ -352,6 +352,19 @@ impl World {
         Some(restarted)
     }
 
+    /// The series of that meeting is called otherwise from now on, in all its meetings.
+    pub fn rename_series(&mut self, uuid: &str, topic: &str) {
+        let Some(id) = self.meeting(uuid).map(|meeting| meeting.series) else {
+            return;
+        };
+        for series in self.series.iter_mut().filter(|series| series.id == id) {
+            series.topic = topic.to_owned();
+        }
+        for meeting in self.meetings.iter_mut().filter(|meeting| meeting.series == id) {
+            meeting.topic = topic.to_owned();
+        }
+    }
+
     /// Somebody joins once more: a new session, and the count of joins grows.
     pub fn add_session(&mut self, uuid: &str) {
         self.made += 1;

@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures::StreamExt;
+
 use axum::{
     Router,
     body::{Body, Bytes},
@@ -24,6 +26,9 @@ use super::{
     lock,
     world::{Host, Meeting, zoom_time},
 };
+
+/// Pieces in which an answer trickles in.
+const DRIBBLES: usize = 10;
 
 /// A request, taken apart.
 struct Asked {
@@ -69,9 +74,12 @@ async fn answer(Shared(state): Shared<Arc<Mutex<State>>>, request: Request) -> R
     let (reply, action, latency) = {
         let mut state = lock(&state);
         let asked = take_apart(&parts.uri, &state);
-        let fault = state
-            .faults
-            .fault(asked.endpoint, asked.uuid.as_deref(), asked.page);
+        let now = (state.now)();
+        let State { faults, world, .. } = &mut *state;
+        faults.edit(asked.endpoint, world, now);
+        let last = state.is_last_page(&asked);
+        let State { faults, world, .. } = &mut *state;
+        let fault = faults.fault(asked.endpoint, asked.uuid.as_deref(), (asked.page, last), world);
         let index = state.log.len();
         state.log.push(Logged {
             at,
@@ -97,11 +105,14 @@ async fn answer(Shared(state): Shared<Arc<Mutex<State>>>, request: Request) -> R
             logged.status = reply.status;
         }
         let reply = match &action {
-            Some(action) => bend(reply, action, &asked),
+            Some(action) => state.bend(reply, action, &asked),
             None => reply,
         };
         (reply, action, state.setup.latency)
     };
+    if matches!(action, Some(Action::Silent)) {
+        std::future::pending::<()>().await;
+    }
     let slow = match action {
         Some(Action::Slow(ms)) => Duration::from_millis(ms),
         _ => Duration::ZERO,
@@ -123,6 +134,21 @@ async fn answer(Shared(state): Shared<Arc<Mutex<State>>>, request: Request) -> R
             let parts = [Ok(half), Err(std::io::Error::other("cut"))];
             Body::from_stream(futures::stream::iter(parts))
         }
+        Some(Action::Stall) => {
+            let half = Bytes::copy_from_slice(reply.body.get(..reply.body.len() / 2).unwrap_or_default());
+            response = response.header("content-length", reply.body.len());
+            let half = futures::stream::iter([Ok::<_, std::io::Error>(half)]);
+            Body::from_stream(half.chain(futures::stream::pending()))
+        }
+        Some(Action::Dribble(ms)) => {
+            let size = reply.body.len().div_ceil(DRIBBLES).max(1);
+            let parts: Vec<Bytes> = reply.body.chunks(size).map(Bytes::copy_from_slice).collect();
+            let pause = Duration::from_millis(ms) / DRIBBLES as u32;
+            Body::from_stream(futures::stream::iter(parts).then(move |part| async move {
+                tokio::time::sleep(pause).await;
+                Ok::<_, std::io::Error>(part)
+            }))
+        }
         _ => Body::from(reply.body),
     };
     response.body(body).unwrap_or_default()
@@ -139,7 +165,31 @@ fn instead(action: &Action, state: &State) -> Option<Reply> {
         Action::Answer { status, body, headers } => {
             Reply { status: *status, headers: headers.clone(), body: body.clone().into_bytes() }
         }
+        Action::Status(status) => Reply {
+            status: *status,
+            headers: vec![("content-type".into(), "text/html".into())],
+            body: b"<html><body>Something went wrong</body></html>".to_vec(),
+        },
+        Action::Refused { status, code, message } => Reply::error(*status, *code, message),
         Action::TooFast => too_fast("Heavy"),
+        Action::TooFastPlain => {
+            let mut reply = too_fast("Heavy");
+            reply.headers.truncate(1);
+            reply
+        }
+        Action::TooFastUntil(seconds) => {
+            let mut reply = too_fast("Heavy");
+            let at = (state.now)() + chrono::Duration::seconds(*seconds);
+            reply.headers.push(("retry-after".into(), zoom_time(at)));
+            reply
+        }
+        Action::TooFastHttpDate(seconds) => {
+            let mut reply = too_fast("Heavy");
+            let at = (state.now)() + chrono::Duration::seconds(*seconds);
+            let date = at.format("%a, %d %b %Y %H:%M:%S GMT").to_string();
+            reply.headers.push(("retry-after".into(), date));
+            reply
+        }
         Action::TooFastEmpty => Reply { status: 429, headers: Vec::new(), body: Vec::new() },
         Action::TooFastSeconds(seconds) => {
             let mut reply = too_fast("Heavy");
@@ -147,6 +197,37 @@ fn instead(action: &Action, state: &State) -> Option<Reply> {
             reply
         }
         Action::Daily => daily("Heavy", &midnight),
+        Action::DailyPlain => {
+            let mut reply = daily("Heavy", &midnight);
+            reply.headers.retain(|(name, _)| name != "retry-after");
+            reply
+        }
+        Action::DailyUser => Reply::error(
+            429,
+            429,
+            "You have exceeded the daily rate limit (100) of Meeting Create/Update API requests permitted for this particular user. \
+             You may resume these requests at GMT 00:00:00.",
+        ),
+        Action::MonthOutOfReach => {
+            Reply::error(400, 300, "The request can only be queried for a month that falls within the last six months.")
+        }
+        Action::EndTimeRefused => Reply::error(400, 12700, "This account cannot query meetings by `end_time`."),
+        Action::TooOld => Reply::error(400, 12702, "Can not access a meeting a year ago."),
+        Action::NotLicensed => {
+            Reply::error(400, 3161, "Meeting hosting and scheduling capabilities are not allowed for your user account.")
+        }
+        Action::NoMeeting => Reply::error(404, 3001, "Meeting ID is invalid or has not ended."),
+        Action::NoUser => Reply::error(404, 1001, "User does not exist."),
+        Action::OtherAccount => Reply::error(400, 1010, "User does not belong to this account."),
+        Action::NoDashboard => {
+            Reply::error(400, 200, "Only available for paid accounts that have dashboard feature enabled.")
+        }
+        Action::NoDashboardPlan => Reply::error(
+            400,
+            400,
+            "This API is only available for ZMP and Business or higher accounts that have enabled the Dashboard feature.",
+        ),
+        Action::ErrorInside => Reply::error(200, 300, "Something is wrong inside."),
         Action::Unauthorised => Reply::error(401, 124, "Invalid access token."),
         Action::Scopes => {
             Reply::error(400, 4711, "Invalid access token, does not contain scopes:[dashboard:read:list_meetings:admin].")
@@ -169,35 +250,125 @@ fn instead(action: &Action, state: &State) -> Option<Reply> {
     })
 }
 
-/// The answers that are bent on their way.
-fn bend(mut reply: Reply, action: &Action, asked: &Asked) -> Reply {
-    let Ok(mut body) = serde_json::from_slice::<Value>(&reply.body) else {
-        return reply;
-    };
-    match action {
-        Action::TokenRepeated => {
-            let token = asked
-                .query
-                .get("next_page_token")
-                .cloned()
-                .unwrap_or_else(|| "again".to_owned());
-            body["next_page_token"] = token.into();
-        }
-        Action::WrongTotal(total) => body["total_records"] = (*total).into(),
-        Action::EarlierTo(days) => {
-            let to = body["to"].as_str().and_then(|to| to.parse::<NaiveDate>().ok());
-            if let Some(to) = to {
-                body["to"] = (to - chrono::Duration::days(*days)).to_string().into();
+impl State {
+    /// The answers that are bent on their way.
+    fn bend(&mut self, mut reply: Reply, action: &Action, asked: &Asked) -> Reply {
+        let Ok(mut body) = serde_json::from_slice::<Value>(&reply.body) else {
+            return reply;
+        };
+        let list = ["meetings", "users", "participants"]
+            .into_iter()
+            .find(|list| body[list].is_array());
+        let list = list.unwrap_or("participants");
+        match action {
+            Action::TokenBack => {
+                self.counter += 1;
+                let token = format!("back{}", self.counter);
+                let tokens = [
+                    asked.query.get("next_page_token").map(String::as_str),
+                    body["next_page_token"].as_str(),
+                ];
+                let rows = tokens
+                    .into_iter()
+                    .flatten()
+                    .find_map(|token| self.pages.get(token));
+                let rows = rows.map(|cursor| Arc::clone(&cursor.rows));
+                let rows =
+                    rows.unwrap_or_else(|| Arc::new(body[list].as_array().cloned().unwrap_or_default()));
+                let cursor = Cursor {
+                    query: asked.fixed.clone(),
+                    rows,
+                    next: 0,
+                    page: 1,
+                    made: Instant::now(),
+                };
+                self.pages.insert(token.clone(), cursor);
+                body["next_page_token"] = token.into();
             }
+            Action::TotalTooHigh(more) => {
+                body["total_records"] = (body["total_records"].as_u64().unwrap_or(0) + more).into();
+            }
+            Action::TotalAbsent => {
+                if let Some(body) = body.as_object_mut() {
+                    body.remove("total_records");
+                }
+            }
+            Action::EchoShifted(days) => {
+                for name in ["from", "to"] {
+                    if let Some(day) = body[name].as_str().and_then(|day| day.parse::<NaiveDate>().ok()) {
+                        body[name] = (day + chrono::Duration::days(*days)).to_string().into();
+                    }
+                }
+            }
+            Action::CutList => {
+                body[list] = json!([]);
+                body["next_page_token"] = "".into();
+            }
+            Action::EmptyList => {
+                body[list] = json!([]);
+                body["next_page_token"] = "".into();
+                body["total_records"] = 0.into();
+                body["page_count"] = 0.into();
+            }
+            Action::NullRow => {
+                if let Some(row) = body[list].as_array_mut().and_then(|rows| rows.first_mut()) {
+                    *row = Value::Null;
+                }
+            }
+            Action::NoList => {
+                if let Some(body) = body.as_object_mut() {
+                    body.remove(list);
+                }
+            }
+            Action::InvalidJson => {
+                reply.body.truncate(reply.body.len() / 2);
+                return reply;
+            }
+            Action::TokenRepeated => {
+                let token = asked
+                    .query
+                    .get("next_page_token")
+                    .cloned()
+                    .unwrap_or_else(|| "again".to_owned());
+                body["next_page_token"] = token.into();
+            }
+            Action::WrongTotal(total) => body["total_records"] = (*total).into(),
+            Action::EarlierTo(days) => {
+                let to = body["to"].as_str().and_then(|to| to.parse::<NaiveDate>().ok());
+                if let Some(to) = to {
+                    body["to"] = (to - chrono::Duration::days(*days)).to_string().into();
+                }
+            }
+            _ => return reply,
         }
-        Action::NoParticipants => {
-            body["participants"] = json!([]);
-            body["next_page_token"] = "".into();
-        }
-        _ => return reply,
+        reply.body = body.to_string().into_bytes();
+        reply
     }
-    reply.body = body.to_string().into_bytes();
-    reply
+
+    /// Whether no page comes after the one that is asked for.
+    fn is_last_page(&self, asked: &Asked) -> bool {
+        let size = self.page_size(asked);
+        let cursor = asked
+            .query
+            .get("next_page_token")
+            .and_then(|token| self.pages.get(token));
+        cursor.is_none_or(|cursor| cursor.next + size >= cursor.rows.len())
+    }
+
+    fn page_size(&self, asked: &Asked) -> usize {
+        let cap = self
+            .faults
+            .page_size_cap
+            .and_then(|cap| usize::try_from(cap.get()).ok());
+        let asked = asked
+            .query
+            .get("page_size")
+            .and_then(|size| size.parse::<usize>().ok());
+        asked
+            .unwrap_or(30)
+            .clamp(1, 300)
+            .min(cap.or(self.setup.page_size_cap).unwrap_or(300))
+    }
 }
 
 fn too_fast(label: &str) -> Reply {
@@ -568,12 +739,7 @@ impl State {
 
     /// One page: of fresh rows, or of those that the token stands for.
     fn page(&mut self, asked: &Asked, rows: Option<Vec<Value>>, array: &str, mut answer: Value) -> Reply {
-        let size = asked
-            .query
-            .get("page_size")
-            .and_then(|size| size.parse::<usize>().ok())
-            .unwrap_or(30)
-            .clamp(1, 300);
+        let size = self.page_size(asked);
         let (rows, first, page) = match (rows, asked.query.get("next_page_token")) {
             (Some(rows), _) => (Arc::new(rows), 0, 1),
             (None, token) => {

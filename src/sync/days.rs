@@ -1,7 +1,7 @@
 //! The days of a run: which are wanted, in which windows they are listed, and what becomes of an answer.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeSet, HashMap, HashSet, VecDeque},
     sync::Arc,
 };
 
@@ -15,12 +15,16 @@ use super::{
 };
 use crate::{
     catalog::{self, Catalog},
-    model::{Change, DateBasis, Disposition, Listing, Window},
+    model::{Change, DateBasis, Disposition, Listing, Malformed, MeetingUuid, Window},
     zoom::{self, Zoom},
 };
 
 /// Listings at once: they share the tightest limit, and page tokens live for 15 minutes only.
 const LISTINGS_AT_ONCE: usize = 2;
+
+/// A listing that shows none at all, where at least so many meetings are known, is believed only when the next run hears it again:
+/// single meetings are deleted, not all of a window's.
+const EMPTIED: usize = 3;
 
 /// What to list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +100,8 @@ pub(super) struct Days {
     pub queue: VecDeque<Window>,
     pub under_way: usize,
     pub listed: BTreeSet<NaiveDate>,
+    /// Meetings that a listing lacked, by its window: it is read once more before that counts.
+    pub doubted: HashMap<Window, HashSet<MeetingUuid>>,
 }
 
 impl Harvest<'_> {
@@ -143,11 +149,12 @@ impl Harvest<'_> {
             // Another listing met the refusal below meanwhile; these days stand in the new windows.
             return Ok(());
         }
-        let listing = match result {
+        let mut listing = match result {
             Ok(listing) => listing,
             Err(zoom::Error::EndTimeRefused) if basis == DateBasis::EndTime => {
                 self.note("this account does not list meetings by their end; listing by their start, from 30 hours before");
                 self.days.basis = DateBasis::StartTime;
+                self.days.doubted.clear();
                 return self.want_days();
             }
             Err(error @ zoom::Error::ListingTooLong { .. }) => {
@@ -175,6 +182,12 @@ impl Harvest<'_> {
                 return Ok(());
             }
         };
+        let known = self.catalog.known(&listing)?;
+        let mut changes = plan::plan(&listing, &known, self.options.scope.inside());
+        if self.doubts(window, &mut listing, &mut changes)? {
+            self.days.queue.push_front(window);
+            return Ok(());
+        }
         for bad in &listing.malformed {
             self.problem(format!("{}: {}", bad.place, bad.reason));
         }
@@ -185,8 +198,6 @@ impl Harvest<'_> {
             ));
             self.days.queue.push_back(rest);
         }
-        let known = self.catalog.known(&listing)?;
-        let changes = plan::plan(&listing, &known, self.options.scope.inside());
         let wanted: Vec<NaiveDate> = self.days.wanted.iter().copied().collect();
         self.catalog.record(
             self.run,
@@ -221,6 +232,51 @@ impl Harvest<'_> {
             tally: &self.tally,
         });
         Ok(())
+    }
+
+    /// Whether a listing is to be read once more before its absences count. What the second reading shows after all, or lacks
+    /// alone, is not taken for vanished; then the days are not settled either.
+    fn doubts(
+        &mut self,
+        window: Window,
+        listing: &mut Listing,
+        changes: &mut Vec<Change>,
+    ) -> Result<bool, Error> {
+        let absent: HashSet<MeetingUuid> = changes
+            .iter()
+            .filter_map(|change| match change {
+                Change::Vanished(uuid) => Some(uuid.clone()),
+                _ => None,
+            })
+            .collect();
+        let before = self.days.doubted.remove(&window);
+        if absent.is_empty() {
+            return Ok(false);
+        }
+        let Some(before) = before else {
+            self.days.doubted.insert(window, absent);
+            return Ok(true);
+        };
+        let emptied = listing.meetings.is_empty()
+            && absent.len() >= EMPTIED
+            && self.catalog.shown_last(listing.window)? > 0;
+        let unproven = absent
+            .iter()
+            .filter(|uuid| emptied || !before.contains(uuid))
+            .count();
+        if unproven > 0 {
+            listing.malformed.push(Malformed {
+                place: format!("meetings of {window}"),
+                reason: format!(
+                    "Zoom shows {unproven} that are known no more; believed when the next sync hears it again"
+                ),
+            });
+            changes.retain(|change| match change {
+                Change::Vanished(uuid) => !emptied && before.contains(uuid),
+                _ => true,
+            });
+        }
+        Ok(false)
     }
 
     pub(super) fn window_failed(&mut self, window: Window, reason: &str) {

@@ -145,6 +145,7 @@ impl<'a> Harvest<'a> {
                 queue: VecDeque::new(),
                 under_way: 0,
                 listed: BTreeSet::new(),
+                doubted: std::collections::HashMap::new(),
             },
             questions: Questions {
                 stale: true,
@@ -160,6 +161,7 @@ impl<'a> Harvest<'a> {
             unlisted: false,
         };
         if harvest.zoom.is_some() {
+            harvest.catalog.reopen_questions(harvest.clock.now())?;
             harvest.want_days()?;
         }
         Ok(harvest)
@@ -297,10 +299,10 @@ impl<'a> Harvest<'a> {
                         self.tally.sessions += sessions as u64;
                         self.publishing.kept();
                     }
-                    Keeping::RefusedEmpty { kept } => {
+                    Keeping::RefusedFewer { sessions, kept } => {
                         self.tally.failed += 1;
                         self.observer.see(Progress::Problem(&format!(
-                            "meeting {}: Zoom answered no sessions; the {kept} that are kept stay",
+                            "meeting {}: Zoom answered {sessions} sessions and counts more; the {kept} that are kept stay",
                             due.uuid
                         )));
                     }

@@ -145,7 +145,15 @@ async fn request(client: &reqwest::Client, settings: &Settings, generation: u64)
                 tracing::warn!(%error, delay_ms = delay.as_millis() as u64, "asking for a token again");
                 tokio::time::sleep(delay).await;
             }
-            None => return Err(error),
+            None => {
+                // Without a token nothing can be asked: that is no meeting's fault, whatever the answer looked like.
+                return Err(match error {
+                    Error::Server { .. } | Error::Unreachable { .. } => error,
+                    other => Error::Unreachable {
+                        said: other.to_string(),
+                    },
+                });
+            }
         }
     }
 }

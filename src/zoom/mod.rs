@@ -21,7 +21,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use crate::model::{
-    AccountId, Clock, DateBasis, Detail, Disposition, Host, HostId, Label, ListedMeeting, Listing,
+    AccountId, Checksum, Clock, DateBasis, Detail, Disposition, Host, HostId, Label, ListedMeeting, Listing,
     ListingType, Malformed, MeetingUuid, PastMeeting, Row, SeriesRow, Window,
 };
 use http::{Verdict, encode, encode_uuid};
@@ -33,8 +33,11 @@ pub const DEFAULT_API_URL: &str = "https://api.zoom.us/v2";
 /// The largest page that the endpoints we read allow.
 const PAGE_SIZE: u64 = 300;
 
-/// Times a list is begun again because its page tokens expired.
+/// Times a list is begun again because its page tokens expired or its pages do not hold together.
 const RESTARTS: u32 = 2;
+
+/// Empty pages in a row, each with the token of a next one, before that counts as going nowhere.
+const EMPTY_PAGES: u32 = 10;
 
 /// Page tokens live for 15 minutes; a listing that would take longer than this is split.
 const LISTING_MINUTES: u64 = 12;
@@ -221,6 +224,14 @@ pub enum Error {
         /// What was asked.
         what: String,
     },
+    /// The pages of a list do not make one list, at every reading.
+    #[error("Zoom's pages for {what} do not hold together: {reason}")]
+    Incoherent {
+        /// What was asked.
+        what: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// An answer that cannot be read, at every try.
     #[error("Zoom's answer for {what} cannot be used: {reason}")]
     Malformed {
@@ -286,6 +297,7 @@ impl Error {
             | Self::PageToken { .. }
             | Self::ListingTooLong { .. }
             | Self::RepeatedToken { .. }
+            | Self::Incoherent { .. }
             | Self::Malformed { .. }
             | Self::TooLarge { .. }
             | Self::Redirected { .. }
@@ -310,6 +322,20 @@ struct Rows {
     rows: Vec<(u32, Value)>,
     first: Row,
     pages: u32,
+    /// The most that a page said there are.
+    counted: u64,
+}
+
+impl Rows {
+    /// Rows that Zoom counts and does not show.
+    fn missing(&self) -> u64 {
+        self.counted.saturating_sub(self.rows.len() as u64)
+    }
+
+    /// Whether every row that Zoom counts is there and an object: else nothing follows from the absence of one.
+    fn sound(&self) -> bool {
+        self.missing() == 0 && self.rows.iter().all(|(_, row)| row.is_object())
+    }
 }
 
 impl Zoom {
@@ -449,6 +475,16 @@ impl Zoom {
                 }),
             }
         }
+        if list.missing() > 0 {
+            malformed.push(Malformed {
+                place: what,
+                reason: format!(
+                    "Zoom counts {} and shows {}, at two readings; nothing is concluded from what is missing",
+                    list.counted,
+                    list.rows.len()
+                ),
+            });
+        }
         Ok(Listing {
             window: covered,
             basis,
@@ -494,6 +530,16 @@ impl Zoom {
         let list = self
             .list(Label::Medium, &what, &path, &query, "meetings", None)
             .await?;
+        if !list.sound() {
+            // Whoever is not in it would be taken for unscheduled.
+            return Err(Error::Incoherent {
+                what,
+                reason: format!(
+                    "{} rows are counted and not shown, or cannot be read",
+                    list.missing()
+                ),
+            });
+        }
         Ok(list
             .rows
             .iter()
@@ -533,6 +579,7 @@ impl Zoom {
         let list = self
             .list(Label::Heavy, &what, &path, &query, "participants", None)
             .await?;
+        let missing = list.missing();
         let sessions = list
             .rows
             .into_iter()
@@ -544,10 +591,14 @@ impl Zoom {
                 }),
             })
             .collect::<Result<_, _>>()?;
-        Ok(Detail::new(uuid.clone(), sessions))
+        Ok(Detail {
+            missing,
+            ..Detail::new(uuid.clone(), sessions)
+        })
     }
 
-    /// Reads a list to its last page. Expired tokens begin it again.
+    /// Reads a list to its last page. Expired tokens begin it again, and so do pages that do not hold together. One that shows
+    /// fewer rows than it counts, or rows that are none, is read once more, and the better of the two is taken.
     async fn list(
         &self,
         label: Label,
@@ -557,16 +608,31 @@ impl Zoom {
         array: &str,
         patience_minutes: Option<u64>,
     ) -> Result<Rows, Error> {
-        let mut restarts = 0;
+        let (mut restarts, mut before) = (0, None::<Rows>);
         loop {
             match self
                 .read_pages(label, what, path, query, array, patience_minutes)
                 .await
             {
-                Err(Error::PageToken { .. }) if restarts < RESTARTS => {
+                Err(
+                    error
+                    @ (Error::PageToken { .. } | Error::RepeatedToken { .. } | Error::Incoherent { .. }),
+                ) if restarts < RESTARTS => {
                     restarts += 1;
-                    tracing::warn!(what, restarts, "the page tokens expired; reading the list again");
+                    tracing::warn!(what, restarts, %error, "reading the list again");
                 }
+                Ok(list) if !list.sound() => match before.take() {
+                    None => {
+                        tracing::warn!(
+                            what,
+                            missing = list.missing(),
+                            "rows are missing; reading the list again"
+                        );
+                        before = Some(list);
+                    }
+                    Some(before) if before.rows.len() > list.rows.len() => return Ok(before),
+                    Some(_) => return Ok(list),
+                },
                 Err(Error::PageToken { .. }) if patience_minutes.is_some() => {
                     return Err(Error::ListingTooLong {
                         what: what.to_owned(),
@@ -587,12 +653,18 @@ impl Zoom {
         array: &str,
         patience_minutes: Option<u64>,
     ) -> Result<Rows, Error> {
-        let mut seen = HashSet::new();
+        let (mut seen, mut contents) = (HashSet::new(), HashSet::new());
+        let mut empty = 0;
         let mut token = String::new();
         let mut list = Rows {
             rows: Vec::new(),
             first: Row::new(),
             pages: 0,
+            counted: 0,
+        };
+        let incoherent = |reason: String| Error::Incoherent {
+            what: what.to_owned(),
+            reason,
         };
         loop {
             // Only the token differs from page to page: Zoom wants everything else repeated.
@@ -604,15 +676,29 @@ impl Zoom {
             list.pages += 1;
             let Some(Value::Array(rows)) = answer.remove(array) else {
                 // Not an empty list: then it would be there, and empty.
-                return Err(Error::Malformed {
-                    what: what.to_owned(),
-                    reason: format!("page {} has no {array:?}", list.pages),
-                });
+                return Err(incoherent(format!("page {} has no {array:?}", list.pages)));
             };
             token = match answer.get("next_page_token") {
                 Some(Value::String(token)) => token.clone(),
                 _ => String::new(),
             };
+            // Tokens may be new for ever and yet lead round in a circle, or nowhere.
+            empty = if rows.is_empty() { empty + 1 } else { 0 };
+            if empty >= EMPTY_PAGES {
+                return Err(incoherent(format!("{empty} pages in a row are empty")));
+            }
+            let more = !token.is_empty() || list.pages > 1;
+            if more
+                && !rows.is_empty()
+                && !contents.insert(Checksum::of_bytes(&serde_json::to_vec(&rows).unwrap_or_default()))
+            {
+                return Err(incoherent(format!(
+                    "page {} is one that was there before",
+                    list.pages
+                )));
+            }
+            let counted = answer.get("total_records").and_then(Value::as_u64);
+            list.counted = list.counted.max(counted.unwrap_or(0));
             list.rows.extend(rows.into_iter().map(|row| (list.pages, row)));
             if list.pages == 1 {
                 let pages = answer
@@ -721,10 +807,9 @@ impl Zoom {
 
     fn read(&self, answer: &http::Answer, what: &str) -> Result<Row, Verdict> {
         match serde_json::from_slice::<Value>(&answer.body) {
-            // Zoom sometimes reports an error with a status of 200.
-            Ok(Value::Object(row)) if row.contains_key("code") && row.contains_key("message") => {
-                let code = row.get("code").and_then(Value::as_i64).unwrap_or_default();
-                let message = crate::model::text(&row, "message").to_owned();
+            // Zoom sometimes reports an error with a status of 200. None of the answers we ask for has a code of its own.
+            Ok(Value::Object(row)) if row.contains_key("code") => {
+                let (code, message) = wire::error_body(&answer.body).unwrap_or_default();
                 Err(http::code_means(answer.status.as_u16(), code, &message, what))
             }
             Ok(Value::Object(row)) => Ok(row),

@@ -82,6 +82,8 @@ pub struct Stage {
     pub elastic: Option<ElasticStage>,
     pub heard: Heard,
     pub daily_share: u64,
+    /// For one request to Zoom.
+    pub timeout: Duration,
 }
 
 /// A server and the prefix of this test in it.
@@ -229,6 +231,7 @@ impl Stage {
             elastic: variable.map(ElasticStage::new),
             heard: Heard::default(),
             daily_share: u64::MAX,
+            timeout: Duration::from_secs(10),
         }
     }
 
@@ -284,7 +287,7 @@ impl Stage {
                 base: Duration::from_millis(5),
                 max: Duration::from_millis(50),
             },
-            timeout: Duration::from_secs(10),
+            timeout: self.timeout,
             answer_limit_bytes: 50 << 20,
             seed: 7,
         };
