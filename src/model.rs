@@ -534,6 +534,11 @@ impl Detail {
                 serde_json::to_string(row).unwrap_or_default(),
             )
         });
+        Self::in_order(uuid, sessions)
+    }
+
+    /// The sessions as they were kept: put in canonical order by then.
+    pub fn in_order(uuid: MeetingUuid, sessions: Vec<Row>) -> Self {
         Self {
             uuid,
             sessions,

@@ -248,7 +248,7 @@ const SMALL: [&str; 3] = ["account", "indices", "recent_requests"];
 /// only walk an index that holds nothing but what is due.
 #[tokio::test]
 async fn every_query_of_a_sync_has_its_index() {
-    use sim::faults::{Action, FaultPlan, Rule};
+    use sim::faults::FaultPlan;
     let spec = Spec {
         seed: 5,
         hosts: 4,
@@ -265,17 +265,8 @@ async fn every_query_of_a_sync_has_its_index() {
             }
         });
     };
-    let blocked = Rule {
-        endpoint: Some("detail".to_owned()),
-        uuid: None,
-        page: None,
-        from: 3,
-        times: 2,
-        after: false,
-        action: Action::Blocked,
-        met: 0,
-    };
-    stage.sim.set_faults(FaultPlan { rules: vec![blocked] });
+    let blocked = r#"[{"endpoint": "detail", "from": 3, "times": 2, "action": "blocked"}]"#;
+    stage.sim.set_faults(FaultPlan::from_json(blocked).unwrap());
     stage.run_watched(stage.days(10), true, true, watch).await;
     stage.sim.set_faults(FaultPlan::default());
     stage.sim.with_world(|world| {

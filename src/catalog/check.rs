@@ -338,10 +338,7 @@ fn payload_flaw(uuid: &str, row: &Row<'_>, known: &BTreeSet<String>) -> Result<O
         Ok(sessions) => sessions,
         Err(error) => return Ok(Some(format!("its detail is no list of sessions: {error}"))),
     };
-    let detail = Detail {
-        uuid: MeetingUuid::new(uuid),
-        sessions,
-    };
+    let detail = Detail::in_order(MeetingUuid::new(uuid), sessions);
     let (found, counted) = (detail.sessions.len(), row.get::<_, i64>(2)?);
     if i64::try_from(found).ok() != Some(counted) {
         return Ok(Some(format!(

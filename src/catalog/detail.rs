@@ -408,7 +408,8 @@ impl Catalog {
         Ok(())
     }
 
-    /// Makes everything failed or dead due again; answers how many meetings that were.
+    /// Makes everything failed or dead due again, and asks again about hosts that Zoom did not know; answers how many meetings
+    /// that were.
     ///
     /// # Errors
     /// As SQLite fails.
@@ -446,6 +447,7 @@ impl Catalog {
             }
             execute(&tx, &update)?;
         }
+        super::hosts::reopen_questions(&tx)?;
         tx.commit()?;
         Ok(uuids.len() as u64)
     }

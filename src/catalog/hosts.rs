@@ -10,8 +10,7 @@ use super::{
 };
 use crate::model::{Event, Host, HostId, Kept, MeetingUuid, SeriesId, SeriesKind, SeriesRow, iso};
 
-/// How long a host's list of series is believed, and how long that Zoom has none, or does not know a host: an answer that closes a
-/// question for ever would make one error last for ever.
+/// How long a host's list of series is believed.
 const SERIES_LIST_LASTS: TimeDelta = TimeDelta::days(7);
 
 /// A host that no report named: Zoom is to be asked by way of one of its meetings.
@@ -37,32 +36,6 @@ impl Catalog {
         })
     }
 
-    /// Opens the questions that Zoom could not answer a week ago: hosts it did not know, or of which it had no list.
-    ///
-    /// # Errors
-    /// As SQLite fails; then all stay as they are.
-    pub fn reopen_questions(&mut self, now: DateTime<Utc>) -> Result<(), Error> {
-        let before = iso(now - SERIES_LIST_LASTS);
-        let tx = self.conn.transaction()?;
-        let hosts = Query::update()
-            .table(HostLookups::Table)
-            .value(HostLookups::Status, "pending")
-            .and_where(Expr::cust("status = 'not_found'"))
-            .and_where(Expr::col(HostLookups::AskedAt).lt(before.as_str()))
-            .take();
-        execute(&tx, &hosts)?;
-        let lists = Query::update()
-            .table(Hosts::Table)
-            .value(Hosts::Status, "known")
-            .value(Hosts::SeriesListedAt, Expr::col(Hosts::RecordedAt))
-            .and_where(Expr::cust("status <> 'known'"))
-            .and_where(Expr::col(Hosts::RecordedAt).lt(before.as_str()))
-            .take();
-        execute(&tx, &lists)?;
-        tx.commit()?;
-        Ok(())
-    }
-
     /// Records the account's report of active hosts, and gives each meeting of theirs its host. Documents that show it
     /// become due.
     ///
@@ -80,7 +53,7 @@ impl Catalog {
         Ok(())
     }
 
-    /// Records what Zoom answered to a question; `None` means that it does not know either, and is not asked for a week.
+    /// Records what Zoom answered to a question; `None` means that it does not know either, and is asked no more.
     ///
     /// # Errors
     /// As SQLite fails.
@@ -198,7 +171,7 @@ impl Catalog {
         Ok(())
     }
 
-    /// Records that Zoom has no list of series for a host: it is gone, or may not host. It is not asked for a week.
+    /// Records that Zoom has no list of series for a host: it is gone, or may not host. It is asked no more.
     ///
     /// # Errors
     /// As SQLite fails.
@@ -258,6 +231,26 @@ pub(super) fn old_lists_query(now: DateTime<Utc>, limit: u64) -> SelectStatement
         .and_where(Expr::col(Hosts::SeriesListedAt).lt(iso(now - SERIES_LIST_LASTS)))
         .limit(limit)
         .take()
+}
+
+/// Opens the questions that Zoom could not answer: hosts it did not know, or of which it had no list. It is asked no more by
+/// itself; but somebody who says `retry` may know that the answer was an error.
+pub(super) fn reopen_questions(tx: &Transaction<'_>) -> Result<(), Error> {
+    let hosts = Query::update()
+        .table(HostLookups::Table)
+        .value(HostLookups::Status, "pending")
+        .and_where(Expr::cust("status = 'not_found'"))
+        .take();
+    execute(tx, &hosts)?;
+    let lists = Query::update()
+        .table(Hosts::Table)
+        .value(Hosts::Status, "known")
+        // Long ago: so it is wanted again.
+        .value(Hosts::SeriesListedAt, iso(DateTime::UNIX_EPOCH))
+        .and_where(Expr::cust("status <> 'known'"))
+        .take();
+    execute(tx, &lists)?;
+    Ok(())
 }
 
 fn close_pending_series(

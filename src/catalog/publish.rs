@@ -524,12 +524,7 @@ fn read_kept(conn: &Connection, select: &SelectStatement, limit_bytes: usize) ->
             end_time: time(4)?,
             duration_s: row.get(5)?,
             listing,
-            // Not Detail::new: these were put in canonical order before they were kept.
-            detail: Detail {
-                uuid: uuid.clone(),
-                sessions,
-                missing: 0,
-            },
+            detail: Detail::in_order(uuid.clone(), sessions),
             revision: row.get(7)?,
             document_checksum: Checksum::from_hex(row.get::<_, String>(8)?),
             lost_sessions: lost_sessions(conn, &uuid)?,

@@ -250,7 +250,7 @@ enum Command {
     },
     /// Windows covered, meetings by status, failures with reasons, quota used today, last runs
     Status(JsonArgs),
-    /// Make failed and dead items due again
+    /// Make failed and dead items due again, and ask again about hosts that Zoom did not know
     Retry,
     /// All that is known of a meeting, a series or a host
     Show {

@@ -161,7 +161,6 @@ impl<'a> Harvest<'a> {
             unlisted: false,
         };
         if harvest.zoom.is_some() {
-            harvest.catalog.reopen_questions(harvest.clock.now())?;
             harvest.want_days()?;
         }
         Ok(harvest)
