@@ -250,6 +250,14 @@ pub(super) fn reopen_questions(tx: &Transaction<'_>) -> Result<(), Error> {
         .and_where(Expr::cust("status <> 'known'"))
         .take();
     execute(tx, &lists)?;
+    // Closed while their host had no list, so without a kind.
+    let series = Query::update()
+        .table(Series::Table)
+        .value(Series::Status, "pending")
+        .value(Series::LookedUpAt, Option::<String>::None)
+        .and_where(Expr::cust("status = 'not_found' AND kind = 'unknown'"))
+        .take();
+    execute(tx, &series)?;
     Ok(())
 }
 
@@ -262,10 +270,7 @@ fn close_pending_series(
     let select = Query::select()
         .column(Series::SeriesId)
         .from(Series::Table)
-        .and_where(Expr::cust(
-            // Those closed while their host had no list have no kind yet.
-            "(status = 'pending' OR (status = 'not_found' AND kind = 'unknown'))",
-        ))
+        .and_where(Expr::cust("status = 'pending'"))
         .and_where(Expr::col(Series::HostId).eq(host.as_str()))
         .take();
     for series_id in all(tx, &select, |row| Ok(SeriesId(row.get(0)?)))? {
