@@ -386,10 +386,8 @@ impl Elastic {
         }
         let pattern = format!("{}-*", self.settings.prefix);
         let wanted = json!({
-            "cluster": ["monitor", "manage_index_templates"],
-            "index": [{"names": [pattern], "privileges": [
-                "create_index", "index", "delete", "read", "view_index_metadata", "manage",
-            ]}],
+            "cluster": ["manage_index_templates"],
+            "index": [{"names": [pattern], "privileges": ["manage", "index", "delete", "read"]}],
         });
         let body = wanted.to_string().into_bytes();
         match self
