@@ -95,7 +95,8 @@ async fn is_the_account(name: &str, stage: &Stage) {
 
 const HTML: &str = "<html><h1>Bad Gateway</h1></html>";
 const SPOILT: &str = r#"{"error":{"type":"illegal_argument_exception","reason":"request contains unrecognized parameter"},"status":400}"#;
-const DENIED: &str = r#"{"error":{"type":"security_exception","reason":"action is unauthorized"},"status":403}"#;
+const DENIED: &str =
+    r#"{"error":{"type":"security_exception","reason":"action is unauthorized"},"status":403}"#;
 
 /// Sets the answers of the first items to these statuses.
 fn ill(answer: &mut Value, statuses: &[(u64, &str)]) {
@@ -128,13 +129,25 @@ fn faults() -> Vec<(&'static str, Rule, Ending, usize)> {
         ("502 after", true, answer(502, None, HTML)),
         ("truncated", true, Fault::Truncated),
         ("slow answer", true, Fault::Slow(Duration::from_millis(1_500))),
-        ("acted upon after the timeout", false, Fault::Slow(Duration::from_millis(1_500))),
+        (
+            "acted upon after the timeout",
+            false,
+            Fault::Slow(Duration::from_millis(1_500)),
+        ),
         ("no JSON", true, answer(200, None, HTML)),
         ("no items", true, answer(200, None, "{\"errors\":false}")),
         ("401 in the middle", false, answer(401, None, "")),
         ("403 in the middle", false, answer(403, None, DENIED)),
-        ("items missing", true, Fault::Edit(|answer| answer["items"].as_array_mut().unwrap().truncate(2))),
-        ("items in another order", true, Fault::Edit(|answer| answer["items"].as_array_mut().unwrap().reverse())),
+        (
+            "items missing",
+            true,
+            Fault::Edit(|answer| answer["items"].as_array_mut().unwrap().truncate(2)),
+        ),
+        (
+            "items in another order",
+            true,
+            Fault::Edit(|answer| answer["items"].as_array_mut().unwrap().reverse()),
+        ),
         (
             "wrong ids",
             true,
@@ -169,10 +182,34 @@ fn faults() -> Vec<(&'static str, Rule, Ending, usize)> {
         ("503 for ever", false, answer(503, None, HTML), EARLY, 24),
         ("cut for ever", true, Fault::Cut, EARLY, 24),
         ("no JSON for ever", true, answer(200, None, HTML), EARLY, 24),
-        ("400 for every body", false, answer(400, None, SPOILT), Ending::Misconfigured, 40),
-        ("400 with HTML for ever", false, answer(400, None, HTML), Ending::Misconfigured, 6),
-        ("401 for ever", false, answer(401, None, ""), Ending::Misconfigured, 6),
-        ("403 for ever", false, answer(403, None, DENIED), Ending::Misconfigured, 6),
+        (
+            "400 for every body",
+            false,
+            answer(400, None, SPOILT),
+            Ending::Misconfigured,
+            40,
+        ),
+        (
+            "400 with HTML for ever",
+            false,
+            answer(400, None, HTML),
+            Ending::Misconfigured,
+            6,
+        ),
+        (
+            "401 for ever",
+            false,
+            answer(401, None, ""),
+            Ending::Misconfigured,
+            6,
+        ),
+        (
+            "403 for ever",
+            false,
+            answer(403, None, DENIED),
+            Ending::Misconfigured,
+            6,
+        ),
         (
             "items missing for ever",
             true,
@@ -203,6 +240,10 @@ fn faults() -> Vec<(&'static str, Rule, Ending, usize)> {
 
 async fn every_fault_on(variable: &str) {
     for (name, rule, ending, most) in faults() {
+        // What the proxy makes up is the same whatever stands behind it: there a sample is enough.
+        if variable == ENGINES[1] && !rule.acted {
+            continue;
+        }
         let name = format!("{variable}, {name}");
         let mut stage = staged(ElasticStage::new(variable));
         let timed = matches!(rule.fault, Fault::Slow(_));
@@ -271,9 +312,7 @@ async fn bodies_and_documents_that_are_always_too_large_are_listed_one_by_one() 
     let proxy = behind(&mut stage, vec![large]).await;
     let summary = stage.sync(stage.days(9)).await;
     assert_eq!(summary.ending, Ending::Incomplete, "{:?}", summary.message);
-    assert_eq!(rejected(&stage, "HTTP 413") + rejected(&stage, ""), 0, "the reason is ours");
-    let listed = "SELECT count(*) FROM failures WHERE status = 'dead' AND reason LIKE '%HTTP 413%'";
-    assert_eq!(stage.number(listed), 24);
+    assert_eq!(rejected(&stage, "HTTP 413"), 24);
     let made = proxy.before.load(Ordering::SeqCst);
     assert!(made <= 2 * (120 + 24), "{made} bulk requests for 144 documents");
     assert_eq!(stage.sync(Scope::Resume).await.bulk_requests, 0, "never looping");
@@ -297,16 +336,28 @@ async fn poison_among_good_documents_is_listed_with_its_reason_and_retry_brings_
             "settings": {"number_of_replicas": 0},
             "mappings": {"properties": {"uuid": {"type": "keyword"}, "topic": {"type": "date"}}},
         });
-        stage.es().call("PUT", "/PREFIX-meetings-000001", Some(theirs)).await;
+        stage
+            .es()
+            .call("PUT", "/PREFIX-meetings-000001", Some(theirs))
+            .await;
         let proxy = behind(&mut stage, Vec::new()).await;
         let summary = stage.sync(stage.days(9)).await;
-        assert_eq!(summary.ending, Ending::Incomplete, "{variable}: {:?}", summary.message);
+        assert_eq!(
+            summary.ending,
+            Ending::Incomplete,
+            "{variable}: {:?}",
+            summary.message
+        );
         assert_eq!((summary.tally.published, summary.troubled), (18, 6), "{variable}");
         assert_eq!(rejected(&stage, "failed to parse field [topic]"), 6, "{variable}");
         let made = proxy.before.load(Ordering::SeqCst);
         assert!(made <= 20, "{variable}: {made} bulk requests");
         let again = stage.sync(Scope::Resume).await;
-        assert_eq!((again.ending, again.bulk_requests), (Ending::Incomplete, 0), "{variable}");
+        assert_eq!(
+            (again.ending, again.bulk_requests),
+            (Ending::Incomplete, 0),
+            "{variable}"
+        );
         // Put right: the index is ours to make again, and they are tried again.
         stage.es().call("DELETE", "/PREFIX-meetings-000001", None).await;
         assert_eq!(retry(&stage), 6, "{variable}");
@@ -315,18 +366,17 @@ async fn poison_among_good_documents_is_listed_with_its_reason_and_retry_brings_
 }
 
 /// What somebody does to the indices while bulk requests are under way; in each path and body, PREFIX is this test's prefix.
+/// A deed for n comes before the nth bulk request; for -n, once that is answered.
 type Deed = &'static [(&'static str, &'static str, &'static str)];
 
 fn does(es: &ElasticStage, deed: Deed) -> Fault {
     let es = es.clone();
-    Fault::First(Arc::new(move || {
+    Fault::Deed(Arc::new(move || {
         let es = es.clone();
         Box::pin(async move {
             for (method, path, body) in deed {
                 let body = body.replace("PREFIX", &es.prefix);
-                let answer = es
-                    .call(method, path, serde_json::from_str(&body).ok())
-                    .await;
+                let answer = es.call(method, path, serde_json::from_str(&body).ok()).await;
                 assert!(answer["error"].is_null(), "{method} {path}: {answer}");
             }
         })
@@ -336,17 +386,19 @@ fn does(es: &ElasticStage, deed: Deed) -> Fault {
 async fn while_it_runs(
     variable: &str,
     name: &str,
-    deeds: &[(usize, Deed)],
+    deeds: &[(i32, Deed)],
     first: Option<Ending>,
     repair: Deed,
     then_retry: bool,
 ) {
     let name = format!("{variable}, {name}");
     let mut stage = staged(ElasticStage::new(variable));
+    // One at a time: nothing else is under way while the deed is done.
+    stage.elastic.as_mut().unwrap().in_flight = 1;
     let script = deeds.iter().map(|(from, deed)| Rule {
-        from: *from,
+        from: from.unsigned_abs() as usize,
         times: 1,
-        acted: false,
+        acted: *from < 0,
         fault: does(stage.es(), deed),
     });
     let script = script.collect();
@@ -360,7 +412,10 @@ async fn while_it_runs(
     assert_eq!(summary.troubled, 0, "{name}: no document was to blame");
     for (method, path, body) in repair {
         let body = body.replace("PREFIX", &stage.es().prefix);
-        let answer = stage.es().call(method, path, serde_json::from_str(&body).ok()).await;
+        let answer = stage
+            .es()
+            .call(method, path, serde_json::from_str(&body).ok())
+            .await;
         assert!(answer["error"].is_null(), "{name}: {answer}");
     }
     assert!(!then_retry || retry(&stage) > 0);
@@ -382,7 +437,7 @@ const MAKE_TWO: (&str, &str, &str) = ("PUT", "/PREFIX-sessions-000002", "");
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_done_to_the_indices_while_it_runs_the_next_run_ends_with_the_account() {
     for variable in ENGINES {
-        let run = |name: &'static str, deeds: &'static [(usize, Deed)], first, repair| {
+        let run = |name: &'static str, deeds: &'static [(i32, Deed)], first, repair| {
             while_it_runs(variable, name, deeds, first, repair, false)
         };
         run(
@@ -394,10 +449,13 @@ async fn whatever_is_done_to_the_indices_while_it_runs_the_next_run_ends_with_th
         .await;
         run(
             "both deleted",
-            &[(2, &[
-                ("DELETE", "/PREFIX-sessions-000001", ""),
-                ("DELETE", "/PREFIX-meetings-000001", ""),
-            ])],
+            &[(
+                2,
+                &[
+                    ("DELETE", "/PREFIX-sessions-000001", ""),
+                    ("DELETE", "/PREFIX-meetings-000001", ""),
+                ],
+            )],
             Some(Ending::Done),
             &[],
         )
@@ -413,11 +471,24 @@ async fn whatever_is_done_to_the_indices_while_it_runs_the_next_run_ends_with_th
             &[],
         )
         .await;
-        run("the alias moved", &[(2, &[MAKE_TWO, TO_TWO])], Some(Ending::Done), &[]).await;
+        run(
+            "the alias moved",
+            &[(2, &[MAKE_TWO, TO_TWO])],
+            Some(Ending::Done),
+            &[],
+        )
+        .await;
         run(
             "the alias moved and moved back",
-            &[(2, &[MAKE_TWO, TO_TWO]), (3, &[TO_ONE])],
+            &[(2, &[MAKE_TWO, TO_TWO]), (-2, &[TO_ONE])],
             Some(Ending::Done),
+            &[],
+        )
+        .await;
+        run(
+            "the alias moved twice",
+            &[(2, &[MAKE_TWO, TO_TWO]), (3, &[TO_ONE])],
+            Some(EARLY),
             &[],
         )
         .await;
@@ -437,10 +508,13 @@ async fn whatever_is_done_to_the_indices_while_it_runs_the_next_run_ends_with_th
         .await;
         run(
             "an index of guessed types in the alias's place",
-            &[(2, &[
-                ("DELETE", "/PREFIX-sessions-000001", ""),
-                ("PUT", "/PREFIX-sessions", ""),
-            ])],
+            &[(
+                2,
+                &[
+                    ("DELETE", "/PREFIX-sessions-000001", ""),
+                    ("PUT", "/PREFIX-sessions", ""),
+                ],
+            )],
             Some(Ending::Misconfigured),
             &[("DELETE", "/PREFIX-sessions", "")],
         )
@@ -453,25 +527,43 @@ async fn whatever_is_done_to_the_indices_while_it_runs_the_next_run_ends_with_th
             &[("POST", "/PREFIX-sessions-000001/_open", "")],
         )
         .await;
-        for (name, block) in [
-            ("sessions blocked", "sessions"),
-            ("meetings blocked", "meetings"),
-        ] {
-            let deeds: &'static [(usize, Deed)] = match block {
-                "sessions" => &[(2, &[("PUT", "/PREFIX-sessions/_settings", r#"{"index":{"blocks":{"write":true}}}"#)])],
-                _ => &[(2, &[("PUT", "/PREFIX-meetings/_settings", r#"{"index":{"blocks":{"write":true}}}"#)])],
+        for (name, block) in [("sessions blocked", "sessions"), ("meetings blocked", "meetings")] {
+            let deeds: &'static [(i32, Deed)] = match block {
+                "sessions" => &[(
+                    2,
+                    &[(
+                        "PUT",
+                        "/PREFIX-sessions/_settings",
+                        r#"{"index":{"blocks":{"write":true}}}"#,
+                    )],
+                )],
+                _ => &[(
+                    2,
+                    &[(
+                        "PUT",
+                        "/PREFIX-meetings/_settings",
+                        r#"{"index":{"blocks":{"write":true}}}"#,
+                    )],
+                )],
             };
-            let off: Deed = &[("PUT", "/PREFIX-*/_settings", r#"{"index":{"blocks":{"write":null}}}"#)];
+            let off: Deed = &[(
+                "PUT",
+                "/PREFIX-*/_settings",
+                r#"{"index":{"blocks":{"write":null}}}"#,
+            )];
             run(name, deeds, Some(EARLY), off).await;
         }
         // As a disk that is too full does it: with a 429 that no waiting helps.
         run(
             "the disk full",
-            &[(2, &[(
-                "PUT",
-                "/PREFIX-sessions/_settings",
-                r#"{"index":{"blocks":{"read_only_allow_delete":true}}}"#,
-            )])],
+            &[(
+                2,
+                &[(
+                    "PUT",
+                    "/PREFIX-sessions/_settings",
+                    r#"{"index":{"blocks":{"read_only_allow_delete":true}}}"#,
+                )],
+            )],
             Some(EARLY),
             &[(
                 "PUT",
@@ -489,14 +581,23 @@ async fn a_full_disk_is_said_and_not_waited_for() {
         let mut stage = staged(ElasticStage::new(variable));
         stage.es().client().ensure().await.unwrap();
         let block = |on: Value| json!({"index": {"blocks": {"read_only_allow_delete": on}}});
-        stage.es().call("PUT", "/PREFIX-*/_settings", Some(block(json!(true)))).await;
+        stage
+            .es()
+            .call("PUT", "/PREFIX-*/_settings", Some(block(json!(true))))
+            .await;
         let proxy = behind(&mut stage, Vec::new()).await;
         let summary = stage.sync(stage.days(9)).await;
         assert_eq!(summary.ending, EARLY, "{variable}");
         let said = summary.message.unwrap();
-        assert!(said.contains("takes no writes") && said.contains("disk"), "{variable}: {said}");
+        assert!(
+            said.contains("takes no writes") && said.contains("disk"),
+            "{variable}: {said}"
+        );
         assert!(proxy.before.load(Ordering::SeqCst) <= 4, "{variable}");
-        stage.es().call("PUT", "/PREFIX-*/_settings", Some(block(Value::Null))).await;
+        stage
+            .es()
+            .call("PUT", "/PREFIX-*/_settings", Some(block(Value::Null)))
+            .await;
         recovers(variable, &mut stage).await;
     }
 }
@@ -508,7 +609,9 @@ async fn an_alias_moved_back_and_forth_between_runs_fools_nobody() {
         let mut stage = staged(ElasticStage::new(variable));
         assert_eq!(stage.sync(stage.days(9)).await.ending, Ending::Done);
         let act = |es: ElasticStage, deed: Deed| async move {
-            let Fault::First(act) = does(&es, deed) else { unreachable!() };
+            let Fault::Deed(act) = does(&es, deed) else {
+                unreachable!()
+            };
             act().await;
         };
         act(stage.es().clone(), &[MAKE_TWO, TO_TWO]).await;
@@ -529,20 +632,32 @@ async fn a_template_that_is_gone_comes_back_and_a_strange_one_stays() {
     for variable in ENGINES {
         let mut stage = staged(ElasticStage::new(variable));
         assert_eq!(stage.sync(stage.days(9)).await.ending, Ending::Done);
-        stage.es().call("DELETE", "/_index_template/PREFIX-sessions", None).await;
+        stage
+            .es()
+            .call("DELETE", "/_index_template/PREFIX-sessions", None)
+            .await;
         stage.es().call("DELETE", "/PREFIX-sessions-000001", None).await;
         recovers(variable, &mut stage).await;
         let mapping = stage.es().call("GET", "/PREFIX-sessions/_mapping", None).await;
         let index = format!("{}-sessions-000001", stage.es().prefix);
-        assert_eq!(mapping[&index]["mappings"]["properties"]["ip_address"]["type"], "ip", "{mapping}");
+        assert_eq!(
+            mapping[&index]["mappings"]["properties"]["ip_address"]["type"], "ip",
+            "{mapping}"
+        );
 
         let strange = json!({"index_patterns": [format!("{}-sessions-*", stage.es().prefix)], "priority": 1});
-        stage.es().call("PUT", "/_index_template/PREFIX-sessions", Some(strange)).await;
+        stage
+            .es()
+            .call("PUT", "/_index_template/PREFIX-sessions", Some(strange))
+            .await;
         let summary = stage.sync(Scope::Resume).await;
         assert_eq!(summary.ending, Ending::Misconfigured, "{variable}");
         let said = summary.message.unwrap();
         assert!(said.contains("does not carry our mark"), "{said}");
-        stage.es().call("DELETE", "/_index_template/PREFIX-sessions", None).await;
+        stage
+            .es()
+            .call("DELETE", "/_index_template/PREFIX-sessions", None)
+            .await;
         recovers(variable, &mut stage).await;
     }
 }
@@ -620,7 +735,13 @@ async fn the_role_that_the_readme_lists_does_everything() {
     assert_eq!(stage.sync(stage.days(9)).await.ending, Ending::Done);
     // Sessions that are lost are deleted.
     stage.sim.with_world(|world| {
-        let uuid = world.meetings.iter().find(|one| one.sessions.len() > 2).unwrap().uuid.clone();
+        let uuid = world
+            .meetings
+            .iter()
+            .find(|one| one.sessions.len() > 2)
+            .unwrap()
+            .uuid
+            .clone();
         world.extend(&uuid, 5);
         world.meeting_mut(&uuid).unwrap().sessions.pop();
     });
@@ -634,7 +755,10 @@ async fn the_role_that_the_readme_lists_does_everything() {
     recovers("harvester", &mut stage).await;
     let checks = stage.es().client().check().await;
     assert!(checks.iter().all(|check| check.ok), "{checks:?}");
-    assert!(checks.iter().any(|check| check.said == "all that are needed"), "{checks:?}");
+    assert!(
+        checks.iter().any(|check| check.said == "all that are needed"),
+        "{checks:?}"
+    );
 }
 
 async fn rebuild(stage: &Stage) -> Result<zoom_harvester::sync::Rebuilt, zoom_harvester::sync::Error> {
@@ -644,7 +768,8 @@ async fn rebuild(stage: &Stage) -> Result<zoom_harvester::sync::Rebuilt, zoom_ha
     let (_keep, cancel) = tokio::sync::watch::channel(false);
     let elastic = stage.es().client();
     let rebuilt =
-        zoom_harvester::sync::reindex(&mut catalog, &elastic, run, false, &clock, &stage.heard, &cancel).await;
+        zoom_harvester::sync::reindex(&mut catalog, &elastic, run, false, &clock, &stage.heard, &cancel)
+            .await;
     catalog
         .end_run(run, &Default::default(), 0, None, clock.now())
         .unwrap();
@@ -670,7 +795,13 @@ async fn with_one_privilege_less_the_step_that_needs_it_is_named() {
         }
         stage.elastic.as_mut().unwrap().auth = as_lacking.auth;
         stage.sim.with_world(|world| {
-            let uuid = world.meetings.iter().find(|one| one.sessions.len() > 2).unwrap().uuid.clone();
+            let uuid = world
+                .meetings
+                .iter()
+                .find(|one| one.sessions.len() > 2)
+                .unwrap()
+                .uuid
+                .clone();
             world.extend(&uuid, 5);
             world.meeting_mut(&uuid).unwrap().sessions.pop();
         });
@@ -682,13 +813,18 @@ async fn with_one_privilege_less_the_step_that_needs_it_is_named() {
             summary.message.unwrap()
         };
         assert!(
-            said.contains("does not allow") && said.contains(step) && said.contains("the README lists the privileges"),
+            said.contains("does not allow")
+                && said.contains(step)
+                && said.contains("the README lists the privileges"),
             "{lacking}: {said}"
         );
         assert!(!said.contains('\n'), "{said}");
         let checks = stage.es().client().check().await;
         let check = checks.iter().find(|check| check.name == "privileges").unwrap();
-        assert_eq!((check.ok, check.said.as_str()), (false, format!("missing: {lacking}").as_str()));
+        assert_eq!(
+            (check.ok, check.said.as_str()),
+            (false, format!("missing: {lacking}").as_str())
+        );
         stage.elastic.as_mut().unwrap().auth = allowed;
         recovers(lacking, &mut stage).await;
     }
@@ -699,11 +835,17 @@ fn the_readme_lists_the_privileges_of_the_role_that_is_tried() {
     let readme = std::fs::read_to_string("README.md").unwrap().replace('\n', " ");
     let roles = std::fs::read_to_string("servers/secure/roles.yml").unwrap();
     let role = roles.split("harvester:\n").nth(1).unwrap();
-    assert!(role.trim_start().starts_with("cluster: [manage_index_templates]\n"), "{role}");
+    assert!(
+        role.trim_start()
+            .starts_with("cluster: [manage_index_templates]\n"),
+        "{role}"
+    );
     let line = role.lines().find(|line| line.contains("privileges:")).unwrap();
     assert_eq!(line.trim(), "privileges: [manage, index, delete, read]");
     assert!(readme.contains("needs the cluster privilege `manage_index_templates`, and on `zoom-*`"));
-    assert!(readme.contains("the privileges `manage` (makes, marks, swaps and removes the indices), `index`, `delete` and `read`"));
+    assert!(readme.contains(
+        "the privileges `manage` (makes, marks, swaps and removes the indices), `index`, `delete` and `read`"
+    ));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -722,10 +864,17 @@ async fn wrong_credentials_are_said_in_one_line_without_the_secret() {
         let summary = stage.sync(stage.days(9)).await;
         assert_eq!(summary.ending, Ending::Misconfigured);
         let said = summary.message.unwrap();
-        assert!(said.contains("does not accept the credentials (HTTP 401)"), "{said}");
+        assert!(
+            said.contains("does not accept the credentials (HTTP 401)"),
+            "{said}"
+        );
         let debug = format!("{said}{:?}", stage.es().client());
         assert!(!debug.contains("sesame") && !debug.contains("c2Vz"), "{debug}");
-        assert_eq!(stage.number("SELECT count(*) FROM payloads"), 24, "the harvest went on");
+        assert_eq!(
+            stage.number("SELECT count(*) FROM payloads"),
+            24,
+            "the harvest went on"
+        );
     }
     stage.elastic.as_mut().unwrap().auth = right;
     recovers("credentials", &mut stage).await;
@@ -737,7 +886,12 @@ async fn a_strange_authority_a_wrong_name_and_no_tls_are_refused_and_said() {
     let port = secure.url.rsplit(':').next().unwrap().to_owned();
     let strange = std::fs::read("tests/fixtures/strange-ca.pem").unwrap();
     let cases = [
-        ("another authority", Some(strange), secure.url.clone(), "UnknownIssuer"),
+        (
+            "another authority",
+            Some(strange),
+            secure.url.clone(),
+            "UnknownIssuer",
+        ),
         ("the usual authorities", None, secure.url.clone(), "UnknownIssuer"),
         // The certificate is for localhost.
         (
@@ -762,7 +916,9 @@ async fn a_strange_authority_a_wrong_name_and_no_tls_are_refused_and_said() {
         let said = summary.message.unwrap();
         assert_eq!(summary.ending, Ending::Misconfigured, "{name}: {said}");
         assert!(
-            said.contains("no trusted connection") && said.contains(word) && said.contains("ELASTICSEARCH_CA_CERT"),
+            said.contains("no trusted connection")
+                && said.contains(word)
+                && said.contains("ELASTICSEARCH_CA_CERT"),
             "{name}: {said}"
         );
         // So that the stage can clean up.
@@ -773,7 +929,10 @@ async fn a_strange_authority_a_wrong_name_and_no_tls_are_refused_and_said() {
         ..secure.settings()
     });
     let said = nonsense.unwrap_err().to_string();
-    assert!(said.contains("ELASTICSEARCH_CA_CERT is no PEM certificate"), "{said}");
+    assert!(
+        said.contains("ELASTICSEARCH_CA_CERT is no PEM certificate"),
+        "{said}"
+    );
 }
 
 /// API keys cannot be made on these servers, so what goes out is looked at by a server of our own.
@@ -784,7 +943,10 @@ async fn an_api_key_is_preferred_and_no_password_goes_out_beside_it() {
     let url = format!("http://{}", listener.local_addr().unwrap());
     let heard = Arc::clone(&seen);
     let app = axum::Router::new().fallback(move |request: axum::extract::Request| {
-        let authorization = request.headers().get("authorization").map(|value| value.to_str().unwrap().to_owned());
+        let authorization = request
+            .headers()
+            .get("authorization")
+            .map(|value| value.to_str().unwrap().to_owned());
         heard.lock().unwrap().push(authorization.unwrap_or_default());
         async { (axum::http::StatusCode::UNAUTHORIZED, "{}") }
     });
@@ -792,24 +954,45 @@ async fn an_api_key_is_preferred_and_no_password_goes_out_beside_it() {
     let folder = tempfile::tempdir().unwrap();
     let doctor = |variables: Vec<(&'static str, String)>| {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_zoom-harvester"));
-        command.env_clear().current_dir(folder.path()).arg("doctor").envs(variables);
+        command
+            .env_clear()
+            .current_dir(folder.path())
+            .arg("doctor")
+            .envs(variables);
         tokio::task::spawn_blocking(move || command.output().unwrap())
     };
-    let user = || vec![("ELASTICSEARCH_USER", "u".to_owned()), ("ELASTICSEARCH_PASSWORD", "sesame".to_owned())];
+    let user = || {
+        vec![
+            ("ELASTICSEARCH_USER", "u".to_owned()),
+            ("ELASTICSEARCH_PASSWORD", "sesame".to_owned()),
+        ]
+    };
     let key = || vec![("ELASTICSEARCH_API_KEY", "a2V5OnNlY3JldA==".to_owned())];
     for (variables, url, expected) in [
         ([key(), user()].concat(), url.clone(), "ApiKey a2V5OnNlY3JldA=="),
         (key(), url.clone(), "ApiKey a2V5OnNlY3JldA=="),
-        (key(), url.replace("http://", "http://u:sesame@"), "ApiKey a2V5OnNlY3JldA=="),
+        (
+            key(),
+            url.replace("http://", "http://u:sesame@"),
+            "ApiKey a2V5OnNlY3JldA==",
+        ),
         (user(), url.clone(), "Basic dTpzZXNhbWU="),
-        (vec![], url.replace("http://", "http://u:sesame@"), "Basic dTpzZXNhbWU="),
+        (
+            vec![],
+            url.replace("http://", "http://u:sesame@"),
+            "Basic dTpzZXNhbWU=",
+        ),
     ] {
         seen.lock().unwrap().clear();
         let variables = [variables, vec![("ELASTICSEARCH_URL", url)]].concat();
         let output = doctor(variables).await.unwrap();
-        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        let said =
+            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         let seen = seen.lock().unwrap().clone();
-        assert!(!seen.is_empty() && seen.iter().all(|one| one == expected), "{seen:?}: {said}");
+        assert!(
+            !seen.is_empty() && seen.iter().all(|one| one == expected),
+            "{seen:?}: {said}"
+        );
         assert!(!said.contains("sesame") && !said.contains("a2V5"), "{said}");
     }
 }

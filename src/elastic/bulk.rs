@@ -156,7 +156,11 @@ impl Elastic {
     /// Sends a body until every item is at its end, or the tries are.
     async fn send_body(&self, salt: u64, ops: Vec<Op>, target: &Target) -> Sent {
         // Without this a deleted index would come back by itself, with guessed types.
-        let alias = if target.is_alias { "?require_alias=true" } else { "" };
+        let alias = if target.is_alias {
+            "?require_alias=true"
+        } else {
+            ""
+        };
         let path = format!("/{}/_bulk{alias}", target.name);
         let mut sent = Sent::default();
         let mut delays = self.delays(salt);
@@ -213,8 +217,9 @@ impl Elastic {
                             continue;
                         }
                         Ok(false) => {
-                            sent.error =
-                                Some(self.refused(&format!("every bulk request to {}", target.name), &answer));
+                            sent.error = Some(
+                                self.refused(&format!("every bulk request to {}", target.name), &answer),
+                            );
                             return sent;
                         }
                         Err(error) => error,
@@ -476,7 +481,11 @@ mod tests {
                 judged(503, why("unavailable_shards_exception")),
                 judged(0, Value::Null),
                 judged_in("zoom-sessions-000002", 201, Value::Null),
-                judged_in("zoom-sessions-000002", 409, why("version_conflict_engine_exception")),
+                judged_in(
+                    "zoom-sessions-000002",
+                    409,
+                    why("version_conflict_engine_exception")
+                ),
                 judged_in("zoom-sessions", 400, why("index_closed_exception")),
                 judged_in("zoom-sessions", 429, why("es_rejected_execution_exception")),
                 judged_in("", 200, Value::Null),

@@ -212,10 +212,19 @@ impl Error {
 }
 
 /// The client. One for a cluster; share it behind an `Arc`.
-#[derive(Debug)]
 pub struct Elastic {
     settings: Settings,
     client: Elasticsearch,
+}
+
+/// Written by hand: the client inside would show its password.
+impl std::fmt::Debug for Elastic {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Elastic")
+            .field("url", &self.settings.url)
+            .field("prefix", &self.settings.prefix)
+            .finish_non_exhaustive()
+    }
 }
 
 /// An answer, read to its end.
@@ -556,10 +565,13 @@ fn wish(after: Option<Duration>) -> String {
 fn is_tls(error: &elasticsearch::Error) -> bool {
     let mut cause = std::error::Error::source(error);
     while let Some(inner) = cause {
-        if let Some(io) = inner.downcast_ref::<std::io::Error>()
-            && io.kind() == std::io::ErrorKind::InvalidData
-        {
-            return true;
+        // An I/O error that wraps another names that one's source as its own, and so hides it.
+        let mut io = inner.downcast_ref::<std::io::Error>();
+        while let Some(one) = io {
+            if one.kind() == std::io::ErrorKind::InvalidData {
+                return true;
+            }
+            io = one.get_ref().and_then(|wrapped| wrapped.downcast_ref());
         }
         cause = inner.source();
     }

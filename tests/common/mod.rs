@@ -94,6 +94,7 @@ pub struct ElasticStage {
     pub auth: elastic::Auth,
     pub ca_cert_pem: Option<Vec<u8>>,
     pub bulk_bytes: usize,
+    pub in_flight: usize,
     pub timeout: Duration,
     http: reqwest::Client,
 }
@@ -133,6 +134,7 @@ impl ElasticStage {
             auth: elastic::Auth::None,
             ca_cert_pem: None,
             bulk_bytes: 1 << 20,
+            in_flight: 2,
             timeout: Duration::from_secs(30),
             http: looker(None),
         }
@@ -164,7 +166,7 @@ impl ElasticStage {
             replicas: 0,
             bulk_bytes: self.bulk_bytes,
             compress: true,
-            in_flight: 2,
+            in_flight: self.in_flight,
             retry: elastic::Retry {
                 times: 4,
                 base: Duration::from_millis(20),

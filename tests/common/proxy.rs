@@ -39,8 +39,8 @@ pub enum Fault {
     Slow(Duration),
     /// The answer, edited.
     Edit(fn(&mut Value)),
-    /// Something is done to the server first, and the request passed on then.
-    First(Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>),
+    /// Something is done to the server, before it sees the request or once it has answered.
+    Deed(Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>),
 }
 
 /// A line of the script: which bulk requests it is about, and what happens to them.
@@ -71,26 +71,28 @@ async fn pass_on(State(proxy): State<Proxy>, request: Request) -> Response {
     let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
     let bulk = parts.uri.path().ends_with("_bulk");
     let forever = || tokio::time::sleep(Duration::from_secs(60));
-    let mut rule = None;
+    let (mut before, mut after) = (None, None);
     if bulk {
         let n = proxy.before.fetch_add(1, Ordering::SeqCst) + 1;
         if matches!(proxy.hold, Some(Hold::Before(at)) if at == n) {
             forever().await;
         }
-        let mut script = proxy.script.iter();
-        rule = script.find(|rule| (rule.from..rule.from.saturating_add(rule.times)).contains(&n));
+        let find = |acted| {
+            let meant = |rule: &&Rule| (rule.from..rule.from.saturating_add(rule.times)).contains(&n);
+            let mut script = proxy.script.iter().filter(meant);
+            script
+                .find(|rule| rule.acted == acted)
+                .map(|rule| rule.fault.clone())
+        };
+        (before, after) = (find(false), find(true));
     }
     let mut wait = Duration::ZERO;
-    match rule {
-        Some(Rule {
-            acted: false, fault, ..
-        }) => match fault {
-            Fault::Answer(..) | Fault::Cut => return answer_with(fault, 200, Vec::new()),
-            Fault::Slow(by) => wait = *by,
-            Fault::First(act) => act().await,
-            Fault::Truncated | Fault::Edit(_) => panic!("there is no answer yet"),
-        },
-        Some(_) | None => {}
+    match before {
+        Some(fault @ (Fault::Answer(..) | Fault::Cut)) => return answer_with(&fault, 200, Vec::new()),
+        Some(Fault::Slow(by)) => wait = by,
+        Some(Fault::Deed(act)) => act().await,
+        Some(Fault::Truncated | Fault::Edit(_)) => panic!("there is no answer yet"),
+        None => {}
     }
     let url = format!("{}{}", proxy.target, parts.uri);
     let mut headers = parts.headers;
@@ -113,16 +115,14 @@ async fn pass_on(State(proxy): State<Proxy>, request: Request) -> Response {
             forever().await;
         }
     }
-    match rule {
-        Some(Rule {
-            acted: true, fault, ..
-        }) => {
-            if let Fault::Slow(by) = fault {
-                tokio::time::sleep(*by).await;
-            }
-            answer_with(fault, status, bytes)
-        }
-        _ => plain(status, bytes),
+    match &after {
+        Some(Fault::Slow(by)) => tokio::time::sleep(*by).await,
+        Some(Fault::Deed(act)) => act().await,
+        _ => {}
+    }
+    match after {
+        Some(fault) => answer_with(&fault, status, bytes),
+        None => plain(status, bytes),
     }
 }
 
@@ -138,11 +138,16 @@ fn answer_with(fault: &Fault, status: u16, bytes: Vec<u8>) -> Response {
     let broken = |bytes: Vec<u8>| {
         let pieces = futures::stream::iter([Ok(bytes)])
             .chain(futures::stream::once(async { Err(std::io::Error::other("cut")) }));
-        Response::builder().status(status).body(Body::from_stream(pieces)).unwrap()
+        Response::builder()
+            .status(status)
+            .body(Body::from_stream(pieces))
+            .unwrap()
     };
     match fault {
         Fault::Answer(status, retry_after, body) => {
-            let mut response = Response::builder().status(*status).header("content-type", "text/html");
+            let mut response = Response::builder()
+                .status(*status)
+                .header("content-type", "text/html");
             if let Some(seconds) = retry_after {
                 response = response.header("retry-after", *seconds);
             }
@@ -155,7 +160,7 @@ fn answer_with(fault: &Fault, status: u16, bytes: Vec<u8>) -> Response {
             edit(&mut answer);
             plain(status, answer.to_string().into_bytes())
         }
-        Fault::Slow(_) | Fault::First(_) => plain(status, bytes),
+        Fault::Slow(_) | Fault::Deed(_) => plain(status, bytes),
     }
 }
 
