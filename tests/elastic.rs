@@ -996,3 +996,42 @@ async fn an_api_key_is_preferred_and_no_password_goes_out_beside_it() {
         assert!(!said.contains("sesame") && !said.contains("a2V5"), "{said}");
     }
 }
+
+/// A document that was refused is not forgotten when its meeting is looked at again and is still the same; and one that changes
+/// is dead no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_refused_stays_listed_until_it_is_taken() {
+    let mut stage = staged(ElasticStage::new(ENGINES[0]));
+    let uuid = stage.sim.with_world(|world| {
+        for meeting in &mut world.meetings {
+            meeting.topic = "2026-03-01".to_owned();
+        }
+        world.meetings[5].topic = "no date".to_owned();
+        // Somebody who never left: the detail seems unfinished.
+        let row = &mut world.meetings[5].sessions[0].row;
+        row.insert("leave_time".to_owned(), json!(""));
+        world.meetings[5].uuid.clone()
+    });
+    let theirs = json!({
+        "aliases": {format!("{}-meetings", stage.es().prefix): {}},
+        "settings": {"number_of_replicas": 0},
+        "mappings": {"properties": {"uuid": {"type": "keyword"}, "topic": {"type": "date"}}},
+    });
+    stage
+        .es()
+        .call("PUT", "/PREFIX-meetings-000001", Some(theirs))
+        .await;
+    assert_eq!(stage.sync(stage.days(9)).await.ending, Ending::Incomplete);
+    assert_eq!(rejected(&stage, "topic"), 1);
+    stage.clock.advance(chrono::TimeDelta::minutes(11));
+    let again = stage.sync(stage.days(9)).await;
+    assert_eq!((again.ending, again.tally.details), (Ending::Incomplete, 1));
+    assert_eq!(rejected(&stage, "topic"), 1, "it is still said");
+    stage.sim.with_world(|world| {
+        let meeting = world.meeting_mut(&uuid).unwrap();
+        meeting.topic = "2026-03-02".to_owned();
+    });
+    let taken = stage.sync(stage.days(9)).await;
+    assert_eq!(taken.ending, Ending::Done, "{:?}", taken.message);
+    recovers("refused", &mut stage).await;
+}
