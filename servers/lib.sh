@@ -87,13 +87,13 @@ listed() {
 folders=()
 starters=()
 
-# begin ENGINE: starts it in the background, beside a build say, in a new folder, named in $folder.
+# begin ENGINE [argument of servers/start ...]: starts it in the background, beside a build say, in a new folder, named in $folder.
 # In a process group of its own (set -m), so that Ctrl-C reaches this script only, which then ends the download as well.
 begin() {
     folder=$(mktemp -d "${TMPDIR:-/tmp}/zoom-harvester-$1.XXXXXX")
     folders+=("$folder")
     set -m
-    servers/start "$1" "$folder" </dev/null >/dev/null &
+    servers/start "$1" "$folder" "${@:2}" </dev/null >/dev/null &
     set +m
     starters+=("$!")
 }

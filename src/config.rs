@@ -71,7 +71,7 @@ pub static SETTINGS: [Setting; 26] = [
     open("ELASTICSEARCH_URL", "elasticsearch.url", "",
         "Elasticsearch or OpenSearch; credentials in it are used and never printed. Without it the harvest goes into the catalog only"),
     secret("ELASTICSEARCH_API_KEY", "elasticsearch.api_key",
-        "an API key in its encoded form; instead of user and password"),
+        "an API key in its encoded form; preferred to user and password"),
     open("ELASTICSEARCH_USER", "elasticsearch.user", "",
         "user"),
     secret("ELASTICSEARCH_PASSWORD", "elasticsearch.password",
@@ -648,7 +648,8 @@ fn elastic(values: &Values) -> Result<ElasticConfig, Error> {
     })
 }
 
-/// The way to sign in that stands in the strongest place; two in the same place contradict each other.
+/// The way to sign in that stands in the strongest place. In the same place an API key, which can do less and be taken back by
+/// itself, is preferred to a user and password; two users contradict each other.
 fn sign_in(values: &Values, url: Option<&url::Url>) -> Result<ElasticAuth, Error> {
     const WAYS: [&str; 3] = ["ELASTICSEARCH_API_KEY", "ELASTICSEARCH_USER", "ELASTICSEARCH_URL"];
     let mut ways: Vec<(&'static str, Origin)> = WAYS
@@ -659,6 +660,7 @@ fn sign_in(values: &Values, url: Option<&url::Url>) -> Result<ElasticAuth, Error
     ways.sort_by_key(|(_, origin)| std::cmp::Reverse(origin.rank()));
     if let [(one, origin), (other, equal), ..] = ways.as_slice()
         && origin.rank() == equal.rank()
+        && *one != "ELASTICSEARCH_API_KEY"
     {
         return Err(Error::Contradiction {
             one,

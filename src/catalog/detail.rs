@@ -72,6 +72,7 @@ pub(super) struct Row {
     pub detail_checksum: Option<Checksum>,
     pub document_checksum: Option<Checksum>,
     pub indexed_checksum: Option<Checksum>,
+    pub rejected_checksum: Option<Checksum>,
     pub revision: i64,
     pub sessions: Option<i64>,
     pub participants: Option<i64>,
@@ -99,6 +100,7 @@ impl Row {
                 Meetings::EndTime,
                 Meetings::Attempts,
                 Meetings::LookAgainStep,
+                Meetings::RejectedChecksum,
             ])
             .from(Meetings::Table)
             .and_where(Expr::col(Meetings::MeetingUuid).eq(uuid.as_str()))
@@ -123,6 +125,7 @@ impl Row {
                     end_time: row.get::<_, Option<String>>(12)?.and_then(|at| from_iso(&at)),
                     attempts: row.get(13)?,
                     look_again_step: row.get(14)?,
+                    rejected_checksum: checksum(row.get(15)?),
                 },
             ))
         })?;
@@ -147,7 +150,20 @@ impl Row {
             update.value(Meetings::DocumentChecksum, document.as_str());
             update.value(Meetings::Revision, next_revision(self.revision, now));
         }
-        let status = self.status.next(event);
+        // It is dead for what its documents were, and they are others now.
+        let rejected = self.status == Status::Dead
+            && self.rejected_checksum.is_some()
+            && self.rejected_checksum == self.document_checksum
+            && self.rejected_checksum.as_ref() != Some(document);
+        let status = if rejected && event == Event::DocumentsDue {
+            Status::Fetched
+        } else {
+            self.status.next(event)
+        };
+        if status == Status::Fetched {
+            // Fetched means due: what was refused once, and comes again from a new detail, is tried again.
+            update.value(Meetings::RejectedChecksum, Option::<String>::None);
+        }
         let status = if status == Status::Fetched && self.indexed_checksum.as_ref() == Some(document) {
             status.next(Event::Acknowledged)
         } else {

@@ -161,6 +161,26 @@ impl Catalog {
         Ok(read_kept(&self.conn, &select, usize::MAX)?.pop())
     }
 
+    /// Notes that documents are about to be sent: until they are acknowledged the index holds neither them for certain nor what
+    /// it acknowledged before, so a meeting that turns back into that must be sent again.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn note_sending(&mut self, batch: &[Kept]) -> Result<(), Error> {
+        let tx = self.conn.transaction()?;
+        for one in batch {
+            let update = Query::update()
+                .table(Meetings::Table)
+                .value(Meetings::IndexedChecksum, Option::<String>::None)
+                .and_where(Expr::col(Meetings::MeetingUuid).eq(one.uuid.as_str()))
+                .and_where(Expr::col(Meetings::IndexedChecksum).is_not_null())
+                .take();
+            execute(&tx, &update)?;
+        }
+        tx.commit()?;
+        Ok(())
+    }
+
     /// Records what Elasticsearch acknowledged. A meeting that changed in flight stays due.
     ///
     /// # Errors

@@ -189,10 +189,6 @@ fn what_is_wrong_is_said_in_one_line_and_shows_no_secret() {
             ("ELASTICSEARCH_PASSWORD", "hush"),
         ])),
         error(&environment(&[
-            ("ELASTICSEARCH_API_KEY", "hush"),
-            ("ELASTICSEARCH_USER", "me"),
-        ])),
-        error(&environment(&[
             ("ELASTICSEARCH_URL", "http://me:hush@localhost:9200"),
             ("ELASTICSEARCH_USER", "me"),
         ])),

@@ -6,7 +6,7 @@ use elasticsearch::http::Method;
 use futures::{StreamExt, stream};
 use serde_json::{Value, json};
 
-use super::{Answer, Elastic, Error, document};
+use super::{Answer, BLOCK, Elastic, Error, Target, document, pause};
 use crate::model::{Document, IndexKind, Kept, MeetingUuid, Outcome};
 
 /// What became of a batch.
@@ -33,12 +33,13 @@ struct Op {
 }
 
 /// What an item's answer means.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum ItemOutcome {
     Done,
     Rejected(String),
-    Again(u16),
-    Stop(u16, String, String),
+    /// With the status, if there is one that can be read.
+    Again(Option<u16>),
+    Stop(Error),
 }
 
 /// The end of one body.
@@ -51,7 +52,7 @@ struct Sent {
 }
 
 impl Elastic {
-    pub(super) async fn send(&self, batch: &[Kept], target: impl Fn(IndexKind) -> (String, bool)) -> Report {
+    pub(super) async fn send(&self, batch: &[Kept], target: impl Fn(IndexKind) -> Target) -> Report {
         let mut report = Report::default();
         let mut missing: Vec<usize> = vec![0; batch.len()];
         let mut rejected: HashMap<usize, String> = HashMap::new();
@@ -125,7 +126,7 @@ impl Elastic {
     async fn send_ops(
         &self,
         ops: Vec<Op>,
-        target: &(String, bool),
+        target: &Target,
         missing: &mut [usize],
         rejected: &mut HashMap<usize, String>,
         report: &mut Report,
@@ -153,123 +154,170 @@ impl Elastic {
     }
 
     /// Sends a body until every item is at its end, or the tries are.
-    async fn send_body(&self, salt: u64, ops: Vec<Op>, (name, alias): &(String, bool)) -> Sent {
-        let path = if *alias {
-            // Without this a deleted index would come back by itself, with guessed types.
-            format!("/{name}/_bulk?require_alias=true")
+    async fn send_body(&self, salt: u64, ops: Vec<Op>, target: &Target) -> Sent {
+        // Without this a deleted index would come back by itself, with guessed types.
+        let alias = if target.is_alias {
+            "?require_alias=true"
         } else {
-            format!("/{name}/_bulk")
+            ""
         };
+        let path = format!("/{}/_bulk{alias}", target.name);
         let mut sent = Sent::default();
         let mut delays = self.delays(salt);
+        // Whether a request of this form was ever taken; if not, a 400 says nothing about the items in it.
+        let mut taken = false;
         let mut waiting = vec![ops];
         while let Some(mut body) = waiting.pop() {
             let bytes = body.iter().flat_map(|op| op.lines.iter().copied()).collect();
             sent.requests += 1;
+            let mut wanted = None;
             let failure = match self.call_once(Method::Post, &path, Some(bytes)).await {
-                Ok(answer) if answer.status == 200 => match self.read_items(&answer, body, name, &mut sent) {
-                    Ok(again) if again.is_empty() => {
-                        // It goes on: the next refusal is a first one.
-                        delays = self.delays(salt);
+                Ok(answer) if answer.status == 200 && answer.body["items"].is_array() => {
+                    taken = true;
+                    match read_items(&answer.body, body, target, &mut sent) {
+                        Ok(None) => {
+                            // It goes on: the next refusal is a first one.
+                            delays = self.delays(salt);
+                            continue;
+                        }
+                        Ok(Some((again, failure))) => {
+                            body = again;
+                            failure
+                        }
+                        Err(error) => {
+                            sent.error = Some(error);
+                            return sent;
+                        }
+                    }
+                }
+                Ok(answer) if answer.status == 200 => malformed("it has no items".to_owned()),
+                Ok(answer) if answer.status == 413 || is_refusal(&answer) => {
+                    if body.len() > 1 {
+                        // One item can spoil a whole body (an id that is too long, for example): halving finds it.
+                        waiting.extend(halves(body));
                         continue;
                     }
-                    Ok(again) => {
-                        body = again;
-                        Error::Busy { status: 429 }
+                    if answer.status == 413 {
+                        let reason = "larger than Elasticsearch takes at once (HTTP 413)".to_owned();
+                        sent.rejected
+                            .extend(body.into_iter().map(|op| (op, reason.clone())));
+                        continue;
                     }
-                    Err(error) => {
-                        sent.error = Some(error);
-                        return sent;
+                    let probed = if taken {
+                        Ok(true)
+                    } else {
+                        sent.requests += 1;
+                        self.is_taken(&path).await
+                    };
+                    match probed {
+                        Ok(true) => {
+                            taken = true;
+                            sent.rejected
+                                .extend(body.into_iter().map(|op| (op, answer.said())));
+                            continue;
+                        }
+                        Ok(false) => {
+                            sent.error = Some(
+                                self.refused(&format!("every bulk request to {}", target.name), &answer),
+                            );
+                            return sent;
+                        }
+                        Err(error) => error,
                     }
-                },
-                Ok(Answer { status: 413, .. }) if body.len() == 1 => {
-                    let reason = "larger than Elasticsearch takes at once (HTTP 413)".to_owned();
-                    sent.rejected
-                        .extend(body.into_iter().map(|op| (op, reason.clone())));
-                    continue;
                 }
-                // One item can spoil a whole body (an id that is too long, for example): halving finds it.
-                Ok(answer) if answer.status == 400 && body.len() == 1 && answer.body["error"].is_object() => {
-                    sent.rejected
-                        .extend(body.into_iter().map(|op| (op, answer.said())));
-                    continue;
+                Ok(answer) if matches!(answer.status, 429 | 500..=599) && !answer.is_block() => {
+                    wanted = answer.retry_after;
+                    self.refused("", &answer)
                 }
-                Ok(Answer {
-                    status: 413 | 400, ..
-                }) if body.len() > 1 => {
-                    waiting.extend(halves(body));
-                    continue;
-                }
-                Ok(Answer {
-                    status: status @ (429 | 500..=599),
-                    ..
-                }) => Error::Busy { status },
                 Ok(answer) => {
-                    sent.error = Some(self.refused(&format!("a bulk request to {name}"), &answer));
+                    sent.error = Some(self.refused(&format!("a bulk request to {}", target.name), &answer));
+                    return sent;
+                }
+                Err(error @ Error::Tls { .. }) => {
+                    sent.error = Some(error);
                     return sent;
                 }
                 Err(error) => error,
             };
-            let Some(delay) = delays.next() else {
+            let Some(pause) = pause(delays.next(), wanted) else {
                 sent.error = Some(failure);
                 return sent;
             };
             tracing::debug!(%failure, items = body.len(), "sending again");
-            tokio::time::sleep(delay).await;
+            tokio::time::sleep(pause).await;
             // Smaller bodies are refused less, where memory is what is short.
             waiting.extend(halves(body));
         }
         sent
     }
 
-    /// Sorts the items of an answer; answers those to be sent again.
-    fn read_items(
-        &self,
-        answer: &Answer,
-        body: Vec<Op>,
-        name: &str,
-        sent: &mut Sent,
-    ) -> Result<Vec<Op>, Error> {
-        let Some(items) = answer.body["items"].as_array() else {
-            return Err(Error::Malformed {
-                what: "a bulk request".into(),
-                reason: "it has no items".into(),
-            });
-        };
-        let mut answers: HashMap<&str, &Value> = HashMap::new();
-        for item in items
-            .iter()
-            .filter_map(Value::as_object)
-            .flat_map(serde_json::Map::values)
-        {
-            if let Some(id) = item["_id"].as_str() {
-                answers.insert(id, item);
-            }
+    /// Whether a request of this form is taken at all: asked with the deletion of a document that never was.
+    async fn is_taken(&self, path: &str) -> Result<bool, Error> {
+        let probe = line(&json!({"delete": {
+            "_id": "zoom-harvester-probe", "version": 1, "version_type": "external_gte",
+        }}));
+        let answer = self.call_once(Method::Post, path, Some(probe)).await?;
+        match answer.status {
+            200 => Ok(true),
+            400 => Ok(false),
+            _ => Err(self.refused("a bulk request", &answer)),
         }
-        let mut again = Vec::new();
-        for op in body {
-            match answers.get(op.id.as_str()).map(|item| judge(item)) {
-                Some(ItemOutcome::Done) => sent.done.push(op),
-                Some(ItemOutcome::Rejected(reason)) => sent.rejected.push((op, reason)),
-                // An item without an answer was not acknowledged, whatever else the answer says.
-                Some(ItemOutcome::Again(_)) | None => again.push(op),
-                Some(ItemOutcome::Stop(status, kind, said)) => {
-                    return Err(match (status, kind.as_str()) {
-                        (404, _) => Error::IndexMissing {
-                            alias: name.to_owned(),
-                        },
-                        (_, "cluster_block_exception") => Error::ReadOnly { said },
-                        (401, _) => Error::Unauthorised,
-                        _ => Error::Forbidden {
-                            what: format!("writing to {name}"),
-                            said,
-                        },
-                    });
-                }
-            }
-        }
-        Ok(again)
     }
+}
+
+/// Elasticsearch's own word on the whole of a body, unlike that of a proxy before it.
+fn is_refusal(answer: &Answer) -> bool {
+    answer.status == 400 && answer.body["error"].is_object()
+}
+
+fn malformed(reason: String) -> Error {
+    Error::Malformed {
+        what: "a bulk request".into(),
+        reason,
+    }
+}
+
+/// Sorts the items of an answer; answers those to be sent again, and why.
+fn read_items(
+    answer: &Value,
+    body: Vec<Op>,
+    target: &Target,
+    sent: &mut Sent,
+) -> Result<Option<(Vec<Op>, Error)>, Error> {
+    let mut answers: HashMap<&str, &Value> = HashMap::new();
+    for item in answer["items"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_object)
+        .flat_map(serde_json::Map::values)
+    {
+        if let Some(id) = item["_id"].as_str() {
+            answers.insert(id, item);
+        }
+    }
+    let (mut again, mut unanswered, mut last) = (Vec::new(), 0, None);
+    for op in body {
+        match answers.get(op.id.as_str()).map(|item| judge(item, target)) {
+            Some(ItemOutcome::Done) => sent.done.push(op),
+            Some(ItemOutcome::Rejected(reason)) => sent.rejected.push((op, reason)),
+            Some(ItemOutcome::Again(Some(status))) => {
+                last = Some(status);
+                again.push(op);
+            }
+            // An item without an answer was not acknowledged, whatever else the answer says.
+            Some(ItemOutcome::Again(None)) | None => {
+                unanswered += 1;
+                again.push(op);
+            }
+            Some(ItemOutcome::Stop(error)) => return Err(error),
+        }
+    }
+    let failure = match last {
+        Some(status) => Error::Busy { status, after: None },
+        None => malformed(format!("{unanswered} items have no answer in it")),
+    };
+    Ok((!again.is_empty()).then_some((again, failure)))
 }
 
 impl Report {
@@ -278,13 +326,13 @@ impl Report {
     }
 }
 
-fn judge(item: &Value) -> ItemOutcome {
+fn judge(item: &Value, target: &Target) -> ItemOutcome {
     let status = item["status"]
         .as_u64()
         .and_then(|status| u16::try_from(status).ok())
         .unwrap_or(0);
     let error = &item["error"];
-    let kind = error["type"].as_str().unwrap_or_default().to_owned();
+    let kind = error["type"].as_str().unwrap_or_default();
     let said = || {
         let reason = error["reason"].as_str().unwrap_or_default();
         let cause = error["caused_by"]["reason"]
@@ -293,15 +341,43 @@ fn judge(item: &Value) -> ItemOutcome {
             .unwrap_or_default();
         super::one_line(&format!("{kind}: {reason}{cause}"))
     };
+    let index = item["_index"].as_str().unwrap_or_default();
+    let what = || format!("writing to {}", target.name);
     match status {
+        // Not the document's fault, and no matter of waiting a little: a full disk says 429 here.
+        403 | 429 if kind == BLOCK => ItemOutcome::Stop(Error::ReadOnly { said: said() }),
+        401 => ItemOutcome::Stop(Error::Unauthorised),
+        403 => ItemOutcome::Stop(Error::Forbidden {
+            what: what(),
+            said: said(),
+        }),
+        404 if !error.is_null() => ItemOutcome::Stop(Error::IndexMissing {
+            alias: target.name.clone(),
+        }),
+        // No index was found to ask (it is closed, or one of several), so no document was looked at.
+        200..=499 if status != 429 && target.is_alias && index == target.name => {
+            ItemOutcome::Stop(Error::Refused {
+                what: what(),
+                status,
+                said: said(),
+            })
+        }
+        // The alias was moved: what stands there is no acknowledgement of ours.
+        200..=499 if status != 429 && !index.is_empty() && index != target.index => {
+            ItemOutcome::Stop(Error::Moved {
+                alias: target.name.clone(),
+                index: super::one_line(index),
+            })
+        }
+        200..=499 if status != 429 && index.is_empty() => ItemOutcome::Again(None),
         200..=299 => ItemOutcome::Done,
         // Deleting what is not there.
-        404 if error.is_null() => ItemOutcome::Done,
+        404 => ItemOutcome::Done,
         // A newer version is there: ours is done.
-        409 => ItemOutcome::Done,
-        401 | 403 | 404 => ItemOutcome::Stop(status, kind.clone(), said()),
+        409 if kind == "version_conflict_engine_exception" => ItemOutcome::Done,
         400..=499 if status != 429 => ItemOutcome::Rejected(said()),
-        _ => ItemOutcome::Again(status),
+        429 | 500..=599 => ItemOutcome::Again(Some(status)),
+        _ => ItemOutcome::Again(None),
     }
 }
 
@@ -377,10 +453,16 @@ mod tests {
 
     #[test]
     fn what_each_status_of_an_item_means() {
-        let judged = |status: u16, error: Value| {
-            let outcome = judge(&json!({"_id": "x", "status": status, "error": error}));
-            format!("{status} {outcome:?}")
+        let target = Target {
+            name: "zoom-sessions".into(),
+            is_alias: true,
+            index: "zoom-sessions-000001".into(),
         };
+        let judged_in = |index: &str, status: u16, error: Value| {
+            let item = json!({"_id": "x", "_index": index, "status": status, "error": error});
+            format!("{status} {index} {:?}", judge(&item, &target))
+        };
+        let judged = |status, error| judged_in(&target.index, status, error);
         let why = |kind: &str| json!({"type": kind, "reason": "r"});
         insta::assert_snapshot!(
             [
@@ -389,11 +471,24 @@ mod tests {
                 judged(404, Value::Null),
                 judged(404, why("index_not_found_exception")),
                 judged(409, why("version_conflict_engine_exception")),
+                judged(409, why("some_other_conflict")),
                 judged(400, why("document_parsing_exception")),
                 judged(400, why("mapper_parsing_exception")),
                 judged(403, why("cluster_block_exception")),
+                judged(403, why("security_exception")),
+                judged(429, why("cluster_block_exception")),
                 judged(429, why("es_rejected_execution_exception")),
                 judged(503, why("unavailable_shards_exception")),
+                judged(0, Value::Null),
+                judged_in("zoom-sessions-000002", 201, Value::Null),
+                judged_in(
+                    "zoom-sessions-000002",
+                    409,
+                    why("version_conflict_engine_exception")
+                ),
+                judged_in("zoom-sessions", 400, why("index_closed_exception")),
+                judged_in("zoom-sessions", 429, why("es_rejected_execution_exception")),
+                judged_in("", 200, Value::Null),
             ]
             .join("\n")
         );

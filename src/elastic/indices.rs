@@ -21,6 +21,16 @@ pub struct Standing {
     pub sessions: IndexState,
 }
 
+impl Standing {
+    /// One of them.
+    pub fn of(&self, kind: IndexKind) -> &IndexState {
+        match kind {
+            IndexKind::Meetings => &self.meetings,
+            IndexKind::Sessions => &self.sessions,
+        }
+    }
+}
+
 /// One index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IndexState {
@@ -37,18 +47,14 @@ pub struct IndexState {
 /// A rebuild under way: two indices that no alias leads to yet.
 #[derive(Clone, Debug)]
 pub struct Rebuild {
-    meetings: String,
-    sessions: String,
+    new: Standing,
     before: Standing,
 }
 
 impl Rebuild {
     /// The new index of a kind.
     pub fn target(&self, kind: IndexKind) -> &str {
-        match kind {
-            IndexKind::Meetings => &self.meetings,
-            IndexKind::Sessions => &self.sessions,
-        }
+        &self.new.of(kind).index
     }
 }
 
@@ -152,11 +158,15 @@ impl Elastic {
         match behind.as_slice() {
             [] => {
                 let concrete = self.call(Method::Head, &format!("/{alias}"), None).await?;
-                if concrete.status == 200 {
-                    return Err(Error::Foreign {
-                        name: alias,
-                        found: "it is an index, where an alias should be".to_owned(),
-                    });
+                match concrete.status {
+                    404 => {}
+                    200 => {
+                        return Err(Error::Foreign {
+                            name: alias,
+                            found: "it is an index, where an alias should be".to_owned(),
+                        });
+                    }
+                    _ => return Err(self.refused("looking for an index", &concrete)),
                 }
                 let index = self.next_index(kind).await?;
                 let body = json!({"aliases": {&alias: {}}});
@@ -246,11 +256,11 @@ impl Elastic {
             self.put(&format!("/{index}"), &json!({}), "making an index")
                 .await?;
         }
-        Ok(Rebuild {
-            meetings,
-            sessions,
-            before,
-        })
+        let new = Standing {
+            meetings: self.read_index(&meetings).await?,
+            sessions: self.read_index(&sessions).await?,
+        };
+        Ok(Rebuild { new, before })
     }
 
     /// Puts the new indices in the place of the old ones, in one step for whoever searches, then deletes the old ones.
@@ -258,15 +268,24 @@ impl Elastic {
     /// # Errors
     /// Any; before the step nothing has changed for searchers, after it everything has.
     pub async fn finish_rebuild(&self, rebuild: &Rebuild, stamp: &str) -> Result<Standing, Error> {
-        let path = format!("/{},{}/_refresh", rebuild.meetings, rebuild.sessions);
+        let [meetings, sessions] = IndexKind::ALL.map(|kind| rebuild.target(kind));
+        let path = format!("/{meetings},{sessions}/_refresh");
         let answer = self.call(Method::Post, &path, None).await?;
         if answer.status != 200 {
             return Err(self.refused("a refresh", &answer));
         }
         let standing = Standing {
-            meetings: self.read_index(&rebuild.meetings).await?,
-            sessions: self.read_index(&rebuild.sessions).await?,
+            meetings: self.read_index(meetings).await?,
+            sessions: self.read_index(sessions).await?,
         };
+        for kind in IndexKind::ALL {
+            // Deleted meanwhile, it came back by itself with the next bulk request: without what was written before.
+            if standing.of(kind).uuid != rebuild.new.of(kind).uuid {
+                return Err(Error::IndexMissing {
+                    alias: rebuild.target(kind).to_owned(),
+                });
+            }
+        }
         self.write_stamp(&standing, stamp).await?;
         let mut actions = Vec::new();
         for (kind, old) in [
@@ -367,10 +386,8 @@ impl Elastic {
         }
         let pattern = format!("{}-*", self.settings.prefix);
         let wanted = json!({
-            "cluster": ["monitor", "manage_index_templates"],
-            "index": [{"names": [pattern], "privileges": [
-                "create_index", "index", "delete", "read", "view_index_metadata", "manage",
-            ]}],
+            "cluster": ["manage_index_templates"],
+            "index": [{"names": [pattern], "privileges": ["manage", "index", "delete", "read"]}],
         });
         let body = wanted.to_string().into_bytes();
         match self

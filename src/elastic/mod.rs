@@ -59,7 +59,7 @@ pub struct Settings {
     pub url: String,
     /// Who we are.
     pub auth: Auth,
-    /// The authority to trust instead of the usual ones.
+    /// Authorities to trust, beside the usual ones: one PEM certificate or several.
     pub ca_cert_pem: Option<Vec<u8>>,
     /// What the names of indices, aliases and templates begin with.
     pub prefix: String,
@@ -81,6 +81,12 @@ pub struct Settings {
     pub seed: u64,
 }
 
+/// The longest that a run waits because it is asked to; longer wishes end it. Proxies ask for seconds, or for a maintenance.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The error type of an index that takes no writes, in every version.
+const BLOCK: &str = "cluster_block_exception";
+
 /// What Elasticsearch could not or would not do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -92,11 +98,24 @@ pub enum Error {
         /// What happened.
         said: String,
     },
-    /// 429 or 5xx at every try.
-    #[error("Elasticsearch is too busy or ill: it kept answering HTTP {status}")]
+    /// The two sides do not agree on TLS: most of all, a certificate that nobody we trust has signed.
+    #[error(
+        "no trusted connection to Elasticsearch at {url}: {said}; check ELASTICSEARCH_CA_CERT, and that ELASTICSEARCH_URL has the \
+         right scheme, host and port"
+    )]
+    Tls {
+        /// Where, without credentials.
+        url: String,
+        /// What happened.
+        said: String,
+    },
+    /// 429 or 5xx at every try, or with the wish to be left alone for longer than a run should wait.
+    #[error("Elasticsearch is too busy or ill: it kept answering HTTP {status}{}", wish(*after))]
     Busy {
         /// The last status.
         status: u16,
+        /// Its `Retry-After`.
+        after: Option<Duration>,
     },
     /// Credentials missing or not accepted.
     #[error(
@@ -127,6 +146,17 @@ pub enum Error {
     IndexMissing {
         /// The alias.
         alias: String,
+    },
+    /// The alias leads elsewhere.
+    #[error(
+        "{alias} was moved to {index} while this ran; what went there is not counted, and the next run fills the index that the \
+         alias then leads to from the catalog"
+    )]
+    Moved {
+        /// The alias.
+        alias: String,
+        /// Where documents went.
+        index: String,
     },
     /// Something that is not ours has our name.
     #[error(
@@ -165,12 +195,14 @@ impl Error {
     /// What to do about it.
     pub fn disposition(&self) -> Disposition {
         match self {
+            Self::Busy { after, .. } => Disposition::Retry { after: *after },
             Self::Unreachable { .. }
-            | Self::Busy { .. }
             | Self::IndexMissing { .. }
+            | Self::Moved { .. }
             | Self::ReadOnly { .. }
             | Self::Malformed { .. } => Disposition::Retry { after: None },
-            Self::Unauthorised
+            Self::Tls { .. }
+            | Self::Unauthorised
             | Self::Forbidden { .. }
             | Self::Foreign { .. }
             | Self::Refused { .. }
@@ -180,10 +212,19 @@ impl Error {
 }
 
 /// The client. One for a cluster; share it behind an `Arc`.
-#[derive(Debug)]
 pub struct Elastic {
     settings: Settings,
     client: Elasticsearch,
+}
+
+/// Written by hand: the client inside would show its password.
+impl std::fmt::Debug for Elastic {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Elastic")
+            .field("url", &self.settings.url)
+            .field("prefix", &self.settings.prefix)
+            .finish_non_exhaustive()
+    }
 }
 
 /// An answer, read to its end.
@@ -192,6 +233,8 @@ struct Answer {
     body: Value,
     /// The body where it was no JSON: a proxy's page, for example.
     text: String,
+    /// How long it asks to be left alone.
+    retry_after: Option<Duration>,
 }
 
 impl Answer {
@@ -209,6 +252,11 @@ impl Answer {
 
     fn error_type(&self) -> &str {
         self.body["error"]["type"].as_str().unwrap_or_default()
+    }
+
+    /// An index that takes no writes: 403, or 429 where its disk is full. Trying again would not help.
+    fn is_block(&self) -> bool {
+        matches!(self.status, 403 | 429) && self.error_type() == BLOCK
     }
 }
 
@@ -253,15 +301,25 @@ impl Elastic {
         format!("{}-{}", self.settings.prefix, kind.as_str())
     }
 
-    /// Sends a meeting's documents, sessions before their meeting, and deletes the sessions it has lost.
-    pub async fn publish(&self, batch: &[Kept]) -> Report {
-        self.send(batch, |kind| (self.alias(kind), true)).await
+    /// Sends a meeting's documents, sessions before their meeting, and deletes the sessions it has lost. Only what the indices
+    /// of `standing` took counts.
+    pub async fn publish(&self, standing: &Standing, batch: &[Kept]) -> Report {
+        let target = |kind| Target {
+            name: self.alias(kind),
+            is_alias: true,
+            index: standing.of(kind).index.clone(),
+        };
+        self.send(batch, target).await
     }
 
     /// Sends the same to the indices of a rebuild.
     pub async fn publish_into(&self, rebuild: &Rebuild, batch: &[Kept]) -> Report {
-        self.send(batch, |kind| (rebuild.target(kind).to_owned(), false))
-            .await
+        let target = |kind| Target {
+            name: rebuild.target(kind).to_owned(),
+            is_alias: false,
+            index: rebuild.target(kind).to_owned(),
+        };
+        self.send(batch, target).await
     }
 
     /// Every session the index holds of these meetings.
@@ -385,24 +443,17 @@ impl Elastic {
     async fn call(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Answer, Error> {
         let mut delays = self.delays(path.len() as u64);
         loop {
-            let (answer, delay) = (self.call_once(method, path, body.clone()).await, delays.next());
-            match (answer, delay) {
-                (
-                    Ok(Answer {
-                        status: 429 | 502..=504,
-                        ..
-                    })
-                    | Err(_),
-                    Some(delay),
-                ) => tokio::time::sleep(delay).await,
-                (
-                    Ok(Answer {
-                        status: status @ (429 | 502..=504),
-                        ..
-                    }),
-                    None,
-                ) => return Err(Error::Busy { status }),
-                (answer, _) => return answer,
+            let answer = self.call_once(method, path, body.clone()).await;
+            let wanted = match &answer {
+                Ok(answer) if matches!(answer.status, 429 | 502..=504) && !answer.is_block() => {
+                    answer.retry_after
+                }
+                Err(Error::Unreachable { .. }) => None,
+                _ => return answer,
+            };
+            match pause(delays.next(), wanted) {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => return answer,
             }
         }
     }
@@ -416,8 +467,15 @@ impl Elastic {
             .client
             .send(method, path, HeaderMap::new(), None::<&()>, body, None)
             .await
-            .map_err(|error| unreachable(describe(&error)))?;
+            .map_err(|error| match is_tls(&error) {
+                true => Error::Tls {
+                    url: self.settings.url.clone(),
+                    said: one_line(&describe(&error)),
+                },
+                false => unreachable(describe(&error)),
+            })?;
         let status = response.status_code().as_u16();
+        let retry_after = retry_after(response.headers());
         let text = response
             .text()
             .await
@@ -428,11 +486,13 @@ impl Elastic {
                 status,
                 body,
                 text: String::new(),
+                retry_after,
             },
             Err(_) => Answer {
                 status,
                 body: Value::Null,
                 text,
+                retry_after,
             },
         })
     }
@@ -440,13 +500,16 @@ impl Elastic {
     fn refused(&self, what: &str, answer: &Answer) -> Error {
         let (what, said) = (what.to_owned(), answer.said());
         match answer.status {
+            _ if answer.is_block() => Error::ReadOnly { said },
             401 => Error::Unauthorised,
-            403 if answer.error_type() == "cluster_block_exception" => Error::ReadOnly { said },
             403 => Error::Forbidden { what, said },
             404 if answer.error_type() == "index_not_found_exception" => Error::IndexMissing {
                 alias: format!("{}-*", self.settings.prefix),
             },
-            status @ (429 | 500..=599) => Error::Busy { status },
+            status @ (429 | 500..=599) => Error::Busy {
+                status,
+                after: answer.retry_after,
+            },
             status => Error::Refused { what, status, said },
         }
     }
@@ -460,6 +523,59 @@ impl Elastic {
             .with_jitter_seed(self.settings.seed ^ salt)
             .build()
     }
+}
+
+/// Where a bulk request goes.
+struct Target {
+    /// What it is addressed to.
+    name: String,
+    /// Whether that is an alias.
+    is_alias: bool,
+    /// The index that has to answer.
+    index: String,
+}
+
+/// The pause before the next try: none once the tries are spent, or if more patience is asked for than a run has.
+fn pause(delay: Option<Duration>, wanted: Option<Duration>) -> Option<Duration> {
+    let (delay, wanted) = (delay?, wanted.unwrap_or_default());
+    (wanted <= PATIENCE).then(|| delay.max(wanted))
+}
+
+/// `Retry-After` in seconds, or as a date, which is counted from the answer's own: clocks differ.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name| headers.get(name)?.to_str().ok();
+    let wanted = text("retry-after")?.trim();
+    if let Ok(seconds) = wanted.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = |text| chrono::DateTime::parse_from_rfc2822(text).ok();
+    (date(wanted)? - date(text("date")?)?).to_std().ok()
+}
+
+/// The end of the sentence about a busy server.
+fn wish(after: Option<Duration>) -> String {
+    match after {
+        Some(after) => format!(" and asks to be left alone for {} s", after.as_secs()),
+        None => String::new(),
+    }
+}
+
+/// Whether it was the handshake that failed: rustls says so by this kind of I/O error, and nothing else does while a request
+/// is being sent.
+fn is_tls(error: &elasticsearch::Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        // An I/O error that wraps another names that one's source as its own, and so hides it.
+        let mut io = inner.downcast_ref::<std::io::Error>();
+        while let Some(one) = io {
+            if one.kind() == std::io::ErrorKind::InvalidData {
+                return true;
+            }
+            io = one.get_ref().and_then(|wrapped| wrapped.downcast_ref());
+        }
+        cause = inner.source();
+    }
+    false
 }
 
 /// The documents of one meeting: its sessions first, as they are sent.

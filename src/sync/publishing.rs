@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, TimeDelta, Utc};
+
 use super::{Ending, Error, Harvest, Progress, harvest::Done};
 use crate::{
     catalog::{Acknowledgement, IndexRecord, Trust},
@@ -40,7 +42,7 @@ enum State {
     /// They are known.
     Met(Box<Standing>),
     /// They carry this run's mark: now documents may go.
-    Marked,
+    Marked(Box<Standing>),
     /// Not again before the end of the run.
     Down,
 }
@@ -48,7 +50,7 @@ enum State {
 /// What came back.
 pub(super) enum Sent {
     Met(Result<Standing, elastic::Error>),
-    Marked(String, Result<(), elastic::Error>),
+    Marked(Box<Standing>, String, Result<(), elastic::Error>),
     Held(
         Vec<MeetingUuid>,
         Result<Vec<(MeetingUuid, SessionId)>, elastic::Error>,
@@ -95,10 +97,15 @@ impl Publishing {
         again
     }
 
-    fn down(&mut self, error: &elastic::Error) {
+    fn down(&mut self, error: &elastic::Error, now: DateTime<Utc>) {
         let ending = match error.disposition() {
             Disposition::Stop => Ending::Misconfigured,
-            Disposition::Retry { .. } | Disposition::Skip => Ending::StoppedEarly { come_back_at: None },
+            Disposition::Skip => Ending::StoppedEarly { come_back_at: None },
+            Disposition::Retry { after } => Ending::StoppedEarly {
+                come_back_at: after
+                    .and_then(|after| TimeDelta::from_std(after).ok())
+                    .and_then(|after| now.checked_add_signed(after)),
+            },
         };
         self.state = State::Down;
         self.trouble = Some((ending, error.to_string()));
@@ -111,14 +118,15 @@ impl Harvest<'_> {
         let Some(elastic) = self.publishing.elastic.clone().filter(|_| !self.publishing.busy) else {
             return Ok(());
         };
-        match &self.publishing.state {
+        let (standing, marked) = match &self.publishing.state {
             State::Down => return Ok(()),
             State::Unmet => {
                 self.start(async move { Sent::Met(elastic.ensure().await) });
                 return Ok(());
             }
-            State::Met(_) | State::Marked => {}
-        }
+            State::Met(standing) => (standing.clone(), false),
+            State::Marked(standing) => (standing.clone(), true),
+        };
         if harvesting && self.publishing.kept < WORTH_SENDING {
             return Ok(());
         }
@@ -127,7 +135,7 @@ impl Harvest<'_> {
             self.publishing.kept = 0;
             return Ok(());
         }
-        if let State::Met(standing) = &self.publishing.state {
+        if !marked {
             // Before the first document, so that an older copy of this catalog, put back one day, can see that it is older.
             let stamp = format!(
                 "{}/{}/{}",
@@ -136,10 +144,9 @@ impl Harvest<'_> {
                 self.clock.now().timestamp_millis()
             );
             self.catalog.note_pending_stamp(&stamp)?;
-            let standing = standing.clone();
             self.start(async move {
                 let marked = elastic.write_stamp(&standing, &stamp).await;
-                Sent::Marked(stamp, marked)
+                Sent::Marked(standing, stamp, marked)
             });
             return Ok(());
         }
@@ -152,9 +159,11 @@ impl Harvest<'_> {
             return Ok(());
         }
         self.publishing.kept = self.publishing.kept.saturating_sub(batch.len());
+        // From here on the index may hold these documents, whatever the answer will be.
+        self.catalog.note_sending(&batch)?;
         self.start(async move {
             let sent = batch.iter().map(acknowledgement).collect();
-            Sent::Published(sent, elastic.publish(&batch).await)
+            Sent::Published(sent, elastic.publish(&standing, &batch).await)
         });
         Ok(())
     }
@@ -185,13 +194,13 @@ impl Harvest<'_> {
                 }
                 self.publishing.state = State::Met(Box::new(standing));
             }
-            Sent::Marked(stamp, Ok(())) => {
+            Sent::Marked(standing, stamp, Ok(())) => {
                 self.catalog.note_stamp(&stamp)?;
-                self.publishing.state = State::Marked;
+                self.publishing.state = State::Marked(standing);
             }
             Sent::Held(asked, Ok(held)) => self.catalog.reconcile(&asked, &held)?,
             Sent::Published(sent, report) => self.published(sent, report)?,
-            Sent::Met(Err(error)) | Sent::Marked(_, Err(error)) | Sent::Held(_, Err(error)) => {
+            Sent::Met(Err(error)) | Sent::Marked(_, _, Err(error)) | Sent::Held(_, Err(error)) => {
                 self.publishing_down(&error)
             }
         }
@@ -238,7 +247,7 @@ impl Harvest<'_> {
     }
 
     fn publishing_down(&mut self, error: &elastic::Error) {
-        self.publishing.down(error);
+        self.publishing.down(error, self.clock.now());
         if !self.publishing.tried_last {
             self.observer.see(Progress::Problem(&format!(
                 "{error}; harvesting goes on into the catalog"

@@ -91,7 +91,32 @@ pub struct Stage {
 pub struct ElasticStage {
     pub url: String,
     pub prefix: String,
+    /// Where the program is sent instead, if something stands between.
+    pub through: Option<String>,
+    pub auth: elastic::Auth,
+    pub ca_cert_pem: Option<Vec<u8>>,
+    pub bulk_bytes: usize,
+    pub in_flight: usize,
+    pub timeout: Duration,
     http: reqwest::Client,
+}
+
+/// Of everybody on the server with security on (`servers/secure`).
+pub const SECURE_PASSWORD: &str = "harvester-password";
+
+/// The test's own client, past the program; with an authority, as one who may do everything.
+fn looker(ca_cert_pem: Option<&[u8]>) -> reqwest::Client {
+    let mut builder = reqwest::Client::builder().no_proxy();
+    if let Some(pem) = ca_cert_pem {
+        use base64::Engine;
+        let basic = base64::engine::general_purpose::STANDARD.encode(format!("keeper:{SECURE_PASSWORD}"));
+        let mut headers = reqwest::header::HeaderMap::new();
+        headers.insert("authorization", format!("Basic {basic}").parse().unwrap());
+        builder = builder
+            .add_root_certificate(reqwest::Certificate::from_pem(pem).unwrap())
+            .default_headers(headers);
+    }
+    builder.build().unwrap()
 }
 
 static STAGES: AtomicU32 = AtomicU32::new(0);
@@ -107,27 +132,49 @@ impl ElasticStage {
         Self {
             url: url.to_owned(),
             prefix: format!("t{}-{stamp}-{number}", std::process::id()),
-            http: reqwest::Client::builder().no_proxy().build().unwrap(),
+            through: None,
+            auth: elastic::Auth::None,
+            ca_cert_pem: None,
+            bulk_bytes: 1 << 20,
+            in_flight: 2,
+            timeout: Duration::from_secs(30),
+            http: looker(None),
+        }
+    }
+
+    /// On the server with security on, where the program is `user`, and the test itself one who may do everything.
+    pub fn secure(user: &str) -> Self {
+        let ca = std::fs::read(engine("ELASTICSEARCH_SECURE_TEST_CA")).unwrap();
+        let stage = Self::at(&engine("ELASTICSEARCH_SECURE_TEST_URL"));
+        Self {
+            prefix: format!("zoom-{}", stage.prefix),
+            auth: elastic::Auth::Basic {
+                user: user.to_owned(),
+                password: SECURE_PASSWORD.to_owned().into(),
+            },
+            http: looker(Some(&ca)),
+            ca_cert_pem: Some(ca),
+            ..stage
         }
     }
 
     pub fn settings(&self) -> elastic::Settings {
         elastic::Settings {
-            url: self.url.clone(),
-            auth: elastic::Auth::None,
-            ca_cert_pem: None,
+            url: self.through.clone().unwrap_or_else(|| self.url.clone()),
+            auth: self.auth.clone(),
+            ca_cert_pem: self.ca_cert_pem.clone(),
             prefix: self.prefix.clone(),
             shards: 1,
             replicas: 0,
-            bulk_bytes: 1 << 20,
+            bulk_bytes: self.bulk_bytes,
             compress: true,
-            in_flight: 2,
+            in_flight: self.in_flight,
             retry: elastic::Retry {
                 times: 4,
                 base: Duration::from_millis(20),
                 max: Duration::from_millis(200),
             },
-            timeout: Duration::from_secs(30),
+            timeout: self.timeout,
             seed: 7,
         }
     }
@@ -151,7 +198,7 @@ impl ElasticStage {
 
     /// Indices, aliases and templates of this test; whatever cannot be reached any more stays.
     async fn remove_everything(self) {
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let http = looker(self.ca_cert_pem.as_deref());
         let indices = http
             .get(format!("{}/{}-*/_alias", self.url, self.prefix))
             .send()

@@ -1,4 +1,4 @@
-//! Stands before a real Elasticsearch: counts bulk requests, and holds one at the moment a test asks for.
+//! Stands before a real Elasticsearch: counts bulk requests, holds one at the moment a test asks for, and plays a script of faults.
 
 use std::{
     sync::{
@@ -14,6 +14,8 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
+use futures::{StreamExt, future::BoxFuture};
+use serde_json::Value;
 
 /// Which bulk request never comes through, counted from 1.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +26,35 @@ pub enum Hold {
     After(usize),
 }
 
+/// What happens to a request.
+#[derive(Clone)]
+pub enum Fault {
+    /// This answer instead of Elasticsearch's: status, `Retry-After`, body.
+    Answer(u16, Option<&'static str>, &'static str),
+    /// The answer ends before its first byte.
+    Cut,
+    /// The answer ends in its middle.
+    Truncated,
+    /// It takes so long.
+    Slow(Duration),
+    /// The answer, edited.
+    Edit(fn(&mut Value)),
+    /// Something is done to the server, before it sees the request or once it has answered.
+    Deed(Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>),
+}
+
+/// A line of the script: which bulk requests it is about, and what happens to them.
+#[derive(Clone)]
+pub struct Rule {
+    /// The first, counted from 1.
+    pub from: usize,
+    /// How many.
+    pub times: usize,
+    /// Whether Elasticsearch sees the request before the fault (for `Slow`: at once, else when the time is over).
+    pub acted: bool,
+    pub fault: Fault,
+}
+
 /// Stands before Elasticsearch and counts bulk requests.
 #[derive(Clone)]
 pub struct Proxy {
@@ -32,6 +63,7 @@ pub struct Proxy {
     pub before: Arc<AtomicUsize>,
     pub after: Arc<AtomicUsize>,
     hold: Option<Hold>,
+    script: Arc<Vec<Rule>>,
 }
 
 async fn pass_on(State(proxy): State<Proxy>, request: Request) -> Response {
@@ -39,30 +71,62 @@ async fn pass_on(State(proxy): State<Proxy>, request: Request) -> Response {
     let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
     let bulk = parts.uri.path().ends_with("_bulk");
     let forever = || tokio::time::sleep(Duration::from_secs(60));
+    let (mut before, mut after) = (None, None);
     if bulk {
         let n = proxy.before.fetch_add(1, Ordering::SeqCst) + 1;
         if matches!(proxy.hold, Some(Hold::Before(at)) if at == n) {
             forever().await;
         }
+        let find = |acted| {
+            let meant = |rule: &&Rule| (rule.from..rule.from.saturating_add(rule.times)).contains(&n);
+            let mut script = proxy.script.iter().filter(meant);
+            script
+                .find(|rule| rule.acted == acted)
+                .map(|rule| rule.fault.clone())
+        };
+        (before, after) = (find(false), find(true));
+    }
+    let mut wait = Duration::ZERO;
+    match before {
+        Some(fault @ (Fault::Answer(..) | Fault::Cut)) => return answer_with(&fault, 200, Vec::new()),
+        Some(Fault::Slow(by)) => wait = by,
+        Some(Fault::Deed(act)) => act().await,
+        Some(Fault::Truncated | Fault::Edit(_)) => panic!("there is no answer yet"),
+        None => {}
     }
     let url = format!("{}{}", proxy.target, parts.uri);
     let mut headers = parts.headers;
     headers.remove("host");
-    let answer = proxy
-        .http
-        .request(parts.method, url)
-        .headers(headers)
-        .body(body)
-        .send()
-        .await
-        .unwrap();
-    let (status, bytes) = (answer.status(), answer.bytes().await.unwrap());
+    let request = proxy.http.request(parts.method, url).headers(headers).body(body);
+    // On its own: it arrives even if whoever asked has gone.
+    let (status, bytes) = tokio::spawn(async move {
+        tokio::time::sleep(wait).await;
+        let answer = request.send().await.unwrap();
+        (
+            answer.status().as_u16(),
+            answer.bytes().await.unwrap_or_default().to_vec(),
+        )
+    })
+    .await
+    .unwrap();
     if bulk {
         let n = proxy.after.fetch_add(1, Ordering::SeqCst) + 1;
         if matches!(proxy.hold, Some(Hold::After(at)) if at == n) {
             forever().await;
         }
     }
+    match &after {
+        Some(Fault::Slow(by)) => tokio::time::sleep(*by).await,
+        Some(Fault::Deed(act)) => act().await,
+        _ => {}
+    }
+    match after {
+        Some(fault) => answer_with(&fault, status, bytes),
+        None => plain(status, bytes),
+    }
+}
+
+fn plain(status: u16, bytes: Vec<u8>) -> Response {
     Response::builder()
         .status(status)
         .header("content-type", "application/json")
@@ -70,9 +134,49 @@ async fn pass_on(State(proxy): State<Proxy>, request: Request) -> Response {
         .unwrap()
 }
 
+fn answer_with(fault: &Fault, status: u16, bytes: Vec<u8>) -> Response {
+    let broken = |bytes: Vec<u8>| {
+        let pieces = futures::stream::iter([Ok(bytes)])
+            .chain(futures::stream::once(async { Err(std::io::Error::other("cut")) }));
+        Response::builder()
+            .status(status)
+            .body(Body::from_stream(pieces))
+            .unwrap()
+    };
+    match fault {
+        Fault::Answer(status, retry_after, body) => {
+            let mut response = Response::builder()
+                .status(*status)
+                .header("content-type", "text/html");
+            if let Some(seconds) = retry_after {
+                response = response.header("retry-after", *seconds);
+            }
+            response.body(Body::from(*body)).unwrap()
+        }
+        Fault::Cut => broken(Vec::new()),
+        Fault::Truncated => broken(bytes[..bytes.len() / 2].to_vec()),
+        Fault::Edit(edit) => {
+            let mut answer: Value = serde_json::from_slice(&bytes).unwrap();
+            edit(&mut answer);
+            plain(status, answer.to_string().into_bytes())
+        }
+        Fault::Slow(_) | Fault::Deed(_) => plain(status, bytes),
+    }
+}
+
 /// Serves a proxy on a port of its own; answers its URL and what it counts.
 pub async fn proxy(target: &str, hold: Option<Hold>) -> (String, Proxy) {
+    serve(target, hold, Vec::new()).await
+}
+
+/// The same with a script of faults.
+pub async fn scripted(target: &str, script: Vec<Rule>) -> (String, Proxy) {
+    serve(target, None, script).await
+}
+
+async fn serve(target: &str, hold: Option<Hold>, script: Vec<Rule>) -> (String, Proxy) {
     let proxy = Proxy {
+        script: Arc::new(script),
         target: target.to_owned(),
         http: reqwest::Client::builder().no_proxy().build().unwrap(),
         before: Arc::default(),

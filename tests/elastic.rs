@@ -1,0 +1,1037 @@
+//! What goes wrong at Elasticsearch, or on the way to it, loses nothing, loops nowhere, and is said: real faults where the server
+//! can be made to show them, the others by a proxy before it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "tests"
+)]
+
+mod common;
+
+use std::{
+    sync::{Arc, Mutex, atomic::Ordering},
+    time::Duration,
+};
+
+use chrono::Utc;
+use common::{
+    ENGINES, ElasticStage, Stage, engine,
+    proxy::{Fault, Rule, scripted},
+};
+use serde_json::{Value, json};
+use zoom_harvester::{
+    catalog::Catalog,
+    elastic::{self, Elastic},
+    sim::world::{Spec, World},
+    sync::{Ending, Scope},
+};
+
+const EVER: usize = 1_000_000;
+const EARLY: Ending = Ending::StoppedEarly { come_back_at: None };
+
+fn small() -> World {
+    World::generate(&Spec {
+        seed: 11,
+        hosts: 6,
+        meetings: 24,
+        sessions: 120,
+        days: 8,
+        now: Utc::now(),
+    })
+}
+
+/// Bodies so small that there are several of either kind.
+fn staged(es: ElasticStage) -> Stage {
+    let mut stage = Stage::new(small(), None);
+    stage.elastic = Some(es);
+    stage.elastic.as_mut().unwrap().bulk_bytes = 16 << 10;
+    stage
+}
+
+async fn behind(stage: &mut Stage, script: Vec<Rule>) -> common::proxy::Proxy {
+    let es = stage.elastic.as_mut().unwrap();
+    let (url, proxy) = scripted(&es.url, script).await;
+    es.through = Some(url);
+    proxy
+}
+
+fn retry(stage: &Stage) -> u64 {
+    Catalog::open(&stage.db()).unwrap().retry().unwrap()
+}
+
+fn rejected(stage: &Stage, reason: &str) -> i64 {
+    stage.number(&format!(
+        "SELECT count(*) FROM failures WHERE status = 'dead' AND reason LIKE 'rejected by Elasticsearch: %{reason}%'"
+    ))
+}
+
+/// The next run, if nothing stands between, ends with the account in the index, each document in the newest version.
+async fn recovers(name: &str, stage: &mut Stage) {
+    stage.elastic.as_mut().unwrap().through = None;
+    let next = stage.sync(Scope::Resume).await;
+    assert_eq!(next.ending, Ending::Done, "{name}: {:?}", next.message);
+    is_the_account(name, stage).await;
+    let idle = stage.sync(Scope::Resume).await;
+    assert_eq!((idle.ending, idle.bulk_requests), (Ending::Done, 0), "{name}");
+}
+
+async fn is_the_account(name: &str, stage: &Stage) {
+    stage.assert_index_is_the_account().await;
+    let (meetings, sessions) = (stage.es().all("meetings").await, stage.es().all("sessions").await);
+    for (uuid, (version, _)) in &meetings {
+        let revision = stage.number(&format!(
+            "SELECT revision FROM meetings WHERE meeting_uuid = '{uuid}' AND indexed_checksum = document_checksum"
+        ));
+        assert_eq!(*version, revision, "{name}: meeting {uuid}");
+    }
+    for (version, source) in sessions.values() {
+        let uuid = source["meeting"].as_str().unwrap();
+        assert_eq!(*version, meetings[uuid].0, "{name}: a session of {uuid}");
+    }
+}
+
+const HTML: &str = "<html><h1>Bad Gateway</h1></html>";
+const SPOILT: &str = r#"{"error":{"type":"illegal_argument_exception","reason":"request contains unrecognized parameter"},"status":400}"#;
+const DENIED: &str =
+    r#"{"error":{"type":"security_exception","reason":"action is unauthorized"},"status":403}"#;
+
+/// Sets the answers of the first items to these statuses.
+fn ill(answer: &mut Value, statuses: &[(u64, &str)]) {
+    answer["errors"] = json!(true);
+    for (item, (status, kind)) in answer["items"].as_array_mut().unwrap().iter_mut().zip(statuses) {
+        let item = item.as_object_mut().unwrap().values_mut().next().unwrap();
+        item["status"] = json!(status);
+        item["error"] = json!({"type": kind, "reason": "so it is"});
+    }
+}
+
+/// Every fault, what the run it meets ends with, and at most how many bulk requests it makes.
+fn faults() -> Vec<(&'static str, Rule, Ending, usize)> {
+    let rule = |from, times, acted, fault| Rule {
+        from,
+        times,
+        acted,
+        fault,
+    };
+    let answer = Fault::Answer;
+    let mut all = Vec::new();
+    for (name, acted, fault) in [
+        ("413", false, answer(413, None, HTML)),
+        ("502 with HTML", false, answer(502, None, HTML)),
+        ("503 with Retry-After", false, answer(503, Some("0"), HTML)),
+        ("429", false, answer(429, None, "{}")),
+        ("400 for the body", false, answer(400, None, SPOILT)),
+        ("cut before", false, Fault::Cut),
+        ("cut after", true, Fault::Cut),
+        ("502 after", true, answer(502, None, HTML)),
+        ("truncated", true, Fault::Truncated),
+        ("slow answer", true, Fault::Slow(Duration::from_millis(1_500))),
+        (
+            "acted upon after the timeout",
+            false,
+            Fault::Slow(Duration::from_millis(1_500)),
+        ),
+        ("no JSON", true, answer(200, None, HTML)),
+        ("no items", true, answer(200, None, "{\"errors\":false}")),
+        ("401 in the middle", false, answer(401, None, "")),
+        ("403 in the middle", false, answer(403, None, DENIED)),
+        (
+            "items missing",
+            true,
+            Fault::Edit(|answer| answer["items"].as_array_mut().unwrap().truncate(2)),
+        ),
+        (
+            "items in another order",
+            true,
+            Fault::Edit(|answer| answer["items"].as_array_mut().unwrap().reverse()),
+        ),
+        (
+            "wrong ids",
+            true,
+            Fault::Edit(|answer| {
+                for item in answer["items"].as_array_mut().unwrap() {
+                    item["index"]["_id"] = json!("nobody's");
+                }
+            }),
+        ),
+        (
+            "items too many, and ill",
+            true,
+            Fault::Edit(|answer| {
+                ill(
+                    answer,
+                    &[
+                        (429, "es_rejected_execution_exception"),
+                        (503, "unavailable_shards_exception"),
+                        (409, "version_conflict_engine_exception"),
+                        (500, "odd_exception"),
+                    ],
+                )
+            }),
+        ),
+    ] {
+        // After credentials that are refused there is one more try in a run, at its end.
+        let times = if name.ends_with("middle") { 1 } else { 2 };
+        all.push((name, rule(2, times, acted, fault), Ending::Done, 60));
+    }
+    let ever = [
+        ("429 for ever", false, answer(429, None, "{}"), EARLY, 24),
+        ("503 for ever", false, answer(503, None, HTML), EARLY, 24),
+        ("cut for ever", true, Fault::Cut, EARLY, 24),
+        ("no JSON for ever", true, answer(200, None, HTML), EARLY, 24),
+        (
+            "400 for every body",
+            false,
+            answer(400, None, SPOILT),
+            Ending::Misconfigured,
+            40,
+        ),
+        (
+            "400 with HTML for ever",
+            false,
+            answer(400, None, HTML),
+            Ending::Misconfigured,
+            6,
+        ),
+        (
+            "401 for ever",
+            false,
+            answer(401, None, ""),
+            Ending::Misconfigured,
+            6,
+        ),
+        (
+            "403 for ever",
+            false,
+            answer(403, None, DENIED),
+            Ending::Misconfigured,
+            6,
+        ),
+        (
+            "items missing for ever",
+            true,
+            Fault::Edit(|answer| answer["items"] = json!([])),
+            EARLY,
+            24,
+        ),
+        (
+            "every item 429 for ever",
+            true,
+            Fault::Edit(|answer| ill(answer, &[(429, "es_rejected_execution_exception"); 999])),
+            EARLY,
+            24,
+        ),
+        (
+            "every item forbidden",
+            true,
+            Fault::Edit(|answer| ill(answer, &[(403, "security_exception"); 999])),
+            Ending::Misconfigured,
+            6,
+        ),
+    ];
+    for (name, acted, fault, ending, most) in ever {
+        all.push((name, rule(1, EVER, acted, fault), ending, most));
+    }
+    all
+}
+
+async fn every_fault_on(variable: &str) {
+    for (name, rule, ending, most) in faults() {
+        // What the proxy makes up is the same whatever stands behind it: there a sample is enough.
+        if variable == ENGINES[1] && !rule.acted {
+            continue;
+        }
+        let name = format!("{variable}, {name}");
+        let mut stage = staged(ElasticStage::new(variable));
+        let timed = matches!(rule.fault, Fault::Slow(_));
+        stage.elastic.as_mut().unwrap().timeout = Duration::from_millis(if timed { 700 } else { 30_000 });
+        let proxy = behind(&mut stage, vec![rule]).await;
+        let summary = stage.sync(stage.days(9)).await;
+        assert_eq!(summary.ending, ending, "{name}: {:?}", summary.message);
+        let made = proxy.before.load(Ordering::SeqCst);
+        assert!(made <= most, "{name}: {made} bulk requests");
+        assert_eq!(summary.troubled, 0, "{name}: no document was to blame");
+        if ending == Ending::Done {
+            is_the_account(&name, &stage).await;
+        } else {
+            assert_eq!(summary.tally.published, 0, "{name}");
+        }
+        recovers(&name, &mut stage).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_fault_before_elasticsearch_ends_with_the_account() {
+    every_fault_on(ENGINES[0]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_fault_before_opensearch_ends_with_the_account() {
+    every_fault_on(ENGINES[1]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_to_be_left_alone_for_long_is_left_alone_and_the_run_says_until_when() {
+    let mut stage = staged(ElasticStage::new(ENGINES[0]));
+    let later = Rule {
+        from: 1,
+        times: EVER,
+        acted: false,
+        fault: Fault::Answer(503, Some("3600"), HTML),
+    };
+    let proxy = behind(&mut stage, vec![later]).await;
+    let before = Utc::now();
+    let summary = stage.sync(stage.days(9)).await;
+    let Ending::StoppedEarly {
+        come_back_at: Some(at),
+    } = summary.ending
+    else {
+        panic!("{:?}", summary.ending)
+    };
+    assert!(at >= before + chrono::TimeDelta::hours(1), "{at}");
+    let said = summary.message.unwrap();
+    assert!(said.contains("left alone for 3600 s"), "{said}");
+    // Two at once, and the same once more at the end of the run.
+    let made = proxy.before.load(Ordering::SeqCst);
+    assert!(made <= 4, "{made}");
+    recovers("Retry-After", &mut stage).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_and_documents_that_are_always_too_large_are_listed_one_by_one() {
+    let mut stage = staged(ElasticStage::new(ENGINES[0]));
+    let large = Rule {
+        from: 1,
+        times: EVER,
+        acted: false,
+        fault: Fault::Answer(413, None, HTML),
+    };
+    let proxy = behind(&mut stage, vec![large]).await;
+    let summary = stage.sync(stage.days(9)).await;
+    assert_eq!(summary.ending, Ending::Incomplete, "{:?}", summary.message);
+    assert_eq!(rejected(&stage, "HTTP 413"), 24);
+    let made = proxy.before.load(Ordering::SeqCst);
+    assert!(made <= 2 * (120 + 24), "{made} bulk requests for 144 documents");
+    assert_eq!(stage.sync(Scope::Resume).await.bulk_requests, 0, "never looping");
+    assert_eq!(retry(&stage), 24);
+    recovers("413", &mut stage).await;
+}
+
+/// Documents that a field's type refuses: among good ones, several in a body, for real.
+#[tokio::test(flavor = "multi_thread")]
+async fn poison_among_good_documents_is_listed_with_its_reason_and_retry_brings_it_back() {
+    for variable in ENGINES {
+        let mut stage = staged(ElasticStage::new(variable));
+        stage.sim.with_world(|world| {
+            for (n, meeting) in world.meetings.iter_mut().enumerate() {
+                meeting.topic = if n % 4 == 1 { "no date" } else { "2026-03-01" }.to_owned();
+            }
+        });
+        // Somebody made the index before us, with a type of their own.
+        let theirs = json!({
+            "aliases": {"PREFIX-meetings".replace("PREFIX", &stage.es().prefix): {}},
+            "settings": {"number_of_replicas": 0},
+            "mappings": {"properties": {"uuid": {"type": "keyword"}, "topic": {"type": "date"}}},
+        });
+        stage
+            .es()
+            .call("PUT", "/PREFIX-meetings-000001", Some(theirs))
+            .await;
+        let proxy = behind(&mut stage, Vec::new()).await;
+        let summary = stage.sync(stage.days(9)).await;
+        assert_eq!(
+            summary.ending,
+            Ending::Incomplete,
+            "{variable}: {:?}",
+            summary.message
+        );
+        assert_eq!((summary.tally.published, summary.troubled), (18, 6), "{variable}");
+        assert_eq!(rejected(&stage, "failed to parse field [topic]"), 6, "{variable}");
+        let made = proxy.before.load(Ordering::SeqCst);
+        assert!(made <= 20, "{variable}: {made} bulk requests");
+        let again = stage.sync(Scope::Resume).await;
+        assert_eq!(
+            (again.ending, again.bulk_requests),
+            (Ending::Incomplete, 0),
+            "{variable}"
+        );
+        // Put right: the index is ours to make again, and they are tried again.
+        stage.es().call("DELETE", "/PREFIX-meetings-000001", None).await;
+        assert_eq!(retry(&stage), 6, "{variable}");
+        recovers(variable, &mut stage).await;
+    }
+}
+
+/// What somebody does to the indices while bulk requests are under way; in each path and body, PREFIX is this test's prefix.
+/// A deed for n comes before the nth bulk request; for -n, once that is answered.
+type Deed = &'static [(&'static str, &'static str, &'static str)];
+
+fn does(es: &ElasticStage, deed: Deed) -> Fault {
+    let es = es.clone();
+    Fault::Deed(Arc::new(move || {
+        let es = es.clone();
+        Box::pin(async move {
+            for (method, path, body) in deed {
+                let body = body.replace("PREFIX", &es.prefix);
+                let answer = es.call(method, path, serde_json::from_str(&body).ok()).await;
+                assert!(answer["error"].is_null(), "{method} {path}: {answer}");
+            }
+        })
+    }))
+}
+
+async fn while_it_runs(
+    variable: &str,
+    name: &str,
+    deeds: &[(i32, Deed)],
+    first: Option<Ending>,
+    repair: Deed,
+    then_retry: bool,
+) {
+    let name = format!("{variable}, {name}");
+    let mut stage = staged(ElasticStage::new(variable));
+    // One at a time: nothing else is under way while the deed is done.
+    stage.elastic.as_mut().unwrap().in_flight = 1;
+    let script = deeds.iter().map(|(from, deed)| Rule {
+        from: from.unsigned_abs() as usize,
+        times: 1,
+        acted: *from < 0,
+        fault: does(stage.es(), deed),
+    });
+    let script = script.collect();
+    let proxy = behind(&mut stage, script).await;
+    let summary = stage.sync(stage.days(9)).await;
+    if let Some(first) = first {
+        assert_eq!(summary.ending, first, "{name}: {:?}", summary.message);
+    }
+    let made = proxy.before.load(Ordering::SeqCst);
+    assert!(made <= 60, "{name}: {made} bulk requests");
+    assert_eq!(summary.troubled, 0, "{name}: no document was to blame");
+    for (method, path, body) in repair {
+        let body = body.replace("PREFIX", &stage.es().prefix);
+        let answer = stage
+            .es()
+            .call(method, path, serde_json::from_str(&body).ok())
+            .await;
+        assert!(answer["error"].is_null(), "{name}: {answer}");
+    }
+    assert!(!then_retry || retry(&stage) > 0);
+    recovers(&name, &mut stage).await;
+}
+
+const TO_TWO: (&str, &str, &str) = (
+    "POST",
+    "/_aliases",
+    r#"{"actions":[{"remove":{"index":"PREFIX-sessions-000001","alias":"PREFIX-sessions"}},{"add":{"index":"PREFIX-sessions-000002","alias":"PREFIX-sessions"}}]}"#,
+);
+const TO_ONE: (&str, &str, &str) = (
+    "POST",
+    "/_aliases",
+    r#"{"actions":[{"remove":{"index":"PREFIX-sessions-000002","alias":"PREFIX-sessions"}},{"add":{"index":"PREFIX-sessions-000001","alias":"PREFIX-sessions"}}]}"#,
+);
+const MAKE_TWO: (&str, &str, &str) = ("PUT", "/PREFIX-sessions-000002", "");
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_done_to_the_indices_while_it_runs_the_next_run_ends_with_the_account() {
+    for variable in ENGINES {
+        let run = |name: &'static str, deeds: &'static [(i32, Deed)], first, repair| {
+            while_it_runs(variable, name, deeds, first, repair, false)
+        };
+        run(
+            "an index deleted",
+            &[(2, &[("DELETE", "/PREFIX-sessions-000001", "")])],
+            Some(Ending::Done),
+            &[],
+        )
+        .await;
+        run(
+            "both deleted",
+            &[(
+                2,
+                &[
+                    ("DELETE", "/PREFIX-sessions-000001", ""),
+                    ("DELETE", "/PREFIX-meetings-000001", ""),
+                ],
+            )],
+            Some(Ending::Done),
+            &[],
+        )
+        .await;
+        run(
+            "the alias taken away",
+            &[(2, &[(
+                "POST",
+                "/_aliases",
+                r#"{"actions":[{"remove":{"index":"PREFIX-sessions-000001","alias":"PREFIX-sessions"}}]}"#,
+            )])],
+            Some(Ending::Done),
+            &[],
+        )
+        .await;
+        run(
+            "the alias moved",
+            &[(2, &[MAKE_TWO, TO_TWO])],
+            Some(Ending::Done),
+            &[],
+        )
+        .await;
+        run(
+            "the alias moved and moved back",
+            &[(2, &[MAKE_TWO, TO_TWO]), (-2, &[TO_ONE])],
+            Some(Ending::Done),
+            &[],
+        )
+        .await;
+        run(
+            "the alias moved twice",
+            &[(2, &[MAKE_TWO, TO_TWO]), (3, &[TO_ONE])],
+            Some(EARLY),
+            &[],
+        )
+        .await;
+        run(
+            "the alias on two indices",
+            &[(2, &[
+                MAKE_TWO,
+                (
+                    "POST",
+                    "/_aliases",
+                    r#"{"actions":[{"add":{"index":"PREFIX-sessions-000002","alias":"PREFIX-sessions"}}]}"#,
+                ),
+            ])],
+            Some(Ending::Misconfigured),
+            &[("DELETE", "/PREFIX-sessions-000002", "")],
+        )
+        .await;
+        run(
+            "an index of guessed types in the alias's place",
+            &[(
+                2,
+                &[
+                    ("DELETE", "/PREFIX-sessions-000001", ""),
+                    ("PUT", "/PREFIX-sessions", ""),
+                ],
+            )],
+            Some(Ending::Misconfigured),
+            &[("DELETE", "/PREFIX-sessions", "")],
+        )
+        .await;
+        // Open again it is the same index; what Elasticsearch says while it is closed differs from OpenSearch's words.
+        run(
+            "the index closed",
+            &[(2, &[("POST", "/PREFIX-sessions-000001/_close", "")])],
+            None,
+            &[("POST", "/PREFIX-sessions-000001/_open", "")],
+        )
+        .await;
+        for (name, block) in [("sessions blocked", "sessions"), ("meetings blocked", "meetings")] {
+            let deeds: &'static [(i32, Deed)] = match block {
+                "sessions" => &[(
+                    2,
+                    &[(
+                        "PUT",
+                        "/PREFIX-sessions/_settings",
+                        r#"{"index":{"blocks":{"write":true}}}"#,
+                    )],
+                )],
+                _ => &[(
+                    2,
+                    &[(
+                        "PUT",
+                        "/PREFIX-meetings/_settings",
+                        r#"{"index":{"blocks":{"write":true}}}"#,
+                    )],
+                )],
+            };
+            let off: Deed = &[(
+                "PUT",
+                "/PREFIX-*/_settings",
+                r#"{"index":{"blocks":{"write":null}}}"#,
+            )];
+            run(name, deeds, Some(EARLY), off).await;
+        }
+        // As a disk that is too full does it: with a 429 that no waiting helps.
+        run(
+            "the disk full",
+            &[(
+                2,
+                &[(
+                    "PUT",
+                    "/PREFIX-sessions/_settings",
+                    r#"{"index":{"blocks":{"read_only_allow_delete":true}}}"#,
+                )],
+            )],
+            Some(EARLY),
+            &[(
+                "PUT",
+                "/PREFIX-sessions/_settings",
+                r#"{"index":{"blocks":{"read_only_allow_delete":null}}}"#,
+            )],
+        )
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_said_and_not_waited_for() {
+    for variable in ENGINES {
+        let mut stage = staged(ElasticStage::new(variable));
+        stage.es().client().ensure().await.unwrap();
+        let block = |on: Value| json!({"index": {"blocks": {"read_only_allow_delete": on}}});
+        stage
+            .es()
+            .call("PUT", "/PREFIX-*/_settings", Some(block(json!(true))))
+            .await;
+        let proxy = behind(&mut stage, Vec::new()).await;
+        let summary = stage.sync(stage.days(9)).await;
+        assert_eq!(summary.ending, EARLY, "{variable}");
+        let said = summary.message.unwrap();
+        assert!(
+            said.contains("takes no writes") && said.contains("disk"),
+            "{variable}: {said}"
+        );
+        assert!(proxy.before.load(Ordering::SeqCst) <= 4, "{variable}");
+        stage
+            .es()
+            .call("PUT", "/PREFIX-*/_settings", Some(block(Value::Null)))
+            .await;
+        recovers(variable, &mut stage).await;
+    }
+}
+
+/// One run fills one index, the next another, and then the alias goes back: what the first lacks is seen.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alias_moved_back_and_forth_between_runs_fools_nobody() {
+    for variable in ENGINES {
+        let mut stage = staged(ElasticStage::new(variable));
+        assert_eq!(stage.sync(stage.days(9)).await.ending, Ending::Done);
+        let act = |es: ElasticStage, deed: Deed| async move {
+            let Fault::Deed(act) = does(&es, deed) else {
+                unreachable!()
+            };
+            act().await;
+        };
+        act(stage.es().clone(), &[MAKE_TWO, TO_TWO]).await;
+        stage.sim.with_world(|world| {
+            let uuid = world.meetings[3].uuid.clone();
+            world.extend(&uuid, 5);
+        });
+        let there = stage.sync(stage.days(9)).await;
+        assert_eq!(there.ending, Ending::Done, "{variable}: {:?}", there.message);
+        is_the_account(variable, &stage).await;
+        act(stage.es().clone(), &[TO_ONE]).await;
+        recovers(variable, &mut stage).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_template_that_is_gone_comes_back_and_a_strange_one_stays() {
+    for variable in ENGINES {
+        let mut stage = staged(ElasticStage::new(variable));
+        assert_eq!(stage.sync(stage.days(9)).await.ending, Ending::Done);
+        stage
+            .es()
+            .call("DELETE", "/_index_template/PREFIX-sessions", None)
+            .await;
+        stage.es().call("DELETE", "/PREFIX-sessions-000001", None).await;
+        recovers(variable, &mut stage).await;
+        let mapping = stage.es().call("GET", "/PREFIX-sessions/_mapping", None).await;
+        let index = format!("{}-sessions-000001", stage.es().prefix);
+        assert_eq!(
+            mapping[&index]["mappings"]["properties"]["ip_address"]["type"], "ip",
+            "{mapping}"
+        );
+
+        let strange = json!({"index_patterns": [format!("{}-sessions-*", stage.es().prefix)], "priority": 1});
+        stage
+            .es()
+            .call("PUT", "/_index_template/PREFIX-sessions", Some(strange))
+            .await;
+        let summary = stage.sync(Scope::Resume).await;
+        assert_eq!(summary.ending, Ending::Misconfigured, "{variable}");
+        let said = summary.message.unwrap();
+        assert!(said.contains("does not carry our mark"), "{said}");
+        stage
+            .es()
+            .call("DELETE", "/_index_template/PREFIX-sessions", None)
+            .await;
+        recovers(variable, &mut stage).await;
+    }
+}
+
+/// A change was sent and its answer lost; then the account turned back. The index has the change, whatever was acknowledged before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_was_sent_without_an_answer_and_taken_back_is_taken_back_in_the_index_too() {
+    let mut stage = staged(ElasticStage::new(ENGINES[0]));
+    assert_eq!(stage.sync(stage.days(9)).await.ending, Ending::Done);
+    let rename = |stage: &Stage, topic: &str| {
+        stage
+            .sim
+            .with_world(|world| std::mem::replace(&mut world.meetings[3].topic, topic.to_owned()))
+    };
+    let topic = rename(&stage, "another topic");
+    let unanswered = Rule {
+        from: 1,
+        times: EVER,
+        acted: true,
+        fault: Fault::Cut,
+    };
+    behind(&mut stage, vec![unanswered]).await;
+    assert_eq!(stage.sync(stage.days(9)).await.ending, EARLY);
+    stage.elastic.as_mut().unwrap().through = None;
+    rename(&stage, &topic);
+    assert_eq!(stage.sync(stage.days(9)).await.ending, Ending::Done);
+    is_the_account("taken back", &stage).await;
+}
+
+/// Real refusals for want of memory: of whole bodies, and of items inside a 200.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_with_too_little_memory_gets_everything_in_smaller_pieces() {
+    let mut stage = Stage::new(
+        World::generate(&Spec {
+            seed: 12,
+            hosts: 10,
+            meetings: 200,
+            sessions: 3_000,
+            days: 8,
+            now: Utc::now(),
+        }),
+        None,
+    );
+    let mut es = ElasticStage::at(&engine("ELASTICSEARCH_TIGHT_TEST_URL"));
+    es.bulk_bytes = 1 << 20;
+    stage.elastic = Some(es);
+    static REFUSED: Mutex<(u32, u32)> = Mutex::new((0, 0));
+    let watch = Rule {
+        from: 1,
+        times: EVER,
+        acted: true,
+        fault: Fault::Edit(|answer| {
+            let mut refused = REFUSED.lock().unwrap();
+            let items = answer["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+            refused.0 += u32::from(answer["status"] == 429);
+            refused.1 += u32::from(items.iter().any(|item| item["index"]["status"] == 429));
+        }),
+    };
+    let proxy = behind(&mut stage, vec![watch]).await;
+    let summary = stage.sync(stage.days(9)).await;
+    assert_eq!(summary.ending, Ending::Done, "{:?}", summary.message);
+    let refused = *REFUSED.lock().unwrap();
+    assert!(refused.0 > 0, "no whole body was refused");
+    println!("{refused:?} refused in {:?}", proxy.before);
+    let made = proxy.before.load(Ordering::SeqCst);
+    assert!(made <= 200, "{made} bulk requests");
+    recovers("tight", &mut stage).await;
+}
+
+// ---- A server with security on ----
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_role_that_the_readme_lists_does_everything() {
+    let mut stage = staged(ElasticStage::secure("harvester"));
+    assert_eq!(stage.sync(stage.days(9)).await.ending, Ending::Done);
+    // Sessions that are lost are deleted.
+    stage.sim.with_world(|world| {
+        let uuid = world
+            .meetings
+            .iter()
+            .find(|one| one.sessions.len() > 2)
+            .unwrap()
+            .uuid
+            .clone();
+        world.extend(&uuid, 5);
+        world.meeting_mut(&uuid).unwrap().sessions.pop();
+    });
+    let changed = stage.sync(stage.days(9)).await;
+    assert_eq!((changed.ending, changed.deleted), (Ending::Done, 1));
+    // Another catalog on the same indices asks what they hold.
+    std::fs::remove_file(stage.db()).unwrap();
+    assert_eq!(stage.sync(stage.days(9)).await.ending, Ending::Done);
+    is_the_account("harvester", &stage).await;
+    rebuild(&stage).await.unwrap();
+    recovers("harvester", &mut stage).await;
+    let checks = stage.es().client().check().await;
+    assert!(checks.iter().all(|check| check.ok), "{checks:?}");
+    assert!(
+        checks.iter().any(|check| check.said == "all that are needed"),
+        "{checks:?}"
+    );
+}
+
+async fn rebuild(stage: &Stage) -> Result<zoom_harvester::sync::Rebuilt, zoom_harvester::sync::Error> {
+    let mut catalog = Catalog::open(&stage.db()).unwrap();
+    let clock = stage.clock.clock();
+    let run = catalog.begin_run("reindex", clock.now()).unwrap();
+    let (_keep, cancel) = tokio::sync::watch::channel(false);
+    let elastic = stage.es().client();
+    let rebuilt =
+        zoom_harvester::sync::reindex(&mut catalog, &elastic, run, false, &clock, &stage.heard, &cancel)
+            .await;
+    catalog
+        .end_run(run, &Default::default(), 0, None, clock.now())
+        .unwrap();
+    rebuilt
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_one_privilege_less_the_step_that_needs_it_is_named() {
+    for (lacking, step) in [
+        ("manage_index_templates", "reading an index template"),
+        ("manage", "reading an alias"),
+        ("index", "writing to"),
+        ("delete", "writing to"),
+        ("read", "a search"),
+    ] {
+        let mut stage = staged(ElasticStage::secure("harvester"));
+        let as_lacking = ElasticStage::secure(&format!("lacks_{lacking}"));
+        let allowed = stage.es().auth.clone();
+        // `delete` and `read` are needed by what comes later only.
+        let later = matches!(lacking, "delete" | "read");
+        if later {
+            assert_eq!(stage.sync(stage.days(9)).await.ending, Ending::Done, "{lacking}");
+        }
+        stage.elastic.as_mut().unwrap().auth = as_lacking.auth;
+        stage.sim.with_world(|world| {
+            let uuid = world
+                .meetings
+                .iter()
+                .find(|one| one.sessions.len() > 2)
+                .unwrap()
+                .uuid
+                .clone();
+            world.extend(&uuid, 5);
+            world.meeting_mut(&uuid).unwrap().sessions.pop();
+        });
+        let said = if lacking == "read" {
+            rebuild(&stage).await.unwrap_err().to_string()
+        } else {
+            let summary = stage.sync(stage.days(9)).await;
+            assert_eq!(summary.ending, Ending::Misconfigured, "{lacking}");
+            summary.message.unwrap()
+        };
+        assert!(
+            said.contains("does not allow")
+                && said.contains(step)
+                && said.contains("the README lists the privileges"),
+            "{lacking}: {said}"
+        );
+        assert!(!said.contains('\n'), "{said}");
+        let checks = stage.es().client().check().await;
+        let check = checks.iter().find(|check| check.name == "privileges").unwrap();
+        assert_eq!(
+            (check.ok, check.said.as_str()),
+            (false, format!("missing: {lacking}").as_str())
+        );
+        stage.elastic.as_mut().unwrap().auth = allowed;
+        recovers(lacking, &mut stage).await;
+    }
+}
+
+#[test]
+fn the_readme_lists_the_privileges_of_the_role_that_is_tried() {
+    let readme = std::fs::read_to_string("README.md").unwrap().replace('\n', " ");
+    let roles = std::fs::read_to_string("servers/secure/roles.yml").unwrap();
+    let role = roles.split("harvester:\n").nth(1).unwrap();
+    assert!(
+        role.trim_start()
+            .starts_with("cluster: [manage_index_templates]\n"),
+        "{role}"
+    );
+    let line = role.lines().find(|line| line.contains("privileges:")).unwrap();
+    assert_eq!(line.trim(), "privileges: [manage, index, delete, read]");
+    assert!(readme.contains("needs the cluster privilege `manage_index_templates`, and on `zoom-*`"));
+    assert!(readme.contains(
+        "the privileges `manage` (makes, marks, swaps and removes the indices), `index`, `delete` and `read`"
+    ));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_credentials_are_said_in_one_line_without_the_secret() {
+    let mut stage = staged(ElasticStage::secure("harvester"));
+    let right = stage.es().auth.clone();
+    for auth in [
+        elastic::Auth::Basic {
+            user: "harvester".into(),
+            password: "sesame-open".to_owned().into(),
+        },
+        elastic::Auth::ApiKey("c2VzYW1lOm9wZW4=".to_owned().into()),
+        elastic::Auth::None,
+    ] {
+        stage.elastic.as_mut().unwrap().auth = auth;
+        let summary = stage.sync(stage.days(9)).await;
+        assert_eq!(summary.ending, Ending::Misconfigured);
+        let said = summary.message.unwrap();
+        assert!(
+            said.contains("does not accept the credentials (HTTP 401)"),
+            "{said}"
+        );
+        let debug = format!("{said}{:?}", stage.es().client());
+        assert!(!debug.contains("sesame") && !debug.contains("c2Vz"), "{debug}");
+        assert_eq!(
+            stage.number("SELECT count(*) FROM payloads"),
+            24,
+            "the harvest went on"
+        );
+    }
+    stage.elastic.as_mut().unwrap().auth = right;
+    recovers("credentials", &mut stage).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_strange_authority_a_wrong_name_and_no_tls_are_refused_and_said() {
+    let secure = ElasticStage::secure("harvester");
+    let port = secure.url.rsplit(':').next().unwrap().to_owned();
+    let strange = std::fs::read("tests/fixtures/strange-ca.pem").unwrap();
+    let cases = [
+        (
+            "another authority",
+            Some(strange),
+            secure.url.clone(),
+            "UnknownIssuer",
+        ),
+        ("the usual authorities", None, secure.url.clone(), "UnknownIssuer"),
+        // The certificate is for localhost.
+        (
+            "another name",
+            secure.ca_cert_pem.clone(),
+            format!("https://127.0.0.1:{port}"),
+            "not valid for name",
+        ),
+        (
+            "TLS where there is none",
+            secure.ca_cert_pem.clone(),
+            engine(ENGINES[0]).replace("http:", "https:"),
+            "",
+        ),
+    ];
+    for (name, ca, url, word) in cases {
+        let mut stage = staged(secure.clone());
+        let es = stage.elastic.as_mut().unwrap();
+        es.through = Some(url);
+        es.ca_cert_pem = ca;
+        let summary = stage.sync(stage.days(9)).await;
+        let said = summary.message.unwrap();
+        assert_eq!(summary.ending, Ending::Misconfigured, "{name}: {said}");
+        assert!(
+            said.contains("no trusted connection")
+                && said.contains(word)
+                && said.contains("ELASTICSEARCH_CA_CERT"),
+            "{name}: {said}"
+        );
+        // So that the stage can clean up.
+        stage.elastic.as_mut().unwrap().ca_cert_pem = secure.ca_cert_pem.clone();
+    }
+    let nonsense = Elastic::new(elastic::Settings {
+        ca_cert_pem: Some(b"no certificate".to_vec()),
+        ..secure.settings()
+    });
+    let said = nonsense.unwrap_err().to_string();
+    assert!(
+        said.contains("ELASTICSEARCH_CA_CERT is no PEM certificate"),
+        "{said}"
+    );
+}
+
+/// API keys cannot be made on these servers, so what goes out is looked at by a server of our own.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_key_is_preferred_and_no_password_goes_out_beside_it() {
+    let seen: Arc<Mutex<Vec<String>>> = Arc::default();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let heard = Arc::clone(&seen);
+    let app = axum::Router::new().fallback(move |request: axum::extract::Request| {
+        let authorization = request
+            .headers()
+            .get("authorization")
+            .map(|value| value.to_str().unwrap().to_owned());
+        heard.lock().unwrap().push(authorization.unwrap_or_default());
+        async { (axum::http::StatusCode::UNAUTHORIZED, "{}") }
+    });
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let folder = tempfile::tempdir().unwrap();
+    let doctor = |variables: Vec<(&'static str, String)>| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_zoom-harvester"));
+        command
+            .env_clear()
+            .current_dir(folder.path())
+            .arg("doctor")
+            .envs(variables);
+        tokio::task::spawn_blocking(move || command.output().unwrap())
+    };
+    let user = || {
+        vec![
+            ("ELASTICSEARCH_USER", "u".to_owned()),
+            ("ELASTICSEARCH_PASSWORD", "sesame".to_owned()),
+        ]
+    };
+    let key = || vec![("ELASTICSEARCH_API_KEY", "a2V5OnNlY3JldA==".to_owned())];
+    for (variables, url, expected) in [
+        ([key(), user()].concat(), url.clone(), "ApiKey a2V5OnNlY3JldA=="),
+        (key(), url.clone(), "ApiKey a2V5OnNlY3JldA=="),
+        (
+            key(),
+            url.replace("http://", "http://u:sesame@"),
+            "ApiKey a2V5OnNlY3JldA==",
+        ),
+        (user(), url.clone(), "Basic dTpzZXNhbWU="),
+        (
+            vec![],
+            url.replace("http://", "http://u:sesame@"),
+            "Basic dTpzZXNhbWU=",
+        ),
+    ] {
+        seen.lock().unwrap().clear();
+        let variables = [variables, vec![("ELASTICSEARCH_URL", url)]].concat();
+        let output = doctor(variables).await.unwrap();
+        let said =
+            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        let seen = seen.lock().unwrap().clone();
+        assert!(
+            !seen.is_empty() && seen.iter().all(|one| one == expected),
+            "{seen:?}: {said}"
+        );
+        assert!(!said.contains("sesame") && !said.contains("a2V5"), "{said}");
+    }
+}
+
+/// A document that was refused is not forgotten when its meeting is looked at again and is still the same; and one that changes
+/// is dead no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_refused_stays_listed_until_it_is_taken() {
+    let mut stage = staged(ElasticStage::new(ENGINES[0]));
+    let uuid = stage.sim.with_world(|world| {
+        for meeting in &mut world.meetings {
+            meeting.topic = "2026-03-01".to_owned();
+        }
+        world.meetings[5].topic = "no date".to_owned();
+        // Somebody who never left: the detail seems unfinished.
+        let row = &mut world.meetings[5].sessions[0].row;
+        row.insert("leave_time".to_owned(), json!(""));
+        world.meetings[5].uuid.clone()
+    });
+    let theirs = json!({
+        "aliases": {format!("{}-meetings", stage.es().prefix): {}},
+        "settings": {"number_of_replicas": 0},
+        "mappings": {"properties": {"uuid": {"type": "keyword"}, "topic": {"type": "date"}}},
+    });
+    stage
+        .es()
+        .call("PUT", "/PREFIX-meetings-000001", Some(theirs))
+        .await;
+    assert_eq!(stage.sync(stage.days(9)).await.ending, Ending::Incomplete);
+    assert_eq!(rejected(&stage, "topic"), 1);
+    stage.clock.advance(chrono::TimeDelta::minutes(11));
+    let again = stage.sync(stage.days(9)).await;
+    assert_eq!((again.ending, again.tally.details), (Ending::Incomplete, 1));
+    assert_eq!(rejected(&stage, "topic"), 1, "it is still said");
+    stage.sim.with_world(|world| {
+        let meeting = world.meeting_mut(&uuid).unwrap();
+        meeting.topic = "2026-03-02".to_owned();
+    });
+    let taken = stage.sync(stage.days(9)).await;
+    assert_eq!(taken.ending, Ending::Done, "{:?}", taken.message);
+    recovers("refused", &mut stage).await;
+}
