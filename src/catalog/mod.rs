@@ -10,6 +10,7 @@ mod listing;
 mod lock;
 mod publish;
 mod quota;
+mod repair;
 mod schema;
 
 use std::path::{Path, PathBuf};
@@ -29,6 +30,7 @@ pub use hosts::HostQuestion;
 pub use lock::Lock;
 pub use publish::{Acknowledgement, IndexRecord, Trust};
 pub use quota::Reservation;
+pub use repair::{Belief, Repaired, Stray};
 
 use crate::model::{AccountId, iso};
 use schema::{Account, Runs};

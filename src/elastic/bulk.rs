@@ -152,6 +152,33 @@ impl Elastic {
         }
     }
 
+    /// Deletes documents of an index by id, unless a newer version of one has come since.
+    pub(super) async fn delete_from(&self, index: &str, documents: &[(String, i64)]) -> Result<(), Error> {
+        let ops = documents.iter().map(|(id, version)| Op {
+            meeting: 0,
+            id: id.clone(),
+            lines: line(&json!({"delete": {"_id": id, "version": version, "version_type": "external_gte"}})),
+        });
+        let target = (index.to_owned(), false);
+        for (n, body) in split(ops.collect(), self.settings.bulk_bytes)
+            .into_iter()
+            .enumerate()
+        {
+            let sent = self.send_body(n as u64, body, &target).await;
+            if let Some(error) = sent.error {
+                return Err(error);
+            }
+            if let Some((op, said)) = sent.rejected.into_iter().next() {
+                return Err(Error::Refused {
+                    what: format!("to delete {} from {index}", op.id),
+                    status: 400,
+                    said,
+                });
+            }
+        }
+        Ok(())
+    }
+
     /// Sends a body until every item is at its end, or the tries are.
     async fn send_body(&self, salt: u64, ops: Vec<Op>, (name, alias): &(String, bool)) -> Sent {
         let path = if *alias {

@@ -3,6 +3,7 @@
 mod bulk;
 mod document;
 mod indices;
+mod scan;
 
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use serde_json::{Value, json};
 
 pub use bulk::Report;
 pub use indices::{Check, IndexState, Rebuild, Standing};
+pub use scan::{Reading, Scan, held};
 
 use crate::model::{Disposition, Document, IndexKind, Kept, MeetingUuid, SessionId};
 
@@ -192,6 +194,8 @@ struct Answer {
     body: Value,
     /// The body where it was no JSON: a proxy's page, for example.
     text: String,
+    /// The body's length.
+    bytes: usize,
 }
 
 impl Answer {
@@ -423,16 +427,19 @@ impl Elastic {
             .await
             .map_err(|error| unreachable(describe(&error)))?;
         tracing::debug!(path, status, "Elasticsearch answered");
+        let bytes = text.len();
         Ok(match serde_json::from_str(&text) {
             Ok(body) => Answer {
                 status,
                 body,
                 text: String::new(),
+                bytes,
             },
             Err(_) => Answer {
                 status,
                 body: Value::Null,
                 text,
+                bytes,
             },
         })
     }
