@@ -48,8 +48,8 @@ fn help() {
     let folder = folder();
     let mut all = String::new();
     let commands = [
-        "", "sync", "plan", "publish", "reindex", "status", "retry", "show", "export", "doctor", "demo",
-        "simulate",
+        "", "sync", "plan", "publish", "reindex", "verify", "status", "retry", "show", "export", "doctor",
+        "demo", "simulate",
     ];
     for command in commands {
         let args: Vec<&str> = [command, "--help"]
