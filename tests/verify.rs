@@ -429,7 +429,7 @@ async fn indices_that_are_gone_or_empty_are_wholly_missing_until_published_again
             (120, 700, 820)
         );
         assert_eq!((gone.no_index.len(), gone.repaired.unwrap().due), (2, 120));
-        let (indices, _) = (stage.es().call("GET", "/PREFIX-*/_alias", None).await, ());
+        let indices = stage.es().call("GET", "/PREFIX-*/_alias", None).await;
         assert_eq!(indices, json!({}), "looking makes no index");
         publish(&stage).await;
         assert!(verified(&stage, Remedy::Tell).await.0.equal);
@@ -596,7 +596,7 @@ async fn an_index_is_read_in_pages_and_half_a_reading_repairs_nothing() {
     assert!(whole.unwrap().equal);
     assert_eq!(searches.load(Ordering::SeqCst), 3);
 
-    // All sessions and a meeting are gone, and the second page of sessions never comes.
+    // A meeting is missing, and the reading breaks off: before it is found, after it, in the middle of the sessions.
     let meeting = stage.es().all("meetings").await.into_keys().next().unwrap();
     delete(stage.es(), "meetings", &meeting).await;
     let before = dump(&stage);
@@ -751,10 +751,7 @@ async fn the_command_says_what_differs_repairs_it_and_ends_as_documented() {
     let (code, out, err) = said(&stage, &["verify", "--repair", "--drop-unknown"]);
     assert_eq!(code, 2, "{out}{err}");
     assert!(out.contains("1 meetings are due again"), "{out}");
-    assert!(
-        out.contains("deleted           1 unknown documents") || out.contains("1 unknown documents"),
-        "{out}"
-    );
+    assert!(out.contains("1 unknown documents"), "{out}");
     let noted =
         "SELECT count(*) FROM runs WHERE command = 'verify' AND exit_code = 2 AND message IS NOT NULL";
     assert_eq!(stage.number(noted), 1);

@@ -164,7 +164,7 @@ Settings come from flags, else the environment, else .env, else the --config fil
 Exit codes:
   0        done
   1        usage or configuration
-  2        finished, but some items failed or are dead (see `status`); verify: a difference was found
+  2        finished, but some items failed or are dead (see `status`); verify: not equal
   3        stopped early, safe to run again: quota spent, Zoom or Elasticsearch unreachable
   4        another run holds the catalog
   70       a bug
