@@ -546,8 +546,20 @@ async fn after_a_clean_sync_all_is_equal_whatever_zoom_did() {
     assert!(verified(&stage, Remedy::Tell).await.0.equal);
 }
 
-/// Passes all on, but for the searches from the `broken`th on, which it answers with 503.
-async fn breaking(target: &str, broken: usize) -> (String, Arc<AtomicUsize>) {
+/// What becomes of searches, counted from 1.
+#[derive(Clone, Copy)]
+enum Broken {
+    Never,
+    /// From this one on, 503.
+    From(usize),
+    /// This one's answer lacks a document.
+    Lacking(usize),
+    /// A part of the index did not answer this one.
+    Partly(usize),
+}
+
+/// Passes all on, but for what happens to searches.
+async fn breaking(target: &str, broken: Broken) -> (String, Arc<AtomicUsize>) {
     let searches = Arc::new(AtomicUsize::new(0));
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let (target, count) = (target.to_owned(), Arc::clone(&searches));
@@ -555,7 +567,13 @@ async fn breaking(target: &str, broken: usize) -> (String, Arc<AtomicUsize>) {
         let (target, count, http) = (target.clone(), Arc::clone(&count), http.clone());
         async move {
             let (parts, body) = request.into_parts();
-            if parts.uri.path().ends_with("_search") && count.fetch_add(1, Ordering::SeqCst) + 1 >= broken {
+            let search = parts.uri.path().ends_with("_search");
+            let nth = if search {
+                count.fetch_add(1, Ordering::SeqCst) + 1
+            } else {
+                0
+            };
+            if matches!(broken, Broken::From(from) if nth >= from) {
                 return Response::builder().status(503).body(Body::from("down")).unwrap();
             }
             let mut headers = parts.headers;
@@ -567,9 +585,23 @@ async fn breaking(target: &str, broken: usize) -> (String, Arc<AtomicUsize>) {
                 .send()
                 .await
                 .unwrap();
+            let status = answer.status();
+            let mut bytes = answer.bytes().await.unwrap().to_vec();
+            let mut edit = |edit: fn(&mut Value)| {
+                let mut body = serde_json::from_slice(&bytes).unwrap();
+                edit(&mut body);
+                bytes = body.to_string().into_bytes();
+            };
+            match broken {
+                Broken::Lacking(at) if at == nth => edit(|body| {
+                    body["hits"]["hits"].as_array_mut().unwrap().remove(0);
+                }),
+                Broken::Partly(at) if at == nth => edit(|body| body["_shards"]["failed"] = json!(1)),
+                _ => {}
+            }
             Response::builder()
-                .status(answer.status())
-                .body(Body::from(answer.bytes().await.unwrap()))
+                .status(status)
+                .body(Body::from(bytes))
                 .unwrap()
         }
     };
@@ -591,7 +623,7 @@ async fn an_index_is_read_in_pages_and_half_a_reading_repairs_nothing() {
         Elastic::new(settings).unwrap()
     };
     // 120 meetings are one page; 700 sessions are one of 500, and one of the rest.
-    let (url, searches) = breaking(&stage.es().url, usize::MAX).await;
+    let (url, searches) = breaking(&stage.es().url, Broken::Never).await;
     let (whole, _) = try_verify(&stage, &through(url), Remedy::Tell).await;
     assert!(whole.unwrap().equal);
     assert_eq!(searches.load(Ordering::SeqCst), 3);
@@ -600,12 +632,18 @@ async fn an_index_is_read_in_pages_and_half_a_reading_repairs_nothing() {
     let meeting = stage.es().all("meetings").await.into_keys().next().unwrap();
     delete(stage.es(), "meetings", &meeting).await;
     let before = dump(&stage);
-    for broken in 1..=3 {
-        let (url, _) = breaking(&stage.es().url, broken).await;
-        let (half, _) = try_verify(&stage, &through(url), REPAIR_AND_DROP).await;
-        let error = half.unwrap_err();
-        assert!(error.to_string().contains("503"), "{error}");
-        assert_eq!(dump(&stage), before, "broken at search {broken}");
+    for nth in 1..=3 {
+        for (broken, word) in [
+            (Broken::From(nth), "503"),
+            (Broken::Lacking(nth), "it changed while it was read"),
+            (Broken::Partly(nth), "a part of the index did not answer"),
+        ] {
+            let (url, _) = breaking(&stage.es().url, broken).await;
+            let (half, _) = try_verify(&stage, &through(url), REPAIR_AND_DROP).await;
+            let error = half.unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+            assert_eq!(dump(&stage), before, "{word} at search {nth}");
+        }
     }
 }
 
