@@ -14,6 +14,8 @@
 //! 7. [`catalog`] records what was *sent* and acknowledged. The meeting is `indexed`, unless it changed meanwhile: then it is due
 //!    again.
 //!
+//! `verify` walks back: what the indices hold is read, ordered by UUID, beside what [`catalog`] keeps; what differs is due again.
+//!
 //! [`sync`] is the only code that knows this order. Listing, fetching and publishing overlap in one loop; each talks to the catalog only.
 //!
 //! # What is absent

@@ -837,6 +837,44 @@ pub struct Document {
     pub body: Value,
 }
 
+/// What the documents of an index are read by, in the order of its keyword fields: the bytes of the text, and what is absent last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// The meeting that a document says it belongs to.
+    pub meeting: Option<MeetingUuid>,
+    /// For a session's, the session that it says it is.
+    pub session: Option<SessionId>,
+}
+
+impl Ord for Key {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        fn order(key: &Key) -> (bool, Option<&MeetingUuid>, bool, Option<&SessionId>) {
+            let (meeting, session) = (key.meeting.as_ref(), key.session.as_ref());
+            (meeting.is_none(), meeting, session.is_none(), session)
+        }
+        order(self).cmp(&order(other))
+    }
+}
+
+impl PartialOrd for Key {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// A document as an index holds it, or should: told by its id, its version and a checksum of its content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// What its fields say it is.
+    pub key: Key,
+    /// Its `_id`.
+    pub id: String,
+    /// Its version.
+    pub version: i64,
+    /// Over its content, but for what [`VOLATILE_LISTING_FIELDS`] names in a meeting's.
+    pub checksum: Checksum,
+}
+
 /// What became of one meeting's documents.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {

@@ -53,6 +53,7 @@ fn help() {
         "plan",
         "publish",
         "reindex",
+        "verify",
         "status",
         "retry",
         "show",

@@ -506,7 +506,7 @@ pub(super) fn look_again_query(now: DateTime<Utc>, limit: u64) -> SelectStatemen
 
 /// The millisecond, but always above every revision before: a clock that was set back must not make documents older than
 /// those that were sent.
-fn next_revision(before: i64, now: DateTime<Utc>) -> i64 {
+pub(super) fn next_revision(before: i64, now: DateTime<Utc>) -> i64 {
     Ord::max(now.timestamp_millis(), before + 1)
 }
 

@@ -14,6 +14,7 @@ mod lock;
 mod place;
 mod publish;
 mod quota;
+mod repair;
 mod schema;
 
 use std::path::{Path, PathBuf};
@@ -35,6 +36,7 @@ pub use hosts::HostQuestion;
 pub use lock::Lock;
 pub use publish::{Acknowledgement, IndexRecord, Trust};
 pub use quota::Reservation;
+pub use repair::{Belief, Repaired, Stray};
 
 use crate::model::{AccountId, iso};
 use schema::{Account, Runs};

@@ -12,6 +12,7 @@ mod plan;
 mod progress;
 mod sources;
 mod sync;
+mod verify;
 
 use std::{ffi::OsString, path::PathBuf};
 
@@ -150,6 +151,15 @@ impl From<engine::Error> for Failure {
     }
 }
 
+impl From<engine::Failure> for Failure {
+    fn from(error: engine::Failure) -> Self {
+        match error {
+            engine::Failure::Catalog(error) => error.into(),
+            engine::Failure::Zoom(error) => error.into(),
+        }
+    }
+}
+
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         // A reader that has seen enough (`| head`) is no failure.
@@ -172,7 +182,7 @@ Settings come from flags, else the environment, else .env, else the --config fil
 Exit codes:
   0        done
   1        usage or configuration
-  2        finished, but some items failed or are dead (see `status`), or are not sound
+  2        finished, but some items failed or are dead (see `status`), are not sound, or not equal
   3        stopped early, safe to run again: quota spent, a server unreachable, disk full
   4        another run holds the catalog
   70       a bug
@@ -248,6 +258,11 @@ enum Command {
         #[arg(long)]
         drop_unknown: bool,
     },
+    /// Compare the indices with the catalog, document by document; exit 0 only if they are equal
+    ///
+    /// Reads both indices whole and compares ids, versions and contents with what the catalog keeps. It changes nothing, unless
+    /// --repair says so. With --zoom it compares Zoom's listing with the catalog instead.
+    Verify(VerifyArgs),
     /// Windows covered, meetings by status, failures with reasons, quota used today, last runs
     Status(JsonArgs),
     /// Make failed and dead items due again, and ask again about hosts that Zoom did not know
@@ -301,6 +316,29 @@ struct PlanArgs {
     #[command(flatten)]
     days: DayArgs,
     /// Print the plan as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+struct VerifyArgs {
+    /// Make exactly the meetings that differ due again; `publish` or the next `sync` sends them
+    #[arg(long)]
+    repair: bool,
+    /// With --repair: delete documents that belong to no meeting the catalog keeps
+    #[arg(long, requires = "repair")]
+    drop_unknown: bool,
+    /// List days at Zoom again, without recording it, and tell what the catalog does not know; without dates, those of the last
+    /// 30 that the catalog covers
+    #[arg(long, conflicts_with_all = ["repair", "drop_unknown"])]
+    zoom: bool,
+    /// With --zoom: the first UTC day, six months ago at the earliest
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = day, requires = "zoom")]
+    from: Option<NaiveDate>,
+    /// With --zoom: the last UTC day, included; without it: today
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = day, requires = "zoom")]
+    to: Option<NaiveDate>,
+    /// Print every difference as a line of JSON, and the summary as the last
     #[arg(long)]
     json: bool,
 }
@@ -382,6 +420,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Plan(args) => plan::run(&context, &args),
         Command::Publish => sync::publish(&context),
         Command::Reindex { drop_unknown } => sync::reindex(&context, drop_unknown),
+        Command::Verify(args) => verify::run(&context, &args),
         Command::Status(args) => audit::status(&context, args.json),
         Command::Retry => sync::retry(&context),
         Command::Show { id } => audit::show(&context, &id),

@@ -2,9 +2,14 @@
 
 use std::time::Duration;
 
-use super::{Exit, Failure, PlanArgs, context::Context, out};
+use super::{
+    Exit, Failure, PlanArgs,
+    context::{Context, ZoomEnd},
+    out,
+};
 use crate::{
     catalog::{Catalog, Error},
+    model::AccountId,
     sync::{DryRun, dry_run},
 };
 
@@ -15,25 +20,12 @@ pub fn run(context: &Context, args: &PlanArgs) -> Result<Exit, Failure> {
         Err(Error::Absent(_)) => Catalog::in_memory()?,
         other => other?,
     };
-    if let Some(found) = catalog.account()?.filter(|found| *found != account) {
-        return Err(Error::OtherAccount {
-            found,
-            asked: account,
-        }
-        .into());
-    }
+    belongs(&catalog, account)?;
     let options = context.options(scope);
     let planned = context.block_on(async {
-        let end = context.zoom(false)?;
-        for label in crate::model::Label::ALL {
-            end.pacer.remember(
-                label,
-                &catalog.recent_requests(label, context.now())?,
-                context.now(),
-            );
-        }
+        let end = looking(context, &catalog)?;
         let now = context.now();
-        match dry_run(
+        Ok(dry_run(
             &catalog,
             &end.zoom,
             &end.pacer,
@@ -41,12 +33,7 @@ pub fn run(context: &Context, args: &PlanArgs) -> Result<Exit, Failure> {
             options.whole_listing_every,
             now,
         )
-        .await
-        {
-            Ok(planned) => Ok(planned),
-            Err(crate::sync::Failure::Catalog(error)) => Err(error.into()),
-            Err(crate::sync::Failure::Zoom(error)) => Err(error.into()),
-        }
+        .await?)
     })?;
     if args.json {
         out::json(&planned)?
@@ -54,6 +41,31 @@ pub fn run(context: &Context, args: &PlanArgs) -> Result<Exit, Failure> {
         out::print(&told(&planned))?
     }
     Ok(Exit::Done)
+}
+
+/// Refuses a catalog of another account.
+pub fn belongs(catalog: &Catalog, account: AccountId) -> Result<(), Failure> {
+    match catalog.account()?.filter(|found| *found != account) {
+        Some(found) => Err(Error::OtherAccount {
+            found,
+            asked: account,
+        }
+        .into()),
+        None => Ok(()),
+    }
+}
+
+/// The client of Zoom for a command that only looks: what earlier runs asked counts, what this one asks is not entered.
+pub fn looking(context: &Context, catalog: &Catalog) -> Result<ZoomEnd, Failure> {
+    let end = context.zoom(false)?;
+    for label in crate::model::Label::ALL {
+        end.pacer.remember(
+            label,
+            &catalog.recent_requests(label, context.now())?,
+            context.now(),
+        );
+    }
+    Ok(end)
 }
 
 fn told(planned: &DryRun) -> String {

@@ -79,6 +79,7 @@ pub struct Show {
     quiet: bool,
     fetch: ProgressBar,
     publish: ProgressBar,
+    compare: ProgressBar,
     last_line: Cell<Option<Instant>>,
 }
 
@@ -102,10 +103,16 @@ impl Show {
         Self {
             fetch: bar("details"),
             publish: bar("published"),
+            compare: bar("compared"),
             bars: bars.clone(),
             quiet,
             last_line: Cell::new(None),
         }
+    }
+
+    /// Lets others print, the bars out of their way.
+    pub fn aside(&self, print: impl FnOnce()) {
+        self.bars.all.suspend(print);
     }
 
     fn line(&self, text: &str) {
@@ -145,6 +152,7 @@ impl Drop for Show {
     fn drop(&mut self) {
         self.fetch.finish_and_clear();
         self.publish.finish_and_clear();
+        self.compare.finish_and_clear();
     }
 }
 
@@ -166,6 +174,11 @@ impl Observer for Show {
             Progress::Published { due, tally } => {
                 self.advance(&self.publish, tally.published, due, "meetings published");
             }
+            Progress::Compared { done, left } => {
+                self.advance(&self.compare, done, left, "documents compared");
+            }
+            // The command that asked prints these.
+            Progress::Differs(_) => {}
             Progress::Note(text) => self.line(text),
             Progress::Problem(text) => self.line(&format!("problem: {text}")),
         }

@@ -91,7 +91,7 @@ pub async fn harvest(
 }
 
 /// Tries to write down how a run failed; if the catalog is what failed, that cannot be written.
-fn note_failure(catalog: &mut Catalog, run: RunId, failure: Failure, context: &Context) -> Failure {
+pub fn note_failure(catalog: &mut Catalog, run: RunId, failure: Failure, context: &Context) -> Failure {
     let noted = catalog.end_run(
         run,
         &Tally::default(),

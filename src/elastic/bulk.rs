@@ -62,13 +62,8 @@ impl Elastic {
             ops.extend(document::sessions(kept).map(|document| index_op(meeting, &document)));
             report.documents += (ops.len() - before) as u64;
             report.deletes += kept.lost_sessions.len() as u64;
-            ops.extend(kept.lost_sessions.iter().map(|id| Op {
-                meeting,
-                id: id.as_str().to_owned(),
-                lines: line(&json!({"delete": {
-                    "_id": id.as_str(), "version": kept.revision, "version_type": "external_gte",
-                }})),
-            }));
+            let lost = kept.lost_sessions.iter();
+            ops.extend(lost.map(|id| delete_op(meeting, id.as_str(), kept.revision)));
             if let Some(missing) = missing.get_mut(meeting) {
                 *missing = ops.len() - before;
             }
@@ -151,6 +146,33 @@ impl Elastic {
                 return;
             }
         }
+    }
+
+    /// Deletes documents of an index by id, unless a newer version of one has come since.
+    pub(super) async fn delete_from(&self, index: &str, documents: &[(String, i64)]) -> Result<(), Error> {
+        let ops = documents.iter().map(|(id, version)| delete_op(0, id, *version));
+        let target = Target {
+            name: index.to_owned(),
+            is_alias: false,
+            index: index.to_owned(),
+        };
+        for (n, body) in split(ops.collect(), self.settings.bulk_bytes)
+            .into_iter()
+            .enumerate()
+        {
+            let sent = self.send_body(n as u64, body, &target).await;
+            if let Some(error) = sent.error {
+                return Err(error);
+            }
+            if let Some((op, said)) = sent.rejected.into_iter().next() {
+                return Err(Error::Refused {
+                    what: format!("to delete {} from {index}", op.id),
+                    status: 400,
+                    said,
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Sends a body until every item is at its end, or the tries are.
@@ -390,6 +412,14 @@ fn index_op(meeting: usize, document: &Document) -> Op {
         meeting,
         id: document.id.clone(),
         lines,
+    }
+}
+
+fn delete_op(meeting: usize, id: &str, version: i64) -> Op {
+    Op {
+        meeting,
+        id: id.to_owned(),
+        lines: line(&json!({"delete": {"_id": id, "version": version, "version_type": "external_gte"}})),
     }
 }
 

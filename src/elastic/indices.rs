@@ -147,7 +147,11 @@ impl Elastic {
         self.put(&path, &body, "writing an index template").await
     }
 
-    async fn ensure_index(&self, kind: IndexKind) -> Result<IndexState, Error> {
+    /// The index behind the alias, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::Foreign`] if what stands there is somebody else's.
+    pub(super) async fn behind(&self, kind: IndexKind) -> Result<Option<String>, Error> {
         let alias = self.alias(kind);
         let answer = self.call(Method::Get, &format!("/_alias/{alias}"), None).await?;
         let behind: Vec<String> = match (answer.status, &answer.body) {
@@ -168,20 +172,27 @@ impl Elastic {
                     }
                     _ => return Err(self.refused("looking for an index", &concrete)),
                 }
-                let index = self.next_index(kind).await?;
-                let body = json!({"aliases": {&alias: {}}});
-                self.put(&format!("/{index}"), &body, "making an index").await?;
-                Ok(IndexState {
-                    created: true,
-                    ..self.read_index(&index).await?
-                })
+                Ok(None)
             }
-            [index] if generation(&alias, index).is_some() => self.read_index(index).await,
+            [index] if generation(&alias, index).is_some() => Ok(Some(index.clone())),
             indices => Err(Error::Foreign {
                 name: format!("the alias {alias}"),
                 found: format!("it leads to {}", indices.join(", ")),
             }),
         }
+    }
+
+    async fn ensure_index(&self, kind: IndexKind) -> Result<IndexState, Error> {
+        if let Some(index) = self.behind(kind).await? {
+            return self.read_index(&index).await;
+        }
+        let index = self.next_index(kind).await?;
+        let body = json!({"aliases": {self.alias(kind): {}}});
+        self.put(&format!("/{index}"), &body, "making an index").await?;
+        Ok(IndexState {
+            created: true,
+            ..self.read_index(&index).await?
+        })
     }
 
     async fn read_index(&self, index: &str) -> Result<IndexState, Error> {

@@ -3,6 +3,7 @@
 mod bulk;
 mod document;
 mod indices;
+mod scan;
 
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use serde_json::{Value, json};
 
 pub use bulk::Report;
 pub use indices::{Check, IndexState, Rebuild, Standing};
+pub use scan::{Reading, Scan, held};
 
 use crate::model::{Disposition, Document, IndexKind, Kept, MeetingUuid, SessionId};
 
@@ -235,6 +237,8 @@ struct Answer {
     text: String,
     /// How long it asks to be left alone.
     retry_after: Option<Duration>,
+    /// The body's length.
+    bytes: usize,
 }
 
 impl Answer {
@@ -481,18 +485,21 @@ impl Elastic {
             .await
             .map_err(|error| unreachable(describe(&error)))?;
         tracing::debug!(path, status, "Elasticsearch answered");
+        let bytes = text.len();
         Ok(match serde_json::from_str(&text) {
             Ok(body) => Answer {
                 status,
                 body,
                 text: String::new(),
                 retry_after,
+                bytes,
             },
             Err(_) => Answer {
                 status,
                 body: Value::Null,
                 text,
                 retry_after,
+                bytes,
             },
         })
     }

@@ -295,7 +295,7 @@ impl Harvest<'_> {
 }
 
 /// The parts of a window that another does not cover.
-fn without(window: Window, covered: Window) -> Vec<Window> {
+pub(super) fn without(window: Window, covered: Window) -> Vec<Window> {
     let before = covered
         .from
         .pred_opt()

@@ -6,13 +6,12 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::{
-    days::{Scope, Wanted, wanted_days},
-    plan::plan,
-    window::{windows, with_margin},
+    days::{Scope, wanted_days},
+    relist::relist,
 };
 use crate::{
     catalog::{self, Catalog, RunId},
-    model::{Change, DateBasis, Label},
+    model::{Change, Label},
     zoom::{self, Zoom, pace::Pacer},
 };
 
@@ -85,13 +84,7 @@ pub async fn dry_run(
     now: DateTime<Utc>,
 ) -> Result<DryRun, Failure> {
     let today = now.date_naive();
-    let Wanted {
-        days: wanted, alone, ..
-    } = wanted_days(catalog, scope, whole_listing_every, now)?;
-    let inside = scope.inside();
-    let mut basis = DateBasis::EndTime;
-    let mut queue = windows(&with_margin(&wanted, basis, alone, today));
-    queue.reverse();
+    let wanted = wanted_days(catalog, scope, whole_listing_every, now)?;
     let mut found = DryRun {
         windows: Vec::new(),
         details: BTreeMap::new(),
@@ -102,36 +95,18 @@ pub async fn dry_run(
     };
     let mut requests: BTreeMap<Label, u64> = BTreeMap::new();
     let mut planned = BTreeSet::new();
-    while let Some(window) = queue.pop() {
-        let listing = match zoom.list_meetings(window, basis).await {
-            Ok(listing) => listing,
-            Err(zoom::Error::EndTimeRefused) if basis == DateBasis::EndTime => {
-                basis = DateBasis::StartTime;
-                queue = windows(&with_margin(&wanted, basis, alone, today));
-                queue.reverse();
-                found.windows.clear();
-                continue;
-            }
-            Err(error @ zoom::Error::ListingTooLong { .. }) => match window.halves() {
-                Some((first, second)) => {
-                    queue.extend([second, first]);
-                    continue;
-                }
-                None => return Err(error.into()),
-            },
-            Err(error) => return Err(error.into()),
-        };
-        *requests.entry(Label::ResourceIntensive).or_default() += u64::from(listing.pages);
-        let known = catalog.known(&listing)?;
+    relist(catalog, zoom, &wanted, scope, today, |look| {
+        *requests.entry(Label::ResourceIntensive).or_default() += u64::from(look.listing.pages);
+        let listing = &look.listing;
         let mut shown = WindowPlan {
-            window: window.to_string(),
+            window: listing.window.to_string(),
             meetings: listing.meetings.len() as u64,
             new: 0,
             changed: 0,
             vanished: 0,
             unchanged: 0,
         };
-        for change in plan(&listing, &known, inside) {
+        for change in look.changes {
             match change {
                 Change::New(meeting) => {
                     shown.new += 1;
@@ -160,7 +135,8 @@ pub async fn dry_run(
             *requests.entry(Label::Heavy).or_default() += 1;
         }
         found.windows.push(shown);
-    }
+    })
+    .await?;
     for due in catalog.due_details(RunId(-1), now, 1_000_000)? {
         if found.want("due from earlier runs", due.uuid.as_str(), &mut planned) {
             *requests.entry(Label::Heavy).or_default() += 1;

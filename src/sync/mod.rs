@@ -5,21 +5,26 @@
 //! catalog, so a killed run and a new one find the same work.
 
 mod days;
+mod drift;
 mod dry_run;
 mod harvest;
 mod plan;
 mod publishing;
 mod questions;
 mod reindex;
+mod relist;
+mod verify;
 mod window;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 pub use days::Scope;
+pub use drift::{Drift, DriftKind, Drifted, drift};
 pub use dry_run::{DryRun, Failure, Forecast, WindowPlan, dry_run};
 pub use harvest::{Harvest, Options, Sides};
 pub use reindex::{Rebuilt, reindex};
+pub use verify::{Count, Difference, DifferenceKind, Remedy, Verified, verify};
 pub use window::earliest_day;
 
 use crate::{
@@ -60,6 +65,15 @@ pub enum Progress<'a> {
         /// The run so far.
         tally: &'a Tally,
     },
+    /// Documents of the indices were compared with the catalog.
+    Compared {
+        /// So many.
+        done: u64,
+        /// So many are still to be compared.
+        left: u64,
+    },
+    /// A document differs.
+    Differs(&'a Difference),
     /// Something that people should know.
     Note(&'a str),
     /// Something went wrong, and what that means.

@@ -1,0 +1,335 @@
+//! What the catalog believes of the indices, and what it makes of an index that is found otherwise.
+//!
+//! What a comparison finds waits in temporary tables, which SQLite keeps in a file of its own where they grow large: nothing is
+//! repaired before everything has been read, and memory stays bounded all the same.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use rusqlite::{Connection, Transaction};
+use sea_query::{Alias, Expr, ExprTrait, OnConflict, Order, Query, SelectStatement};
+
+use super::{
+    Catalog, Error, all,
+    detail::Row,
+    execute, first,
+    schema::{Meetings, PublishedSessions},
+};
+use crate::model::{Checksum, Event, Held, HostId, IndexKind, Kept, MeetingUuid};
+
+/// What the index holds of a meeting, as far as the catalog was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Belief {
+    /// The documents of the present revision.
+    Published {
+        /// Whether they are those that would be built today: not so while a changed listing waits for its detail, or will
+        /// never get it.
+        exact: bool,
+    },
+    /// Older ones, some of the new ones, or none: they are due.
+    Due,
+    /// The same, but they are not sent again, for they were refused.
+    Rejected,
+}
+
+/// A document that no meeting misses: an id under which nothing, or something else, was expected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stray {
+    /// Where [`Catalog::strays`] goes on after it.
+    pub place: i64,
+    /// Its `_id`.
+    pub id: String,
+    /// The meeting it says it belongs to.
+    pub meeting: Option<MeetingUuid>,
+    /// Its version.
+    pub version: i64,
+    /// Whether the catalog keeps that meeting.
+    pub known: bool,
+}
+
+/// What a repair did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Repaired {
+    /// Meetings whose documents are due again.
+    pub due: u64,
+    /// Sessions of theirs that will be deleted.
+    pub lost: u64,
+    /// Meetings with a version in the index that no write of ours can outbid: only a rebuild helps.
+    pub beyond: u64,
+    /// Documents deleted from the index that belong to no meeting of the catalog.
+    pub dropped: u64,
+}
+
+/// The highest revision a repair gives: far beyond every date, and as far from where the numbers end.
+const HIGHEST_REVISION: i64 = 1 << 62;
+
+/// Meetings in a transaction.
+const BATCH: u64 = 300;
+
+const TABLES: &str = "
+    DROP TABLE IF EXISTS temp.verify_strays;
+    DROP TABLE IF EXISTS temp.verify_claimed;
+    DROP TABLE IF EXISTS temp.verify_damage;
+    CREATE TEMP TABLE verify_strays (
+        place INTEGER PRIMARY KEY, kind TEXT NOT NULL, doc_id TEXT NOT NULL, meeting_uuid TEXT, version INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX temp.verify_strays_meeting ON verify_strays (meeting_uuid);
+    CREATE TEMP TABLE verify_claimed (kind TEXT NOT NULL, doc_id TEXT NOT NULL, PRIMARY KEY (kind, doc_id)) STRICT, WITHOUT ROWID;
+    CREATE TEMP TABLE verify_damage (meeting_uuid TEXT PRIMARY KEY, version INTEGER NOT NULL) STRICT, WITHOUT ROWID;";
+
+const UNCLAIMED: &str = "NOT EXISTS (SELECT 1 FROM verify_claimed c WHERE c.kind = verify_strays.kind AND c.doc_id = verify_strays.doc_id)";
+
+impl Catalog {
+    /// What it believes of the documents of these meetings.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn beliefs(&self, kept: &[Kept]) -> Result<HashMap<MeetingUuid, Belief>, Error> {
+        let mut beliefs = HashMap::with_capacity(kept.len());
+        for one in kept {
+            let select = Query::select()
+                .columns([
+                    Meetings::ListedChecksum,
+                    Meetings::ShownChecksum,
+                    Meetings::DetailChecksum,
+                    Meetings::HostId,
+                    Meetings::IndexedChecksum,
+                    Meetings::RejectedChecksum,
+                ])
+                .from(Meetings::Table)
+                .and_where(Expr::col(Meetings::MeetingUuid).eq(one.uuid.as_str()))
+                .take();
+            let belief = first(&self.conn, &select, |row| {
+                let text = |column| row.get::<_, Option<String>>(column);
+                let checksum = |column| text(column).map(|hex| Checksum::from_hex(hex.unwrap_or_default()));
+                let today = Kept::document_checksum(
+                    &checksum(0)?,
+                    &checksum(1)?,
+                    &checksum(2)?,
+                    text(3)?.map(HostId::new).as_ref(),
+                );
+                let (indexed, rejected) = (checksum(4)?, checksum(5)?);
+                Ok(if indexed == one.document_checksum {
+                    Belief::Published {
+                        exact: today == one.document_checksum,
+                    }
+                } else if rejected == one.document_checksum {
+                    Belief::Rejected
+                } else {
+                    Belief::Due
+                })
+            })?;
+            beliefs.extend(belief.map(|belief| (one.uuid.clone(), belief)));
+        }
+        Ok(beliefs)
+    }
+
+    /// Sessions in all kept details.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn count_kept_sessions(&self) -> Result<u64, Error> {
+        let select = Query::select()
+            .expr(Expr::cust("coalesce(sum(sessions), 0)"))
+            .from(Meetings::Table)
+            .take();
+        Ok(first(&self.conn, &select, |row| row.get(0))?.unwrap_or_default())
+    }
+
+    /// Makes room for what a comparison finds; what an earlier one found is forgotten.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn begin_comparison(&self) -> Result<(), Error> {
+        Ok(self.conn.execute_batch(TABLES)?)
+    }
+
+    /// Notes documents that no meeting misses under their id and key.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn note_strays(&self, kind: IndexKind, strays: &[Held]) -> Result<(), Error> {
+        for chunk in strays.chunks(500) {
+            let mut insert = Query::insert()
+                .into_table(Alias::new("verify_strays"))
+                .columns(["kind", "doc_id", "meeting_uuid", "version"].map(Alias::new))
+                .take();
+            for stray in chunk {
+                let meeting = stray.key.meeting.as_ref().map(|uuid| uuid.as_str().to_owned());
+                insert.values_panic([
+                    kind.as_str().into(),
+                    stray.id.as_str().into(),
+                    meeting.into(),
+                    stray.version.into(),
+                ]);
+            }
+            execute(&self.conn, &insert)?;
+        }
+        Ok(())
+    }
+
+    /// Notes that a document, though not where it should stand in the order, is a meeting's by its id: it strays no more.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn note_claimed(&self, kind: IndexKind, id: &str) -> Result<(), Error> {
+        let insert = Query::insert()
+            .into_table(Alias::new("verify_claimed"))
+            .columns(["kind", "doc_id"].map(Alias::new))
+            .values_panic([kind.as_str().into(), id.into()])
+            .on_conflict(OnConflict::new().do_nothing().to_owned())
+            .take();
+        execute(&self.conn, &insert)?;
+        Ok(())
+    }
+
+    /// Notes that a meeting's documents must go again, in a revision above `version`.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn note_damage(&self, meeting: &MeetingUuid, version: i64) -> Result<(), Error> {
+        let insert = Query::insert()
+            .into_table(Alias::new("verify_damage"))
+            .columns(["meeting_uuid", "version"].map(Alias::new))
+            .values_panic([meeting.as_str().into(), version.into()])
+            .on_conflict(
+                OnConflict::column(Alias::new("meeting_uuid"))
+                    .value(
+                        Alias::new("version"),
+                        Expr::cust("max(verify_damage.version, excluded.version)"),
+                    )
+                    .to_owned(),
+            )
+            .take();
+        execute(&self.conn, &insert)?;
+        Ok(())
+    }
+
+    /// The noted strays of an index that no meeting has claimed, after `place`; at most 500.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn strays(&self, kind: IndexKind, place: i64) -> Result<Vec<Stray>, Error> {
+        let select = Query::select()
+            .columns(["place", "doc_id", "meeting_uuid", "version"].map(Alias::new))
+            .expr(Expr::cust(
+                "EXISTS (SELECT 1 FROM meetings m WHERE m.meeting_uuid = verify_strays.meeting_uuid \
+                 AND m.detail_checksum IS NOT NULL)",
+            ))
+            .from(Alias::new("verify_strays"))
+            .and_where(Expr::col(Alias::new("place")).gt(place))
+            .and_where(Expr::col(Alias::new("kind")).eq(kind.as_str()))
+            .and_where(Expr::cust(UNCLAIMED))
+            .order_by(Alias::new("place"), Order::Asc)
+            .limit(500)
+            .take();
+        all(&self.conn, &select, |row| {
+            Ok(Stray {
+                place: row.get(0)?,
+                id: row.get(1)?,
+                meeting: row.get::<_, Option<String>>(2)?.map(MeetingUuid::new),
+                version: row.get(3)?,
+                known: row.get(4)?,
+            })
+        })
+    }
+
+    /// Makes exactly the meetings due whose documents were noted as damaged, in revisions above all that the index was found to
+    /// hold of them, and records their stray sessions as lost, so that publishing deletes those. Killed in between, it
+    /// has repaired some of them, each whole.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn make_damaged_due(&mut self, now: DateTime<Utc>) -> Result<Repaired, Error> {
+        let mut repaired = Repaired::default();
+        let mut after = String::new();
+        loop {
+            let tx = self.conn.transaction()?;
+            let batch = all(&tx, &damage_query(&after), |row| {
+                Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?))
+            })?;
+            let Some((last, _)) = batch.last() else {
+                return Ok(repaired);
+            };
+            after.clone_from(last);
+            for (uuid, version) in batch {
+                let uuid = MeetingUuid::new(uuid);
+                if version >= HIGHEST_REVISION {
+                    repaired.beyond += 1;
+                } else if make_due(&tx, &uuid, version, now)? {
+                    repaired.due += 1;
+                    repaired.lost += lose_strays(&tx, &uuid)?;
+                }
+            }
+            tx.commit()?;
+        }
+    }
+}
+
+fn damage_query(after: &str) -> SelectStatement {
+    Query::select()
+        .columns(["meeting_uuid", "version"].map(Alias::new))
+        .from(Alias::new("verify_damage"))
+        .and_where(Expr::col(Alias::new("meeting_uuid")).gt(after))
+        .order_by(Alias::new("meeting_uuid"), Order::Asc)
+        .limit(BATCH)
+        .take()
+}
+
+fn make_due(
+    tx: &Transaction<'_>,
+    uuid: &MeetingUuid,
+    version: i64,
+    now: DateTime<Utc>,
+) -> Result<bool, Error> {
+    let Some(row) = Row::read(tx, uuid)?.filter(|row| row.document_checksum.is_some()) else {
+        return Ok(false);
+    };
+    let revision = Ord::max(super::detail::next_revision(row.revision, now), version + 1);
+    let update = Query::update()
+        .table(Meetings::Table)
+        .values([
+            (
+                Meetings::Status,
+                row.status.next(Event::DocumentsDue).as_str().into(),
+            ),
+            (Meetings::Revision, revision.into()),
+            // What it was acknowledged as is not there.
+            (Meetings::IndexedChecksum, Option::<String>::None.into()),
+        ])
+        .and_where(Expr::col(Meetings::MeetingUuid).eq(uuid.as_str()))
+        .take();
+    execute(tx, &update)?;
+    Ok(true)
+}
+
+fn lose_strays(tx: &Connection, uuid: &MeetingUuid) -> Result<u64, Error> {
+    let strays = Query::select()
+        .column(Alias::new("doc_id"))
+        .from(Alias::new("verify_strays"))
+        .and_where(Expr::col(Alias::new("meeting_uuid")).eq(uuid.as_str()))
+        .and_where(Expr::col(Alias::new("kind")).eq(IndexKind::Sessions.as_str()))
+        .and_where(Expr::cust(UNCLAIMED))
+        .take();
+    let ids = all(tx, &strays, |row| row.get::<_, String>(0))?;
+    let mut lost = 0;
+    for id in ids {
+        let insert = Query::insert()
+            .into_table(PublishedSessions::Table)
+            .columns([
+                PublishedSessions::MeetingUuid,
+                PublishedSessions::SessionId,
+                PublishedSessions::Lost,
+            ])
+            .values_panic([uuid.as_str().into(), id.into(), 1.into()])
+            .on_conflict(
+                // An id that the meeting has is not lost, whatever stands under it.
+                OnConflict::columns([PublishedSessions::MeetingUuid, PublishedSessions::SessionId])
+                    .do_nothing()
+                    .to_owned(),
+            )
+            .take();
+        lost += execute(tx, &insert)? as u64;
+    }
+    Ok(lost)
+}

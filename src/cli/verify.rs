@@ -1,0 +1,370 @@
+//! `verify`: the indices compared with the catalog, or Zoom's listing compared with it.
+
+use std::cell::Cell;
+
+use chrono::Days;
+use serde_json::json;
+
+use super::{
+    DayArgs, Exit, Failure, VerifyArgs,
+    context::Context,
+    interrupt::Interrupt,
+    out,
+    plan::{belongs, looking},
+    progress::Show,
+    sync::note_failure,
+};
+use crate::{
+    catalog::{Catalog, Tally},
+    model::{Clock, Window},
+    sync::{
+        self as engine, Count, Difference, DifferenceKind, Drift, DriftKind, Observer, Progress, Remedy,
+        Scope, Verified,
+    },
+};
+
+/// Differences shown to people; `--json` shows all.
+const SHOWN: usize = 50;
+
+/// Days looked at without dates.
+const ZOOM_DAYS: u64 = 30;
+
+pub fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, Failure> {
+    if args.zoom {
+        zoom(context, args)
+    } else {
+        indices(context, args)
+    }
+}
+
+fn indices(context: &Context, args: &VerifyArgs) -> Result<Exit, Failure> {
+    let elastic = context.elastic_needed()?;
+    drop(Catalog::open_read_only(&context.config.db)?);
+    // Locked although it may only read: what another run publishes meanwhile would look like differences.
+    let (mut catalog, _lock) = context.open_catalog("verify")?;
+    let remedy = if args.repair {
+        Remedy::Repair {
+            drop_unknown: args.drop_unknown,
+        }
+    } else {
+        Remedy::Tell
+    };
+    let verified = context.block_on(async {
+        let interrupt = Interrupt::watch()?;
+        let run = match remedy {
+            Remedy::Tell => None,
+            Remedy::Repair { .. } => Some(catalog.begin_run("verify", context.now())?),
+        };
+        let lines = Lines {
+            show: Show::new(&context.bars, context.quiet),
+            json: args.json,
+            told: Cell::new(0),
+        };
+        let clock: &Clock = &context.clock;
+        let verified = engine::verify(&mut catalog, &elastic, remedy, clock, &lines, interrupt.stop()).await;
+        drop(lines);
+        match (verified, run) {
+            (Ok(verified), Some(run)) => {
+                let said = verified.repaired.as_ref().map(|done| {
+                    format!(
+                        "{} documents differed; {} meetings made due, {} unknown documents deleted",
+                        verified.differences(),
+                        done.due,
+                        done.dropped
+                    )
+                });
+                let exit = exit(verified.equal);
+                catalog.end_run(run, &Tally::default(), exit as u8, said.as_deref(), context.now())?;
+                Ok(verified)
+            }
+            (Ok(verified), None) => Ok(verified),
+            (Err(error), run) => {
+                let mut failure = Failure::from(error);
+                if failure.exit == Exit::Interrupted {
+                    failure.exit = interrupt.exit();
+                }
+                Err(match run {
+                    Some(run) => note_failure(&mut catalog, run, failure, context),
+                    None => failure,
+                })
+            }
+        }
+    })?;
+    if args.json {
+        print(&json!({"summary": verified}).to_string());
+    } else {
+        print(&told(&verified));
+    }
+    Ok(exit(verified.equal))
+}
+
+fn exit(equal: bool) -> Exit {
+    if equal { Exit::Done } else { Exit::Incomplete }
+}
+
+/// A reader that has seen enough does not change what was found, nor how the program ends.
+fn print(text: &str) {
+    let _ = out::print(text);
+}
+
+/// Prints the differences as they are found; the rest is shown as for every command.
+struct Lines {
+    show: Show,
+    json: bool,
+    told: Cell<usize>,
+}
+
+impl Observer for Lines {
+    fn see(&self, progress: Progress<'_>) {
+        match progress {
+            Progress::Differs(difference) => {
+                let told = self.told.get() + 1;
+                self.told.set(told);
+                if self.json {
+                    print(&json!(difference).to_string());
+                } else if told <= SHOWN {
+                    self.show.aside(|| print(&line(difference)));
+                } else if told == SHOWN + 1 {
+                    self.show
+                        .aside(|| print("… and more (--json shows every difference)"));
+                }
+            }
+            other => self.show.see(other),
+        }
+    }
+}
+
+fn line(difference: &Difference) -> String {
+    let what = match (difference.index, &difference.meeting) {
+        ("meetings", Some(meeting)) if *meeting == difference.id => format!("meeting {meeting}"),
+        ("meetings", Some(meeting)) => format!("document {} that says meeting {meeting}", difference.id),
+        ("meetings", None) => format!("document {} of no meeting", difference.id),
+        (_, Some(meeting)) => format!("session {} of meeting {meeting}", difference.id),
+        (_, None) => format!("session {} of no meeting", difference.id),
+    };
+    let version = |version: Option<i64>| version.map(|version| version.to_string()).unwrap_or_default();
+    let (word, why) = match difference.kind {
+        DifferenceKind::Missing => ("missing", String::new()),
+        DifferenceKind::Version => (
+            "different",
+            format!(
+                ": version {}, expected {}",
+                version(difference.found_version),
+                version(difference.expected_version)
+            ),
+        ),
+        DifferenceKind::Content => ("different", ": its content".to_owned()),
+        DifferenceKind::Misplaced => ("different", ": the fields it is found by".to_owned()),
+        DifferenceKind::Extra => ("extra", String::new()),
+        DifferenceKind::Unknown => ("unknown", String::new()),
+    };
+    out::clean(&format!("{word:<9}  {what}{why}")).into_owned()
+}
+
+/// The summary for people.
+fn told(verified: &Verified) -> String {
+    let n = out::thousands;
+    let both = |count: Count| format!("{} meetings, {} sessions", n(count.meetings), n(count.sessions));
+    let mut rows = vec![vec!["compared".to_owned(), both(verified.compared)]];
+    for (name, count, why) in [
+        ("missing", verified.missing, ""),
+        ("different", verified.version, " (version)"),
+        ("different", verified.content, " (content)"),
+        ("different", verified.misplaced, " (the fields they are found by)"),
+        ("extra", verified.extra, ""),
+        (
+            "unknown",
+            verified.unknown,
+            " (of no meeting that the catalog keeps)",
+        ),
+    ] {
+        if count.total() > 0 {
+            rows.push(vec![name.to_owned(), format!("{}{why}", both(count))]);
+        }
+    }
+    for alias in &verified.no_index {
+        rows.push(vec![
+            "no index".to_owned(),
+            format!("behind {alias}; the next sync makes it"),
+        ]);
+    }
+    let mut meetings = |name: &str, count: u64, remedy: &str| {
+        if count > 0 {
+            rows.push(vec![name.to_owned(), format!("{} meetings: {remedy}", n(count))]);
+        }
+    };
+    meetings("due", verified.due, "run `zoom-harvester publish`");
+    meetings(
+        "rejected",
+        verified.rejected,
+        "refused by Elasticsearch; `status` says why, `retry` sends them again",
+    );
+    meetings(
+        "no detail yet",
+        verified.details_due,
+        "their documents are not expected before `sync` has fetched it",
+    );
+    match &verified.repaired {
+        Some(done) => {
+            if verified.differences() > 0 {
+                rows.push(vec![
+                    "repaired".to_owned(),
+                    format!(
+                        "{} meetings are due again, {} sessions to be deleted with them; run `zoom-harvester publish` (or `sync`)",
+                        n(done.due),
+                        n(done.lost)
+                    ),
+                ]);
+            }
+            if done.dropped > 0 {
+                rows.push(vec![
+                    "deleted".to_owned(),
+                    format!("{} unknown documents", n(done.dropped)),
+                ]);
+            }
+            if done.beyond > 0 {
+                rows.push(vec![
+                    "not repaired".to_owned(),
+                    format!(
+                        "{} meetings with versions that cannot be outbid; run `zoom-harvester reindex`",
+                        n(done.beyond)
+                    ),
+                ]);
+            }
+            if verified.unknown.total() > done.dropped {
+                rows.push(vec![
+                    "left alone".to_owned(),
+                    format!(
+                        "{} unknown documents; --repair --drop-unknown deletes them",
+                        n(verified.unknown.total())
+                    ),
+                ]);
+            }
+        }
+        None if verified.differences() > 0 => rows.push(vec![
+            "remedy".to_owned(),
+            "`zoom-harvester verify --repair`, then `publish`".to_owned(),
+        ]),
+        None => {}
+    }
+    let ended = if verified.equal { "equal" } else { "not equal" };
+    rows.push(vec!["the indices are".to_owned(), ended.to_owned()]);
+    out::table(&rows)
+}
+
+fn zoom(context: &Context, args: &VerifyArgs) -> Result<Exit, Failure> {
+    let account = context.config.zoom_credentials()?.account_id;
+    let catalog = Catalog::open_read_only(&context.config.db)?;
+    belongs(&catalog, account)?;
+    let asked = DayArgs {
+        from: args.from,
+        to: args.to,
+    };
+    let window = match context.scope(&asked)? {
+        Scope::Days(window) => window,
+        Scope::Resume | Scope::Nothing => {
+            let today = context.now().date_naive();
+            let covered = catalog
+                .first_day()?
+                .and_then(|first| Window::new(Ord::max(first, today - Days::new(ZOOM_DAYS - 1)), today));
+            covered.ok_or_else(|| {
+                Failure::usage(
+                    "no day was ever listed, so there is nothing to compare; run `zoom-harvester sync` first",
+                )
+            })?
+        }
+    };
+    let drift = context.block_on(async {
+        let interrupt = Interrupt::watch()?;
+        let mut stop = interrupt.stop();
+        let end = looking(context, &catalog)?;
+        tokio::select! {
+            drift = engine::drift(&catalog, &end.zoom, window, context.now()) => Ok(drift?),
+            _ = stop.wait_for(|stop| *stop) => Err(Failure {
+                exit: interrupt.exit(),
+                message: "interrupted".to_owned(),
+            }),
+        }
+    })?;
+    if args.json {
+        for one in &drift.meetings {
+            print(&json!(one).to_string());
+        }
+        print(&json!({"summary": drift}).to_string());
+    } else {
+        print(&drift_told(&drift, window));
+    }
+    Ok(exit(drift.equal))
+}
+
+fn drift_told(drift: &Drift, window: Window) -> String {
+    let n = out::thousands;
+    let word = |kind: DriftKind| match kind {
+        DriftKind::New => "new",
+        DriftKind::Changed => "changed",
+        DriftKind::Renamed => "renamed",
+        DriftKind::Reappeared => "reappeared",
+        DriftKind::Vanished => "vanished",
+    };
+    let mut text = String::new();
+    for one in drift.meetings.iter().take(SHOWN) {
+        text.push_str(&out::clean(&format!(
+            "{:<10}  meeting {}",
+            word(one.kind),
+            one.meeting
+        )));
+        text.push('\n');
+    }
+    if drift.meetings.len() > SHOWN {
+        text.push_str(&format!(
+            "… and {} more (--json shows every one)\n",
+            n((drift.meetings.len() - SHOWN) as u64)
+        ));
+    }
+    for row in drift.unreadable.iter().take(SHOWN) {
+        text.push_str(&out::clean(&format!("unreadable  {row}")));
+        text.push('\n');
+    }
+    let mut rows = vec![
+        vec!["days".to_owned(), drift.window.clone()],
+        vec!["unchanged".to_owned(), format!("{} meetings", n(drift.unchanged))],
+    ];
+    rows.extend(
+        drift
+            .counts
+            .iter()
+            .map(|(kind, count)| vec![word(*kind).to_owned(), format!("{} meetings", n(*count))]),
+    );
+    if !drift.unreadable.is_empty() {
+        rows.push(vec![
+            "unreadable".to_owned(),
+            format!(
+                "{} rows; beside them nothing counts as vanished",
+                n(drift.unreadable.len() as u64)
+            ),
+        ]);
+    }
+    let vanished = drift.counts.get(&DriftKind::Vanished).copied().unwrap_or(0);
+    if drift.counts.values().sum::<u64>() > 0 {
+        let stays = if vanished > 0 {
+            " (what vanished is marked, its documents stay)"
+        } else {
+            ""
+        };
+        rows.push(vec![
+            "remedy".to_owned(),
+            format!(
+                "`zoom-harvester sync --from {} --to {}`{stays}",
+                window.from, window.to
+            ),
+        ]);
+    }
+    let ended = if drift.equal {
+        "as the catalog knows it"
+    } else {
+        "not as the catalog knows it"
+    };
+    rows.push(vec!["Zoom's listing is".to_owned(), ended.to_owned()]);
+    text.push_str(&out::table(&rows));
+    text
+}

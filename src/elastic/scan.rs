@@ -1,0 +1,374 @@
+//! Reading back what the indices hold: page by page, in the order of their keyword fields, every document once.
+//!
+//! Neither of the point-in-time APIs (each engine has its own) nor scrolling (a page whose answer is lost is lost) is needed:
+//! nobody else of ours writes meanwhile, and a page asked for twice is the same page.
+
+use elasticsearch::http::Method;
+use serde_json::{Value, json};
+
+use super::{Elastic, Error, document};
+use crate::model::{
+    Checksum, Document, Held, IndexKind, Kept, Key, MeetingUuid, SessionId, VOLATILE_LISTING_FIELDS,
+};
+
+/// What a page is aimed at: what bounds the memory of a scan.
+const PAGE_BYTES: usize = 4 << 20;
+
+/// Documents in the first page, whose size nobody knows yet.
+const FIRST_PAGE: usize = 500;
+
+/// Documents in a page at most: half of what the servers allow by default (`index.max_result_window`).
+const LARGEST_PAGE: usize = 5_000;
+
+/// Ids asked for at once.
+const IDS_AT_ONCE: usize = 500;
+
+/// The indices that are read: those behind the aliases when the reading began, so that a swap meanwhile cannot mix two.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    meetings: Option<String>,
+    sessions: Option<String>,
+}
+
+impl Reading {
+    /// The index of a kind; nothing if its alias leads nowhere.
+    pub fn index(&self, kind: IndexKind) -> Option<&str> {
+        match kind {
+            IndexKind::Meetings => self.meetings.as_deref(),
+            IndexKind::Sessions => self.sessions.as_deref(),
+        }
+    }
+}
+
+/// A way through all documents of an index. See [`Elastic::scan`].
+#[derive(Debug)]
+pub struct Scan<'a> {
+    elastic: &'a Elastic,
+    kind: IndexKind,
+    index: Option<&'a str>,
+    size: usize,
+    after: Option<Value>,
+    total: Option<u64>,
+    seen: u64,
+    last: Option<Key>,
+    ended: bool,
+}
+
+impl Elastic {
+    /// Looks up the indices and makes visible what was acknowledged. Changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::Foreign`] if a name of ours is somebody else's.
+    pub async fn begin_reading(&self) -> Result<Reading, Error> {
+        let reading = Reading {
+            meetings: self.behind(IndexKind::Meetings).await?,
+            sessions: self.behind(IndexKind::Sessions).await?,
+        };
+        for index in IndexKind::ALL.iter().filter_map(|kind| reading.index(*kind)) {
+            let answer = self
+                .call(Method::Post, &format!("/{index}/_refresh"), None)
+                .await?;
+            if answer.status != 200 {
+                return Err(self.refused("a refresh", &answer));
+            }
+        }
+        Ok(reading)
+    }
+
+    /// Begins at the first document of an index.
+    pub fn scan<'a>(&'a self, reading: &'a Reading, kind: IndexKind) -> Scan<'a> {
+        Scan {
+            elastic: self,
+            kind,
+            index: reading.index(kind),
+            size: FIRST_PAGE,
+            after: None,
+            total: None,
+            seen: 0,
+            last: None,
+            ended: false,
+        }
+    }
+
+    /// Which of these ids the index has, whatever their documents say, with their versions.
+    ///
+    /// # Errors
+    /// Any.
+    pub async fn versions_of(
+        &self,
+        reading: &Reading,
+        kind: IndexKind,
+        ids: &[String],
+    ) -> Result<Vec<(String, i64)>, Error> {
+        let Some(index) = reading.index(kind) else {
+            return Ok(Vec::new());
+        };
+        let mut found = Vec::new();
+        for chunk in ids.chunks(IDS_AT_ONCE) {
+            let body = json!({"ids": chunk}).to_string().into_bytes();
+            let path = format!("/{index}/_mget?_source=false");
+            let answer = self.call(Method::Post, &path, Some(body)).await?;
+            if answer.status != 200 {
+                return Err(self.refused("to look documents up", &answer));
+            }
+            let items = answer.body["docs"]
+                .as_array()
+                .filter(|docs| docs.len() == chunk.len());
+            for item in items.ok_or_else(|| unusable("a look-up", "not one answer an id"))? {
+                match (
+                    item["found"].as_bool(),
+                    item["_id"].as_str(),
+                    item["_version"].as_i64(),
+                ) {
+                    (Some(true), Some(id), Some(version)) => found.push((id.to_owned(), version)),
+                    (Some(false), ..) => {}
+                    _ => return Err(unusable("a look-up", "an id that is neither there nor not there")),
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Deletes documents by id; one that has changed since it was read, to a newer version, stays.
+    ///
+    /// # Errors
+    /// Any; some may be deleted then.
+    pub async fn delete(
+        &self,
+        reading: &Reading,
+        kind: IndexKind,
+        documents: &[(String, i64)],
+    ) -> Result<(), Error> {
+        match reading.index(kind) {
+            Some(index) => self.delete_from(index, documents).await,
+            None => Ok(()),
+        }
+    }
+}
+
+impl Scan<'_> {
+    /// The next documents, in order; none at the end. What the index counts has then been seen.
+    ///
+    /// # Errors
+    /// Any, and an answer that leaves something out: half a reading must not pass for a whole one.
+    pub async fn page(&mut self) -> Result<Vec<Held>, Error> {
+        let Some(index) = self.index.filter(|_| !self.ended) else {
+            return Ok(Vec::new());
+        };
+        let path = format!("/{index}/_search?allow_partial_search_results=false");
+        loop {
+            let query = self.query().to_string().into_bytes();
+            let answer = self.elastic.call(Method::Post, &path, Some(query)).await?;
+            if answer.status != 200 {
+                return Err(self.elastic.refused("reading an index", &answer));
+            }
+            let body = answer.body;
+            if body["timed_out"] == true || body["_shards"]["failed"].as_u64() != Some(0) {
+                return Err(unusable("reading an index", "a part of the index did not answer"));
+            }
+            if self.total.is_none() {
+                self.total = body["hits"]["total"]["value"].as_u64();
+            }
+            let hits = body["hits"]["hits"]
+                .as_array()
+                .ok_or_else(|| unusable("reading an index", "no hits in it"))?;
+            let asked = self.size;
+            self.size = next_size(asked, hits.len(), answer.bytes);
+            self.ended = hits.len() < asked;
+            let whole = if self.ended { hits.len() } else { settled(hits) };
+            if whole == 0 && !self.ended {
+                // One group fills the page: only a larger one can show where it ends.
+                self.size = (asked * 2).min(LARGEST_PAGE * 2);
+                if self.size == asked {
+                    return Err(unusable("reading an index", "too many documents are alike"));
+                }
+                continue;
+            }
+            let hits = &hits[..whole];
+            if let Some(last) = hits.last() {
+                self.after = Some(last["sort"].clone());
+            }
+            self.seen += whole as u64;
+            if self.ended && self.total != Some(self.seen) {
+                return Err(unusable(
+                    "reading an index",
+                    "it changed while it was read; run again when nobody else writes to it",
+                ));
+            }
+            let mut page = Vec::with_capacity(whole);
+            for hit in hits {
+                let found = self.read(hit)?;
+                // The order is what the comparison stands on.
+                if self.last.as_ref().is_some_and(|last| *last > found.key) {
+                    return Err(unusable("reading an index", "it is not in order"));
+                }
+                self.last = Some(found.key.clone());
+                page.push(found);
+            }
+            return Ok(page);
+        }
+    }
+
+    fn query(&self) -> Value {
+        let by =
+            |field: &str| json!({field: {"order": "asc", "missing": "_last", "unmapped_type": "keyword"}});
+        let mut sort = match self.kind {
+            IndexKind::Meetings => vec![by("uuid")],
+            IndexKind::Sessions => vec![by("meeting"), by("session_id")],
+        };
+        // Tells apart what is alike in these, but for documents of different shards. (By `_id` Elasticsearch does not sort.)
+        sort.push(json!({"_seq_no": "asc"}));
+        let mut query = json!({
+            "size": self.size, "version": true, "track_total_hits": self.total.is_none(), "sort": sort,
+        });
+        if let Some(after) = &self.after {
+            query["search_after"] = after.clone();
+        }
+        query
+    }
+
+    fn read(&self, hit: &Value) -> Result<Held, Error> {
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let sort = &hit["sort"];
+        let key = Key {
+            meeting: text(&sort[0]).map(MeetingUuid::new),
+            session: match self.kind {
+                IndexKind::Meetings => None,
+                IndexKind::Sessions => text(&sort[1]).map(SessionId::new),
+            },
+        };
+        match (text(&hit["_id"]), hit["_version"].as_i64()) {
+            (Some(id), Some(version)) => Ok(Held {
+                key,
+                id,
+                version,
+                checksum: content(self.kind, hit["_source"].clone()),
+            }),
+            _ => Err(unusable(
+                "reading an index",
+                "a document without an id or a version",
+            )),
+        }
+    }
+}
+
+/// What an index that is in step holds of a meeting, in the order of a scan.
+pub fn held(kept: &Kept, kind: IndexKind) -> Vec<Held> {
+    let held = |session: Option<SessionId>, document: Document| Held {
+        key: Key {
+            meeting: Some(kept.uuid.clone()),
+            session,
+        },
+        version: document.version,
+        // Through text and back, as it went: a number may come back as its neighbour.
+        checksum: content(
+            kind,
+            serde_json::from_str(&document.body.to_string()).unwrap_or_default(),
+        ),
+        id: document.id,
+    };
+    match kind {
+        IndexKind::Meetings => vec![held(None, document::meeting(kept))],
+        IndexKind::Sessions => {
+            let mut all: Vec<Held> = document::sessions(kept)
+                .map(|document| held(Some(SessionId::new(document.id.as_str())), document))
+                .collect();
+            all.sort_by(|a, b| a.key.cmp(&b.key));
+            all
+        }
+    }
+}
+
+/// What is compared of a document. The quality scores of a meeting change by themselves and make nothing due, so the index may
+/// show older ones than the catalog.
+fn content(kind: IndexKind, mut body: Value) -> Checksum {
+    if let (IndexKind::Meetings, Some(fields)) = (kind, body.as_object_mut()) {
+        fields.retain(|name, _| !VOLATILE_LISTING_FIELDS.contains(&name.as_str()));
+    }
+    Checksum::of_json(&body)
+}
+
+/// How many hits of a full page can be counted on. Documents of different shards may be alike in all they are sorted by; what
+/// follows the last group begins after it, so a group that the page may have cut is read again with the next.
+fn settled(hits: &[Value]) -> usize {
+    let last = hits.last().map(|hit| &hit["sort"]);
+    hits.iter()
+        .rposition(|hit| Some(&hit["sort"]) != last)
+        .map_or(0, |place| place + 1)
+}
+
+/// The size of the next page, by what this one weighed; never more than twice as many.
+fn next_size(asked: usize, hits: usize, bytes: usize) -> usize {
+    let each = (bytes / hits.max(1)).max(1);
+    (PAGE_BYTES / each).clamp(2, (asked * 2).min(LARGEST_PAGE))
+}
+
+fn unusable(what: &str, reason: &str) -> Error {
+    Error::Malformed {
+        what: what.to_owned(),
+        reason: reason.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_keep_to_their_weight() {
+        // Small documents: twice as many, up to the limit.
+        assert_eq!(next_size(500, 500, 500 * 800), 1_000);
+        assert_eq!(next_size(5_000, 5_000, 5_000 * 500), 5_000);
+        // Sessions of 2 kB: four megabytes' worth.
+        assert_eq!(next_size(2_000, 2_000, 2_000 * 2_048), 2_048);
+        // Heavy ones: few; and never none, nor one, which could not show where a group ends.
+        assert_eq!(next_size(500, 500, 500 * (1 << 20)), 4);
+        assert_eq!(next_size(500, 500, 500 * (64 << 20)), 2);
+        assert_eq!(next_size(500, 0, 100), 1_000);
+    }
+
+    #[test]
+    fn a_group_that_a_page_may_have_cut_is_read_again() {
+        let page =
+            |sorts: &[&str]| -> Vec<Value> { sorts.iter().map(|sort| json!({"sort": [sort]})).collect() };
+        assert_eq!(settled(&page(&["a", "b", "c"])), 2);
+        assert_eq!(settled(&page(&["a", "b", "b"])), 1);
+        assert_eq!(settled(&page(&["b", "b"])), 0);
+        assert_eq!(settled(&[]), 0);
+    }
+
+    #[test]
+    fn what_is_absent_comes_last_and_case_and_signs_are_bytes() {
+        let key = |text: Option<&str>| Key {
+            meeting: text.map(MeetingUuid::new),
+            session: None,
+        };
+        let mut keys = [
+            None,
+            Some("a"),
+            Some("/"),
+            Some("Z"),
+            Some("+"),
+            Some("="),
+            Some("ä"),
+            Some("0"),
+        ]
+        .map(key);
+        keys.sort();
+        let order = keys.map(|key| key.meeting.map(|uuid| uuid.to_string()));
+        let order: Vec<&str> = order.iter().map(|key| key.as_deref().unwrap_or("-")).collect();
+        assert_eq!(order, ["+", "/", "0", "=", "Z", "a", "ä", "-"]);
+    }
+
+    #[test]
+    fn only_a_meetings_volatile_fields_are_left_out() {
+        let body = |quality: &str| json!({"topic": "t", "audio_quality": quality});
+        let of = |kind, quality| content(kind, body(quality));
+        assert_eq!(of(IndexKind::Meetings, "good"), of(IndexKind::Meetings, "bad"));
+        assert_ne!(of(IndexKind::Sessions, "good"), of(IndexKind::Sessions, "bad"));
+        assert_ne!(
+            content(IndexKind::Meetings, json!({"topic": "t"})),
+            content(IndexKind::Meetings, json!({"topic": "u"}))
+        );
+    }
+}

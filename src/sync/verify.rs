@@ -1,0 +1,711 @@
+//! Both indices, read back whole and compared with the catalog; and what is to go again because of what was found.
+//!
+//! The walk is a merge of two ordered streams: what the catalog expects, and what an index holds. What it cannot pair is settled
+//! afterwards, by id: a document whose fields were damaged stands elsewhere in the order, but under its own id.
+
+use futures::{Stream, StreamExt, TryStreamExt, stream};
+use serde::Serialize;
+use tokio::sync::watch;
+
+use super::{Error, Observer, Progress};
+use crate::{
+    catalog::{Belief, Catalog, Repaired},
+    elastic::{self, Elastic, Reading},
+    model::{Clock, Held, IndexKind, Kept, Key, MeetingUuid, SessionId},
+};
+
+/// Meetings, and payload before compression, in a batch.
+const BATCH: (u64, usize) = (500, 4 << 20);
+
+/// Expected documents that were not found in their place, before they are looked up by id.
+const SUSPECTS: usize = 500;
+
+/// How many documents are compared between two words about it.
+const TELL_EVERY: u64 = 1_000;
+
+/// How an index differs from the catalog, in one document.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// How.
+    #[serde(rename = "difference")]
+    pub kind: DifferenceKind,
+    /// In which index: `meetings` or `sessions`.
+    pub index: &'static str,
+    /// The meeting it belongs to, or says it belongs to.
+    pub meeting: Option<String>,
+    /// Its `_id`.
+    pub id: String,
+    /// The version the catalog expects.
+    pub expected_version: Option<i64>,
+    /// The version the index has.
+    pub found_version: Option<i64>,
+}
+
+/// The ways to differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DifferenceKind {
+    /// Acknowledged once, and not there.
+    Missing,
+    /// There in another version than the one acknowledged.
+    Version,
+    /// There in the right version, but it says something else.
+    Content,
+    /// There, but not where it belongs: the fields it is found by say something else, or are gone.
+    Misplaced,
+    /// A session that a meeting of the catalog does not have.
+    Extra,
+    /// Of a meeting that the catalog does not keep, or under an id that is no meeting's.
+    Unknown,
+}
+
+/// Documents, by index.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Count {
+    /// In the index of meetings.
+    pub meetings: u64,
+    /// In the index of sessions.
+    pub sessions: u64,
+}
+
+/// What the comparison came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Verified {
+    /// Whether the indices hold exactly what the catalog keeps.
+    pub equal: bool,
+    /// Documents that the catalog expects.
+    pub compared: Count,
+    /// [`DifferenceKind::Missing`].
+    pub missing: Count,
+    /// [`DifferenceKind::Version`].
+    pub version: Count,
+    /// [`DifferenceKind::Content`].
+    pub content: Count,
+    /// [`DifferenceKind::Misplaced`].
+    pub misplaced: Count,
+    /// [`DifferenceKind::Extra`].
+    pub extra: Count,
+    /// [`DifferenceKind::Unknown`].
+    pub unknown: Count,
+    /// Meetings whose documents are due: what the index holds of them is known to be old.
+    pub due: u64,
+    /// Meetings whose documents Elasticsearch refused.
+    pub rejected: u64,
+    /// Details still to be fetched: their documents are not expected yet.
+    pub details_due: u64,
+    /// Aliases that lead nowhere.
+    pub no_index: Vec<String>,
+    /// What was repaired, if that was asked for.
+    pub repaired: Option<Repaired>,
+}
+
+/// What to do about differences.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// Nothing.
+    Tell,
+    /// Make the damaged meetings due again.
+    Repair {
+        /// Whether to delete, by id, what belongs to no meeting of the catalog.
+        drop_unknown: bool,
+    },
+}
+
+impl Count {
+    fn add(&mut self, kind: IndexKind) {
+        match kind {
+            IndexKind::Meetings => self.meetings += 1,
+            IndexKind::Sessions => self.sessions += 1,
+        }
+    }
+
+    /// In both.
+    pub fn total(self) -> u64 {
+        self.meetings + self.sessions
+    }
+}
+
+impl Verified {
+    fn count(&mut self, kind: DifferenceKind) -> &mut Count {
+        match kind {
+            DifferenceKind::Missing => &mut self.missing,
+            DifferenceKind::Version => &mut self.version,
+            DifferenceKind::Content => &mut self.content,
+            DifferenceKind::Misplaced => &mut self.misplaced,
+            DifferenceKind::Extra => &mut self.extra,
+            DifferenceKind::Unknown => &mut self.unknown,
+        }
+    }
+
+    /// Documents that differ.
+    pub fn differences(&self) -> u64 {
+        [
+            self.missing,
+            self.version,
+            self.content,
+            self.misplaced,
+            self.extra,
+            self.unknown,
+        ]
+        .map(Count::total)
+        .iter()
+        .sum()
+    }
+}
+
+/// A document that the catalog knows of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Expected {
+    meeting: MeetingUuid,
+    held: Held,
+    wanted: Wanted,
+}
+
+/// How sure the catalog is of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    /// There, in this version and with this content.
+    Exactly,
+    /// There, in this version.
+    Present,
+    /// It is due, or was refused: there is anything, or nothing, that a publication replaces.
+    Pending { refused: bool },
+    /// Not there; `pending`: its deletion is still due.
+    Gone { pending: bool },
+}
+
+/// What the merge makes of the two streams.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Pair {
+    Both(Expected, Held),
+    Expected(Expected),
+    Found(Held),
+}
+
+/// Compares the indices with the catalog, tells the observer each difference, and repairs what is asked to be repaired: only after
+/// everything has been read, so that an error repairs nothing.
+///
+/// # Errors
+/// Any; the catalog is untouched then, unless it was the deletion of unknown documents that failed.
+pub async fn verify(
+    catalog: &mut Catalog,
+    elastic: &Elastic,
+    remedy: Remedy,
+    clock: &Clock,
+    observer: &dyn Observer,
+    mut cancel: watch::Receiver<bool>,
+) -> Result<Verified, Error> {
+    let work = async {
+        let reading = elastic.begin_reading().await?;
+        let mut verified = compare(catalog, elastic, &reading, clock, observer).await?;
+        if let Remedy::Repair { drop_unknown } = remedy {
+            let mut repaired = catalog.make_damaged_due(clock.now())?;
+            if drop_unknown {
+                repaired.dropped = drop_strangers(catalog, elastic, &reading).await?;
+            }
+            verified.repaired = Some(repaired);
+        }
+        Ok(verified)
+    };
+    // It may be dropped anywhere: reading changes nothing, and each repair is whole.
+    tokio::select! {
+        verified = work => verified,
+        _ = cancel.wait_for(|stop| *stop) => Err(Error::Interrupted),
+    }
+}
+
+async fn compare(
+    catalog: &Catalog,
+    elastic: &Elastic,
+    reading: &Reading,
+    clock: &Clock,
+    observer: &dyn Observer,
+) -> Result<Verified, Error> {
+    catalog.begin_comparison()?;
+    let of = catalog.count_kept()? + catalog.count_kept_sessions()?;
+    let mut walk = Walk {
+        catalog,
+        elastic,
+        reading,
+        observer,
+        verified: Verified {
+            details_due: catalog.count_due_details(clock.now())?,
+            ..Verified::default()
+        },
+        suspects: Vec::new(),
+        strays: Vec::new(),
+        of,
+    };
+    for kind in IndexKind::ALL {
+        if reading.index(kind).is_none() {
+            walk.verified.no_index.push(elastic.alias(kind));
+        }
+        walk.index(kind).await?;
+    }
+    let mut verified = walk.verified;
+    verified.equal = verified.differences() == 0 && verified.due == 0 && verified.rejected == 0;
+    Ok(verified)
+}
+
+/// The comparison under way.
+struct Walk<'a> {
+    catalog: &'a Catalog,
+    elastic: &'a Elastic,
+    reading: &'a Reading,
+    observer: &'a dyn Observer,
+    verified: Verified,
+    suspects: Vec<Expected>,
+    strays: Vec<Held>,
+    of: u64,
+}
+
+impl Walk<'_> {
+    async fn index(&mut self, kind: IndexKind) -> Result<(), Error> {
+        let (elastic, reading) = (self.elastic, self.reading);
+        let found = stream::try_unfold(elastic.scan(reading, kind), |mut scan| async move {
+            let page = scan.page().await?;
+            Ok::<_, Error>((!page.is_empty()).then(|| (stream::iter(page).map(Ok), scan)))
+        })
+        .try_flatten();
+        let mut pairs = std::pin::pin!(merge(expectations(self.catalog, kind), found));
+        while let Some(pair) = pairs.next().await {
+            self.pair(kind, pair?)?;
+            if self.suspects.len() >= SUSPECTS {
+                self.look_suspects_up(kind).await?;
+            }
+        }
+        self.look_suspects_up(kind).await?;
+        self.note_strays(kind)?;
+        self.tell_strays(kind)
+    }
+
+    fn pair(&mut self, kind: IndexKind, pair: Pair) -> Result<(), Error> {
+        if let Pair::Both(expected, _) | Pair::Expected(expected) = &pair
+            && !matches!(expected.wanted, Wanted::Gone { .. })
+        {
+            self.verified.compared.add(kind);
+            let done = self.verified.compared.total();
+            if done.is_multiple_of(TELL_EVERY) || done == self.of {
+                let left = self.of.saturating_sub(done);
+                self.observer.see(Progress::Compared { done, left });
+            }
+            match expected.wanted {
+                Wanted::Pending { refused: false } if kind == IndexKind::Meetings => self.verified.due += 1,
+                Wanted::Pending { refused: true } if kind == IndexKind::Meetings => {
+                    self.verified.rejected += 1;
+                }
+                _ => {}
+            }
+        }
+        match pair {
+            Pair::Both(expected, found) => {
+                if let Some(difference) = judge(&expected, &found) {
+                    self.damaged(kind, difference, &expected, Some(found.version))?;
+                }
+                Ok(())
+            }
+            Pair::Expected(expected) => {
+                self.suspects.push(expected);
+                Ok(())
+            }
+            Pair::Found(found) => {
+                self.strays.push(found);
+                if self.strays.len() >= SUSPECTS {
+                    self.note_strays(kind)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    async fn look_suspects_up(&mut self, kind: IndexKind) -> Result<(), Error> {
+        let suspects = std::mem::take(&mut self.suspects);
+        let ids: Vec<String> = suspects.iter().map(|one| one.held.id.clone()).collect();
+        let found: std::collections::HashMap<String, i64> = self
+            .elastic
+            .versions_of(self.reading, kind, &ids)
+            .await?
+            .into_iter()
+            .collect();
+        for expected in suspects {
+            let version = found.get(&expected.held.id).copied();
+            if version.is_some() {
+                self.catalog.note_claimed(kind, &expected.held.id)?;
+            }
+            if let Some(difference) = judge_out_of_place(&expected, version) {
+                self.damaged(kind, difference, &expected, version)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn note_strays(&mut self, kind: IndexKind) -> Result<(), Error> {
+        self.catalog.note_strays(kind, &self.strays)?;
+        self.strays.clear();
+        Ok(())
+    }
+
+    /// Once the whole index is read: which of them no meeting has claimed.
+    fn tell_strays(&mut self, kind: IndexKind) -> Result<(), Error> {
+        let mut place = 0;
+        loop {
+            let strays = self.catalog.strays(kind, place)?;
+            let Some(last) = strays.last() else { return Ok(()) };
+            place = last.place;
+            for stray in strays {
+                let owner = stray
+                    .meeting
+                    .as_ref()
+                    .filter(|_| stray.known && kind == IndexKind::Sessions);
+                if let Some(meeting) = owner {
+                    self.catalog.note_damage(meeting, stray.version)?;
+                }
+                self.tell(
+                    kind,
+                    Difference {
+                        kind: match owner {
+                            Some(_) => DifferenceKind::Extra,
+                            None => DifferenceKind::Unknown,
+                        },
+                        index: kind.as_str(),
+                        meeting: stray.meeting.map(|uuid| uuid.to_string()),
+                        id: stray.id,
+                        expected_version: None,
+                        found_version: Some(stray.version),
+                    },
+                );
+            }
+        }
+    }
+
+    fn damaged(
+        &mut self,
+        kind: IndexKind,
+        difference: DifferenceKind,
+        expected: &Expected,
+        found_version: Option<i64>,
+    ) -> Result<(), Error> {
+        self.catalog
+            .note_damage(&expected.meeting, found_version.unwrap_or_default())?;
+        self.tell(
+            kind,
+            Difference {
+                kind: difference,
+                index: kind.as_str(),
+                meeting: Some(expected.meeting.to_string()),
+                id: expected.held.id.clone(),
+                expected_version: (difference != DifferenceKind::Extra).then_some(expected.held.version),
+                found_version,
+            },
+        );
+        Ok(())
+    }
+
+    fn tell(&mut self, kind: IndexKind, difference: Difference) {
+        self.verified.count(difference.kind).add(kind);
+        self.observer.see(Progress::Differs(&difference));
+    }
+}
+
+/// What is wrong with a document found in its place, if anything.
+fn judge(expected: &Expected, found: &Held) -> Option<DifferenceKind> {
+    let same_version = found.version == expected.held.version;
+    // A publication would lose against it, and take that for done.
+    let newer = found.version > expected.held.version;
+    match expected.wanted {
+        Wanted::Exactly if same_version && found.checksum != expected.held.checksum => {
+            Some(DifferenceKind::Content)
+        }
+        Wanted::Exactly | Wanted::Present if !same_version => Some(DifferenceKind::Version),
+        Wanted::Gone { pending: false } => Some(DifferenceKind::Extra),
+        Wanted::Pending { .. } | Wanted::Gone { pending: true } if newer => Some(DifferenceKind::Version),
+        _ => None,
+    }
+}
+
+/// The same for one that was not in its place, though its id may be there.
+fn judge_out_of_place(expected: &Expected, found_version: Option<i64>) -> Option<DifferenceKind> {
+    let newer = found_version.is_some_and(|version| version > expected.held.version);
+    match (expected.wanted, found_version) {
+        (Wanted::Exactly | Wanted::Present, None) => Some(DifferenceKind::Missing),
+        (Wanted::Exactly | Wanted::Present, Some(_)) => Some(DifferenceKind::Misplaced),
+        (Wanted::Gone { pending: false }, Some(_)) => Some(DifferenceKind::Extra),
+        (Wanted::Pending { .. } | Wanted::Gone { pending: true }, Some(_)) if newer => {
+            Some(DifferenceKind::Version)
+        }
+        _ => None,
+    }
+}
+
+/// All that the catalog expects of an index, in order.
+fn expectations(catalog: &Catalog, kind: IndexKind) -> impl Stream<Item = Result<Expected, Error>> {
+    stream::try_unfold(None::<MeetingUuid>, move |after| async move {
+        let batch = catalog.kept_after(after.as_ref(), BATCH.0, BATCH.1)?;
+        let Some(last) = batch.last() else { return Ok(None) };
+        let after = Some(last.uuid.clone());
+        let beliefs = catalog.beliefs(&batch)?;
+        let expected: Vec<Result<Expected, Error>> = batch
+            .iter()
+            .flat_map(|kept| {
+                let belief = beliefs.get(&kept.uuid).copied().unwrap_or(Belief::Due);
+                expected_of(kept, belief, kind)
+            })
+            .map(Ok)
+            .collect();
+        Ok::<_, Error>(Some((stream::iter(expected), after)))
+    })
+    .try_flatten()
+}
+
+fn expected_of(kept: &Kept, belief: Belief, kind: IndexKind) -> Vec<Expected> {
+    let (wanted, pending) = match belief {
+        Belief::Published { exact: true } => (Wanted::Exactly, false),
+        Belief::Published { exact: false } => (Wanted::Present, false),
+        Belief::Due => (Wanted::Pending { refused: false }, true),
+        Belief::Rejected => (Wanted::Pending { refused: true }, true),
+    };
+    let expect = |held, wanted| Expected {
+        meeting: kept.uuid.clone(),
+        held,
+        wanted,
+    };
+    let mut all: Vec<Expected> = elastic::held(kept, kind)
+        .into_iter()
+        .map(|held| expect(held, wanted))
+        .collect();
+    if kind == IndexKind::Sessions {
+        all.extend(
+            kept.lost_sessions
+                .iter()
+                .map(|id| expect(gone(kept, id), Wanted::Gone { pending })),
+        );
+        all.sort_by(|a, b| a.held.key.cmp(&b.held.key));
+    }
+    all
+}
+
+fn gone(kept: &Kept, id: &SessionId) -> Held {
+    Held {
+        key: Key {
+            meeting: Some(kept.uuid.clone()),
+            session: Some(id.clone()),
+        },
+        id: id.as_str().to_owned(),
+        version: kept.revision,
+        checksum: kept.document_checksum.clone(),
+    }
+}
+
+/// Pairs two streams that are in the order of their keys. Of those found with one key, the one with the expected id is paired.
+fn merge(
+    expected: impl Stream<Item = Result<Expected, Error>>,
+    found: impl Stream<Item = Result<Held, Error>>,
+) -> impl Stream<Item = Result<Pair, Error>> {
+    let ends = (Box::pin(expected.peekable()), Box::pin(found.peekable()));
+    stream::try_unfold(ends, |(mut expected, mut found)| async move {
+        use std::cmp::Ordering::{Equal, Greater, Less};
+        let order = match (expected.as_mut().peek().await, found.as_mut().peek().await) {
+            (None, None) => return Ok(None),
+            (Some(Ok(wanted)), Some(Ok(held))) => match wanted.held.key.cmp(&held.key) {
+                Equal if wanted.held.id != held.id => Greater,
+                order => order,
+            },
+            // An error on either side comes out as it is taken.
+            (Some(Err(_)), _) | (Some(_), None) => Less,
+            (_, Some(Err(_))) | (None, Some(_)) => Greater,
+        };
+        let pair = match order {
+            Less => expected.try_next().await?.map(Pair::Expected),
+            Greater => found.try_next().await?.map(Pair::Found),
+            Equal => expected
+                .try_next()
+                .await?
+                .zip(found.try_next().await?)
+                .map(|(expected, found)| Pair::Both(expected, found)),
+        };
+        Ok(pair.map(|pair| (pair, (expected, found))))
+    })
+}
+
+/// Deletes what belongs to no meeting of the catalog, by id.
+async fn drop_strangers(catalog: &Catalog, elastic: &Elastic, reading: &Reading) -> Result<u64, Error> {
+    let mut dropped = 0;
+    for kind in IndexKind::ALL {
+        let mut place = 0;
+        loop {
+            let strays = catalog.strays(kind, place)?;
+            let Some(last) = strays.last() else { break };
+            place = last.place;
+            let strangers: Vec<(String, i64)> = strays
+                .into_iter()
+                .filter(|stray| kind == IndexKind::Meetings || !stray.known)
+                .map(|stray| (stray.id, stray.version))
+                .collect();
+            elastic.delete(reading, kind, &strangers).await?;
+            dropped += strangers.len() as u64;
+        }
+    }
+    Ok(dropped)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::executor::block_on;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::Checksum;
+
+    fn key(meeting: Option<&str>) -> Key {
+        Key {
+            meeting: meeting.map(MeetingUuid::new),
+            session: None,
+        }
+    }
+
+    fn held(meeting: Option<&str>, id: &str, version: i64, content: &str) -> Held {
+        Held {
+            key: key(meeting),
+            id: id.into(),
+            version,
+            checksum: Checksum::of_bytes(content.as_bytes()),
+        }
+    }
+
+    fn expected(id: &str, wanted: Wanted) -> Expected {
+        Expected {
+            meeting: MeetingUuid::new(id),
+            held: held(Some(id), id, 5, "as sent"),
+            wanted,
+        }
+    }
+
+    fn merged(expected: Vec<Expected>, found: Vec<Held>) -> Vec<Pair> {
+        let ok = |all: Vec<_>| stream::iter(all.into_iter().map(Ok));
+        let found = stream::iter(found.into_iter().map(Ok));
+        block_on(merge(ok(expected), found).try_collect()).unwrap()
+    }
+
+    #[test]
+    fn what_each_find_means() {
+        use DifferenceKind::{Content, Extra, Misplaced, Missing, Version};
+        let gone = |pending| Wanted::Gone { pending };
+        let pending = Wanted::Pending { refused: false };
+        // (wanted, as sent, other content, older, newer, nowhere, elsewhere and not newer, elsewhere and newer)
+        let table = [
+            (
+                Wanted::Exactly,
+                [
+                    None,
+                    Some(Content),
+                    Some(Version),
+                    Some(Version),
+                    Some(Missing),
+                    Some(Misplaced),
+                    Some(Misplaced),
+                ],
+            ),
+            (
+                Wanted::Present,
+                [
+                    None,
+                    None,
+                    Some(Version),
+                    Some(Version),
+                    Some(Missing),
+                    Some(Misplaced),
+                    Some(Misplaced),
+                ],
+            ),
+            (
+                pending,
+                [None, None, None, Some(Version), None, None, Some(Version)],
+            ),
+            (
+                gone(true),
+                [None, None, None, Some(Version), None, None, Some(Version)],
+            ),
+            (
+                gone(false),
+                [
+                    Some(Extra),
+                    Some(Extra),
+                    Some(Extra),
+                    Some(Extra),
+                    None,
+                    Some(Extra),
+                    Some(Extra),
+                ],
+            ),
+        ];
+        for (wanted, means) in table {
+            let one = expected("m", wanted);
+            let found = |version, content| judge(&one, &held(Some("m"), "m", version, content));
+            let judged = [
+                found(5, "as sent"),
+                found(5, "other"),
+                found(4, "as sent"),
+                found(6, "as sent"),
+                judge_out_of_place(&one, None),
+                judge_out_of_place(&one, Some(5)),
+                judge_out_of_place(&one, Some(6)),
+            ];
+            assert_eq!(judged, means, "{wanted:?}");
+        }
+    }
+
+    #[test]
+    fn an_error_on_either_side_ends_the_walk_and_is_not_an_absence() {
+        let fine = || Ok(expected("b", Wanted::Exactly));
+        let found = || Ok(held(Some("b"), "b", 5, "as sent"));
+        let one = merge(
+            stream::iter([fine(), Err(Error::Interrupted)]),
+            stream::iter([found()]),
+        );
+        let pairs: Vec<_> = block_on(one.collect());
+        assert!(
+            matches!(pairs.as_slice(), [Ok(Pair::Both(..)), Err(_)]),
+            "{pairs:?}"
+        );
+        let other = merge(stream::iter([fine()]), stream::iter([Err(Error::Interrupted)]));
+        let pairs: Vec<_> = block_on(other.collect());
+        assert!(matches!(pairs.as_slice(), [Err(_)]), "{pairs:?}");
+    }
+
+    const NAMES: [&str; 8] = ["+a=", "/b=", "A==", "B==", "a==", "a/+", "b==", "é=="];
+
+    proptest! {
+        /// Against the naive way: look for each in the whole of the other.
+        #[test]
+        fn the_merge_pairs_what_belongs_together_and_loses_nothing(
+            wanted in proptest::sample::subsequence(NAMES.to_vec(), 0..=8),
+            held_docs in proptest::collection::btree_map(
+                proptest::sample::select(NAMES.to_vec()), proptest::option::of(proptest::sample::select(NAMES.to_vec())), 0..8),
+        ) {
+            let mut wanted: Vec<Expected> =
+                wanted.iter().map(|id| expected(id, Wanted::Exactly)).collect();
+            wanted.sort_by(|a, b| a.held.key.cmp(&b.held.key));
+            // Every id once, whatever key its document has; those of one key in any order.
+            let mut found: Vec<Held> =
+                held_docs.iter().map(|(id, says)| held(*says, id, 5, "as sent")).collect();
+            found.sort_by(|a, b| a.key.cmp(&b.key).then(b.id.cmp(&a.id)));
+            let mut naive = Vec::new();
+            for one in &wanted {
+                match found.iter().find(|held| held.key == one.held.key && held.id == one.held.id) {
+                    Some(held) => naive.push(format!("{:?}", Pair::Both(one.clone(), held.clone()))),
+                    None => naive.push(format!("{:?}", Pair::Expected(one.clone()))),
+                }
+            }
+            for held in &found {
+                if !wanted.iter().any(|one| held.key == one.held.key && held.id == one.held.id) {
+                    naive.push(format!("{:?}", Pair::Found(held.clone())));
+                }
+            }
+            let mut pairs: Vec<String> =
+                merged(wanted, found).iter().map(|pair| format!("{pair:?}")).collect();
+            pairs.sort();
+            naive.sort();
+            prop_assert_eq!(pairs, naive);
+        }
+    }
+}
