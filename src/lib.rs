@@ -34,6 +34,7 @@ pub mod cli;
 pub mod config;
 pub mod elastic;
 pub mod model;
+pub mod privacy;
 pub mod sim;
 pub mod sync;
 pub mod zoom;

@@ -467,7 +467,7 @@ pub(super) fn look_again_query(now: DateTime<Utc>, limit: u64) -> SelectStatemen
 
 /// The millisecond, but always above every revision before: a clock that was set back must not make documents older than
 /// those that were sent.
-fn next_revision(before: i64, now: DateTime<Utc>) -> i64 {
+pub(super) fn next_revision(before: i64, now: DateTime<Utc>) -> i64 {
     Ord::max(now.timestamp_millis(), before + 1)
 }
 
@@ -518,7 +518,7 @@ fn fail(
     Ok(())
 }
 
-fn put_payload(
+pub(super) fn put_payload(
     tx: &Transaction<'_>,
     uuid: &MeetingUuid,
     payload: &[u8],
@@ -554,7 +554,7 @@ fn put_payload(
 
 /// Notes every session's id before any document of it is sent, and which ones the meeting has lost: so that a session sent just
 /// before a crash, and lost just after it, is deleted all the same.
-fn put_session_ids(
+pub(super) fn put_session_ids(
     tx: &Transaction<'_>,
     uuid: &MeetingUuid,
     ids: &[SessionId],

@@ -5,6 +5,7 @@
 
 mod audit;
 mod detail;
+mod forget;
 mod hosts;
 mod listing;
 mod lock;
@@ -25,6 +26,7 @@ pub use audit::{
     ApiUse, Coverage, Finding, Found, HostShown, MeetingShown, RunShown, SeriesShown, Standing, Troubled,
 };
 pub use detail::{Due, Keeping};
+pub use forget::{Backup, Erased, HostEmails, Rules};
 pub use hosts::HostQuestion;
 pub use lock::Lock;
 pub use publish::{Acknowledgement, IndexRecord, Trust};
@@ -444,6 +446,8 @@ fn prepare(conn: &Connection) -> Result<(), Error> {
     // NORMAL with WAL survives the death of the process; only a power cut may lose the last commits, never the file.
     conn.pragma_update(None, "synchronous", "NORMAL")?;
     conn.pragma_update(None, "foreign_keys", true)?;
+    // What is deleted is overwritten with zeros, so that what was forgotten does not linger in free pages.
+    conn.pragma_update(None, "secure_delete", true)?;
     conn.busy_timeout(std::time::Duration::from_secs(10))?;
     conn.set_prepared_statement_cache_capacity(128);
     Ok(())

@@ -507,12 +507,11 @@ fn read_kept(conn: &Connection, select: &SelectStatement, limit_bytes: usize) ->
             row.get::<_, Option<String>>(column)
                 .map(|at| at.and_then(|at| from_iso(&at)))
         };
-        let sessions = zstd::bulk::decompress(row.get_ref(9)?.as_blob().unwrap_or_default(), payload_bytes)
-            .and_then(|json| serde_json::from_slice(&json).map_err(std::io::Error::from))
-            .map_err(|source| Error::Payload {
-                uuid: uuid.to_string(),
-                source,
-            })?;
+        let sessions = unpack(
+            row.get_ref(9)?.as_blob().unwrap_or_default(),
+            payload_bytes,
+            &uuid,
+        )?;
         let listing = serde_json::from_str(&row.get::<_, String>(6)?).map_err(|error| {
             Error::Nonsense(format!("a listing of meeting {uuid} that is no object ({error})"))
         })?;
@@ -536,6 +535,34 @@ fn read_kept(conn: &Connection, select: &SelectStatement, limit_bytes: usize) ->
         });
     }
     Ok(kept)
+}
+
+/// A meeting's kept detail, whether or not anything else of it is wanted.
+pub(super) fn kept_detail(conn: &Connection, uuid: &MeetingUuid) -> Result<Option<Detail>, Error> {
+    let select = Query::select()
+        .columns([Payloads::Payload, Payloads::PayloadBytes])
+        .from(Payloads::Table)
+        .and_where(Expr::col(Payloads::MeetingUuid).eq(uuid.as_str()))
+        .take();
+    let stored = first(conn, &select, |row| {
+        Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, i64>(1)?))
+    })?;
+    let Some((payload, bytes)) = stored else {
+        return Ok(None);
+    };
+    Ok(Some(Detail {
+        uuid: uuid.clone(),
+        sessions: unpack(&payload, usize::try_from(bytes).unwrap_or_default(), uuid)?,
+    }))
+}
+
+fn unpack(payload: &[u8], bytes: usize, uuid: &MeetingUuid) -> Result<Vec<crate::model::Row>, Error> {
+    zstd::bulk::decompress(payload, bytes)
+        .and_then(|json| serde_json::from_slice(&json).map_err(std::io::Error::from))
+        .map_err(|source| Error::Payload {
+            uuid: uuid.to_string(),
+            source,
+        })
 }
 
 fn lost_sessions(conn: &Connection, uuid: &MeetingUuid) -> Result<Vec<SessionId>, Error> {

@@ -34,5 +34,9 @@ tables! {
     Indices { Kind, IndexName, IndexUuid, Stamp, PendingStamp, Adopted, RecordedAt }
     ApiUse { Day, Label, Requests, CountedMs }
     RecentRequests { SentMs }
+    Backups { Path, MadeAt }
+    Forgetting { Salt, BeforeDay }
+    Forgotten { Kind, Digest, ForgottenAt }
+    DoomedDocuments { Kind, DocumentId, Version }
     Changes { At, RunId, MeetingUuid, What, OldChecksum, NewChecksum }
 }

@@ -4,6 +4,7 @@ mod audit;
 mod context;
 mod demo;
 mod doctor;
+mod forget;
 mod interrupt;
 mod log;
 mod out;
@@ -245,6 +246,8 @@ enum Command {
         #[arg(long, value_enum)]
         index: Option<IndexArg>,
     },
+    /// Erase a person, or all that ended before a day, from the catalog and the index, for good
+    Forget(forget::ForgetArgs),
     /// Check credentials, scopes, plan, Elasticsearch, its privileges, and the catalog
     Doctor(JsonArgs),
     /// Harvest a simulated university, twice
@@ -365,6 +368,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Retry => sync::retry(&context),
         Command::Show { id } => audit::show(&context, &id),
         Command::Export { index } => audit::export(&context, index),
+        Command::Forget(args) => forget::run(&context, &args),
         Command::Doctor(args) => doctor::run(&context, args.json),
         Command::Demo(args) => demo::demo(&context, &args),
         Command::Simulate(args) => demo::simulate(&context, &args),

@@ -22,6 +22,7 @@ pub fn run(context: &Context, args: &PlanArgs) -> Result<Exit, Failure> {
         }
         .into());
     }
+    context.not_forgotten(&catalog, scope)?;
     let options = context.options(scope);
     let planned = context.block_on(async {
         let end = context.zoom(false)?;
@@ -39,6 +40,7 @@ pub fn run(context: &Context, args: &PlanArgs) -> Result<Exit, Failure> {
             &end.pacer,
             scope,
             options.whole_listing_every,
+            context.config.privacy.clone(),
             now,
         )
         .await

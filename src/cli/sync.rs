@@ -49,6 +49,7 @@ pub async fn harvest(
             context.open_catalog(command)?
         }
     };
+    context.not_forgotten(&catalog, scope)?;
     let zoom: Option<ZoomEnd> = match account {
         Some(account) => {
             catalog.claim(account, &context.new_catalog_id(), context.now())?;
@@ -67,7 +68,9 @@ pub async fn harvest(
         context.options(scope),
         context.clock.clone(),
         &show,
-    ) {
+    )
+    .and_then(|harvest| harvest.under(context.config.privacy.clone()))
+    {
         Ok(harvest) => harvest.run(interrupt.stop()).await,
         Err(error) => Err(error),
     };
@@ -94,7 +97,7 @@ pub async fn harvest(
 }
 
 /// Tries to write down how a run failed; if the catalog is what failed, that cannot be written.
-fn note_failure(catalog: &mut Catalog, run: RunId, failure: Failure, context: &Context) -> Failure {
+pub fn note_failure(catalog: &mut Catalog, run: RunId, failure: Failure, context: &Context) -> Failure {
     let noted = catalog.end_run(
         run,
         &Tally::default(),

@@ -7,7 +7,7 @@ use futures::{StreamExt, stream};
 use serde_json::{Value, json};
 
 use super::{Answer, Elastic, Error, document};
-use crate::model::{Document, IndexKind, Kept, MeetingUuid, Outcome};
+use crate::model::{Deletion, Document, IndexKind, Kept, MeetingUuid, Outcome};
 
 /// What became of a batch.
 #[derive(Debug, Default)]
@@ -61,13 +61,8 @@ impl Elastic {
             ops.extend(document::sessions(kept).map(|document| index_op(meeting, &document)));
             report.documents += (ops.len() - before) as u64;
             report.deletes += kept.lost_sessions.len() as u64;
-            ops.extend(kept.lost_sessions.iter().map(|id| Op {
-                meeting,
-                id: id.as_str().to_owned(),
-                lines: line(&json!({"delete": {
-                    "_id": id.as_str(), "version": kept.revision, "version_type": "external_gte",
-                }})),
-            }));
+            let lost = kept.lost_sessions.iter();
+            ops.extend(lost.map(|id| delete_op(meeting, id.as_str(), kept.revision)));
             if let Some(missing) = missing.get_mut(meeting) {
                 *missing = ops.len() - before;
             }
@@ -120,6 +115,38 @@ impl Elastic {
             }
         }
         report
+    }
+
+    /// Deletes documents by id, whatever index their alias leads to. Answers those that are gone; the rest is still due.
+    pub async fn delete(&self, batch: &[Deletion]) -> (Vec<Deletion>, Report) {
+        let mut report = Report {
+            deletes: batch.len() as u64,
+            ..Report::default()
+        };
+        let mut missing = vec![1; batch.len()];
+        let mut rejected = HashMap::new();
+        for kind in IndexKind::ALL {
+            let ops: Vec<Op> = batch
+                .iter()
+                .enumerate()
+                .filter(|(_, one)| one.index == kind)
+                .map(|(n, one)| delete_op(n, &one.id, one.version))
+                .collect();
+            if report.error.is_none() && !ops.is_empty() {
+                let target = (self.alias(kind), true);
+                self.send_ops(ops, &target, &mut missing, &mut rejected, &mut report)
+                    .await;
+            }
+        }
+        if let (None, Some(said)) = (&report.error, rejected.into_values().next()) {
+            report.error = Some(Error::Refused {
+                what: "deleting a document".to_owned(),
+                status: 400,
+                said,
+            });
+        }
+        let gone = batch.iter().zip(missing).filter(|(_, missing)| *missing == 0);
+        (gone.map(|(one, _)| one.clone()).collect(), report)
     }
 
     async fn send_ops(
@@ -314,6 +341,14 @@ fn index_op(meeting: usize, document: &Document) -> Op {
         meeting,
         id: document.id.clone(),
         lines,
+    }
+}
+
+fn delete_op(meeting: usize, id: &str, version: i64) -> Op {
+    Op {
+        meeting,
+        id: id.to_owned(),
+        lines: line(&json!({"delete": {"_id": id, "version": version, "version_type": "external_gte"}})),
     }
 }
 

@@ -60,7 +60,7 @@ pub(super) fn wanted_days(
     now: DateTime<Utc>,
 ) -> Result<Wanted, catalog::Error> {
     let today = now.date_naive();
-    Ok(match scope {
+    let mut wanted = match scope {
         Scope::Nothing => Wanted {
             days: BTreeSet::new(),
             alone: false,
@@ -85,7 +85,11 @@ pub(super) fn wanted_days(
                 whole,
             }
         }
-    })
+    };
+    if let Some(before) = catalog.forgotten()?.before {
+        wanted.days.retain(|day| *day >= before);
+    }
+    Ok(wanted)
 }
 
 /// Days to list and windows under way.
@@ -143,7 +147,7 @@ impl Harvest<'_> {
             // Another listing met the refusal below meanwhile; these days stand in the new windows.
             return Ok(());
         }
-        let listing = match result {
+        let mut listing = match result {
             Ok(listing) => listing,
             Err(zoom::Error::EndTimeRefused) if basis == DateBasis::EndTime => {
                 self.note("this account does not list meetings by their end; listing by their start, from 30 hours before");
@@ -184,6 +188,13 @@ impl Harvest<'_> {
                 listing.window
             ));
             self.days.queue.push_back(rest);
+        }
+        let ignored = self.screen.listing(&mut listing);
+        if ignored > 0 {
+            self.note(&format!(
+                "{ignored} meetings of {} ended before the day up to which everything is forgotten; they are ignored",
+                listing.window
+            ));
         }
         let known = self.catalog.known(&listing)?;
         let changes = plan::plan(&listing, &known, self.options.scope.inside());

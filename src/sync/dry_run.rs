@@ -13,6 +13,7 @@ use super::{
 use crate::{
     catalog::{self, Catalog, RunId},
     model::{Change, DateBasis, Label},
+    privacy::{Policy, Screen},
     zoom::{self, Zoom, pace::Pacer},
 };
 
@@ -82,8 +83,10 @@ pub async fn dry_run(
     pacer: &Pacer,
     scope: Scope,
     whole_listing_every: chrono::TimeDelta,
+    policy: Policy,
     now: DateTime<Utc>,
 ) -> Result<DryRun, Failure> {
+    let screen = Screen::new(policy, catalog.forgotten()?);
     let today = now.date_naive();
     let Wanted {
         days: wanted, alone, ..
@@ -103,7 +106,7 @@ pub async fn dry_run(
     let mut requests: BTreeMap<Label, u64> = BTreeMap::new();
     let mut planned = BTreeSet::new();
     while let Some(window) = queue.pop() {
-        let listing = match zoom.list_meetings(window, basis).await {
+        let mut listing = match zoom.list_meetings(window, basis).await {
             Ok(listing) => listing,
             Err(zoom::Error::EndTimeRefused) if basis == DateBasis::EndTime => {
                 basis = DateBasis::StartTime;
@@ -122,6 +125,7 @@ pub async fn dry_run(
             Err(error) => return Err(error.into()),
         };
         *requests.entry(Label::ResourceIntensive).or_default() += u64::from(listing.pages);
+        screen.listing(&mut listing);
         let known = catalog.known(&listing)?;
         let mut shown = WindowPlan {
             window: window.to_string(),

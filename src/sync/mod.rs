@@ -6,6 +6,7 @@
 
 mod days;
 mod dry_run;
+mod forget;
 mod harvest;
 mod plan;
 mod publishing;
@@ -18,6 +19,7 @@ use serde::Serialize;
 
 pub use days::Scope;
 pub use dry_run::{DryRun, Failure, Forecast, WindowPlan, dry_run};
+pub use forget::{Forgot, Whom, forget};
 pub use harvest::{Harvest, Options, Sides};
 pub use reindex::{Rebuilt, reindex};
 pub use window::earliest_day;

@@ -26,6 +26,7 @@ use zoom_harvester::{
     catalog::Catalog,
     elastic::{self, Elastic},
     model::{AccountId, Clock, Window},
+    privacy::Policy,
     sim::{self, Limits, Setup, Simulator, world::World},
     sync::{Harvest, Observer, Options, Progress, Scope, Sides, Summary},
     zoom::{
@@ -82,6 +83,7 @@ pub struct Stage {
     pub elastic: Option<ElasticStage>,
     pub heard: Heard,
     pub daily_share: u64,
+    pub policy: Policy,
 }
 
 /// A server and the prefix of this test in it.
@@ -229,6 +231,7 @@ impl Stage {
             elastic: variable.map(ElasticStage::new),
             heard: Heard::default(),
             daily_share: u64::MAX,
+            policy: Policy::default(),
         }
     }
 
@@ -293,6 +296,8 @@ impl Stage {
         };
         let (_keep, cancel) = tokio::sync::watch::channel(false);
         let summary = Harvest::new(&mut catalog, run, sides, options, clock.clone(), &self.heard)
+            .unwrap()
+            .under(self.policy.clone())
             .unwrap()
             .run(cancel)
             .await
