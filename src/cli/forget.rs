@@ -1,7 +1,7 @@
 //! `forget`: erases people, or the past, from the catalog and from the index.
 
 use chrono::NaiveDate;
-use clap::Args;
+use clap::{ArgGroup, Args};
 
 use super::{
     Exit, Failure,
@@ -18,7 +18,8 @@ use crate::{
 
 // No Debug: who is meant goes to no log.
 #[derive(Args)]
-#[group(id = "whom", required = true, multiple = false, args = ["email", "participant", "before", "policy"])]
+#[group(skip)]
+#[command(group(ArgGroup::new("whom").required(true).args(["email", "participant", "before", "policy"])))]
 pub struct ForgetArgs {
     /// The person with this email, as a participant and as a host
     #[arg(long, value_name = "EMAIL", value_parser = said)]
