@@ -664,9 +664,9 @@ pub fn replace_words(text: &str, words: &str, by: &str) -> String {
                 .zip(&words)
                 .all(|(one, other)| lower(*one) == lower(*other))
         });
-        let apart = !(in_word(words.first()) && at > 0 && in_word(chars.get(at - 1)))
-            && !(in_word(words.last()) && in_word(chars.get(end)));
-        if same && apart {
+        let inside = (at > 0 && in_word(words.first()) && in_word(chars.get(at - 1)))
+            || (in_word(words.last()) && in_word(chars.get(end)));
+        if same && !inside {
             out.push_str(by);
             at = end;
         } else {
