@@ -58,13 +58,18 @@ fn policy(treatment: Treatment) -> Policy {
     Policy::new(fields.into(), true, Some(KEY.to_owned().into())).unwrap()
 }
 
+/// Every byte of every file beside the catalog.
+fn files(stage: &Stage) -> Vec<u8> {
+    let files = std::fs::read_dir(stage.folder.path()).unwrap();
+    files
+        .flat_map(|file| std::fs::read(file.unwrap().path()).unwrap())
+        .collect()
+}
+
 /// Everything that is stored: every file beside the catalog as it is, and what is compressed in it as it was. In lower case, like
 /// all that is compared with it.
 fn stored(stage: &Stage) -> String {
-    let mut bytes = Vec::new();
-    for file in std::fs::read_dir(stage.folder.path()).unwrap() {
-        bytes.extend(std::fs::read(file.unwrap().path()).unwrap());
-    }
+    let mut bytes = files(stage);
     let catalog = Catalog::open_read_only(&stage.db()).unwrap();
     for kept in catalog.kept_after(None, 1_000_000, usize::MAX).unwrap() {
         bytes.extend(kept.detail.payload());
@@ -321,6 +326,21 @@ const OF_JILL: [&str; 5] = [
     "says Jill",
 ];
 
+/// The compressed details of the meetings that she was in, as they lie in the file.
+fn jills_payloads(open: &rusqlite::Connection) -> Vec<Vec<u8>> {
+    let mut statement = open
+        .prepare("SELECT payload, payload_bytes FROM payloads")
+        .unwrap();
+    let rows = statement.query_map([], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get(1)?)));
+    let hers = rows.unwrap().map(Result::unwrap).filter(|(payload, bytes)| {
+        let plain = zstd::bulk::decompress(payload, *bytes).unwrap();
+        holds(&String::from_utf8_lossy(&plain).to_lowercase(), OF_JILL[0])
+    });
+    let hers: Vec<Vec<u8>> = hers.map(|(payload, _)| payload).collect();
+    assert_eq!(hers.len(), 2);
+    hers
+}
+
 async fn a_participant_is_forgotten(whom: [&str; 2]) {
     let stage = Stage::new(small(), Some(ENGINES[0]));
     let stays = stage.sim.with_world(jill);
@@ -337,6 +357,7 @@ async fn a_participant_is_forgotten(whom: [&str; 2]) {
     let open = rusqlite::Connection::open(stage.db()).unwrap();
     open.query_row("SELECT count(*) FROM meetings", [], |_| Ok(()))
         .unwrap();
+    let payloads = jills_payloads(&open);
     let (code, said) = program(&stage, Some(&url), &["forget", whom[0], whom[1]]);
     assert_eq!(code, 0, "{said}");
     assert!(said.contains("in 2 meetings (2 sessions)"), "{said}");
@@ -348,6 +369,11 @@ async fn a_participant_is_forgotten(whom: [&str; 2]) {
         assert_index_is_the_catalog(&stage).await;
     };
     gone().await;
+    // In the file the details are compressed: their old bytes are gone as well.
+    let now = files(&stage);
+    for payload in payloads {
+        assert!(!now.windows(payload.len()).any(|window| window == payload));
+    }
     drop(open);
     // The stays remain, of nobody.
     let sessions = stage.es().all("sessions").await;
@@ -445,6 +471,10 @@ async fn a_host_is_forgotten_and_the_meetings_remain() {
     assert!(meetings > 1 && holds(&stored(&stage), of_host[0]));
 
     let url = stage.es().url.clone();
+    // Somebody has the catalog open, so the file is not simply tidied up at the end.
+    let open = rusqlite::Connection::open(stage.db()).unwrap();
+    open.query_row("SELECT count(*) FROM meetings", [], |_| Ok(()))
+        .unwrap();
     let (code, said) = program(&stage, Some(&url), &["forget", "--email", "johanna@example.org"]);
     assert_eq!(code, 0, "{said}");
     let gone = async || {
