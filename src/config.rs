@@ -6,7 +6,10 @@ use std::{borrow::Cow, collections::BTreeMap, fmt, ops::RangeInclusive, path::Pa
 use secrecy::SecretString;
 use toml::de::{DeTable, DeValue};
 
-use crate::model::AccountId;
+use crate::{
+    model::AccountId,
+    privacy::{Field, KEY_BYTES, Policy, Treatment},
+};
 
 /// One setting: its name in the environment and in `.env`, its key in the file, and what it means.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,7 +48,7 @@ const fn secret(name: &'static str, key: &'static str, help: &'static str) -> Se
 
 /// Every setting there is. The parser, the hints about unknown keys and the README's reference all come from here.
 #[rustfmt::skip] // A table: one setting, one place to look.
-pub static SETTINGS: [Setting; 26] = [
+pub static SETTINGS: [Setting; 47] = [
     open("ZOOM_ACCOUNT_ID", "zoom.account_id", "",
         "the account id of the Server-to-Server OAuth app"),
     open("ZOOM_CLIENT_ID", "zoom.client_id", "",
@@ -98,6 +101,48 @@ pub static SETTINGS: [Setting; 26] = [
         "the catalog; also `--db`"),
     open("ZOOM_HARVESTER_WEEKLY_DAYS", "harvester.weekly_days", "7",
         "every how many days the last 30 days are listed again whole, settled or not"),
+    secret("ZOOM_HARVESTER_PRIVACY_KEY", "privacy.key",
+        "the key of the pseudonyms, at least 16 bytes; another key makes other pseudonyms"),
+    open("ZOOM_HARVESTER_PRIVACY_UNKNOWN", "privacy.unknown", "keep",
+        "`keep` or `drop`: fields that this program does not know (yet)"),
+    open("ZOOM_HARVESTER_PRIVACY_USER_NAME", "privacy.user_name", "keep",
+        "`keep`, `drop` or `pseudonymise`, like all below: a participant's name, also inside `leave_reason`"),
+    open("ZOOM_HARVESTER_PRIVACY_EMAIL", "privacy.email", "keep",
+        "a participant's email"),
+    open("ZOOM_HARVESTER_PRIVACY_PARTICIPANT_ID", "privacy.participant_id", "keep",
+        "a participant's `id`, `participant_user_id`, `registrant_id` and `customer_key`"),
+    open("ZOOM_HARVESTER_PRIVACY_IP_ADDRESS", "privacy.ip_address", "keep",
+        "a participant's public address; its pseudonym is in the documents' `ip_pseudonym`"),
+    open("ZOOM_HARVESTER_PRIVACY_INTERNAL_IP_ADDRESSES", "privacy.internal_ip_addresses", "keep",
+        "the addresses behind it"),
+    open("ZOOM_HARVESTER_PRIVACY_MAC_ADDR", "privacy.mac_addr", "keep",
+        "the address of the network card"),
+    open("ZOOM_HARVESTER_PRIVACY_HARDDISK_ID", "privacy.harddisk_id", "keep",
+        "the hard disk"),
+    open("ZOOM_HARVESTER_PRIVACY_PC_NAME", "privacy.pc_name", "keep",
+        "the computer's name"),
+    open("ZOOM_HARVESTER_PRIVACY_DOMAIN", "privacy.domain", "keep",
+        "the computer's domain"),
+    open("ZOOM_HARVESTER_PRIVACY_DEVICE_NAME", "privacy.device_name", "keep",
+        "the device's name"),
+    open("ZOOM_HARVESTER_PRIVACY_AUDIO_VIDEO", "privacy.audio_video", "keep",
+        "`camera`, `microphone` and `speaker`, which people name after themselves"),
+    open("ZOOM_HARVESTER_PRIVACY_LOCATION", "privacy.location", "keep",
+        "`location`, `city` and `country`; a pseudonym is in `location` only"),
+    open("ZOOM_HARVESTER_PRIVACY_SIP_URI", "privacy.sip_uri", "keep",
+        "`sip_uri` and `from_sip_uri`"),
+    open("ZOOM_HARVESTER_PRIVACY_AUDIO_CALL", "privacy.audio_call", "keep",
+        "the number of who called in"),
+    open("ZOOM_HARVESTER_PRIVACY_HOST_NAME", "privacy.host_name", "keep",
+        "a host's name, also inside topics"),
+    open("ZOOM_HARVESTER_PRIVACY_HOST_EMAIL", "privacy.host_email", "keep",
+        "a host's email; `drop` costs a Light request for each new meeting, to learn its host's id"),
+    open("ZOOM_HARVESTER_PRIVACY_DEPT", "privacy.dept", "keep",
+        "a host's department"),
+    open("ZOOM_HARVESTER_PRIVACY_TOPIC", "privacy.topic", "keep",
+        "the topics of meetings and series"),
+    open("ZOOM_HARVESTER_PRIVACY_TRACKING_FIELDS", "privacy.tracking_fields", "keep",
+        "the values of `tracking_fields` and `custom_keys`"),
 ];
 
 fn setting(name: &str) -> Option<&'static Setting> {
@@ -360,6 +405,8 @@ pub struct Config {
     pub db_said: bool,
     /// Days between whole listings.
     pub weekly_days: i64,
+    /// What may be kept of people.
+    pub privacy: Policy,
     /// Every setting that has a value, as it was read, with its origin.
     pub in_force: Vec<InForce>,
     /// What is no error, but may not be meant: variables whose names are nearly ours.
@@ -557,6 +604,7 @@ impl Config {
             db: values.said("ZOOM_HARVESTER_DB").unwrap_or_default().into(),
             db_said: values.origin("ZOOM_HARVESTER_DB").is_some(),
             weekly_days: i64::from(values.whole::<u16>("ZOOM_HARVESTER_WEEKLY_DAYS", 1..=365)?),
+            privacy: privacy(&values)?,
             in_force: values.in_force(),
             warnings,
         })
@@ -646,6 +694,38 @@ fn elastic(values: &Values) -> Result<ElasticConfig, Error> {
         retries: values.whole("ELASTICSEARCH_RETRIES", 0..=100)?,
         timeout_s: values.whole("ELASTICSEARCH_TIMEOUT_S", 1..=3600)?,
     })
+}
+
+/// The policy; a key that is too short is refused even where nothing needs it yet.
+fn privacy(values: &Values) -> Result<Policy, Error> {
+    const KEY: &str = "ZOOM_HARVESTER_PRIVACY_KEY";
+    if let Some((key, origin)) = values.text(KEY).filter(|(key, _)| key.len() < KEY_BYTES) {
+        drop(key);
+        return Err(Error::Value {
+            name: KEY,
+            origin,
+            value: None,
+            wanted: format!("it should be random and at least {KEY_BYTES} bytes long").into(),
+        });
+    }
+    let drop_unknown = values.parse(
+        "ZOOM_HARVESTER_PRIVACY_UNKNOWN",
+        "it should be keep or drop",
+        |text| match text {
+            "keep" => Some(false),
+            "drop" => Some(true),
+            _ => None,
+        },
+    )?;
+    let mut treatments = BTreeMap::new();
+    for (field, name) in Field::ALL {
+        let key = format!("privacy.{name}");
+        if let Some(setting) = SETTINGS.iter().find(|setting| setting.key == key) {
+            let wanted = "it should be keep, drop or pseudonymise";
+            treatments.insert(field, values.parse(setting.name, wanted, Treatment::parse)?);
+        }
+    }
+    Policy::new(treatments, drop_unknown, values.secret(KEY)).ok_or(Error::Missing(vec![KEY]))
 }
 
 /// The way to sign in that stands in the strongest place. In the same place an API key, which can do less and be taken back by
@@ -859,7 +939,7 @@ fn entries(path: &std::path::Path, text: &str) -> Result<Vec<(usize, String, Opt
         line: error.span().map_or(1, |span| line(span.start)),
         reason: error.message().replace('\n', ", "),
     })?;
-    let tables = ["zoom", "elasticsearch", "harvester"];
+    let tables = ["zoom", "elasticsearch", "harvester", "privacy"];
     let mut entries = Vec::new();
     for (table, value) in root.get_ref() {
         let at = line(table.span().start);

@@ -16,11 +16,13 @@
 //!
 //! `verify` walks back: what the indices hold is read, ordered by UUID, beside what [`catalog`] keeps; what differs is due again.
 //!
+//! On its way in everything passes [`privacy`], before it is planned or stored: the owner's policy, and what was forgotten for good.
+//!
 //! [`sync`] is the only code that knows this order. Listing, fetching and publishing overlap in one loop; each talks to the catalog only.
 //!
 //! # What is absent
 //!
-//! - [`model`] does no I/O. [`zoom`], [`catalog`] and [`elastic`] import neither each other nor [`sync`].
+//! - [`model`] and [`privacy`] do no I/O. [`zoom`], [`catalog`] and [`elastic`] import neither each other nor [`sync`].
 //! - [`sync`] holds no SQL, no URL, no JSON: what crosses a border is a [`model`] type.
 //! - Nothing outside [`cli`] prints, reads the environment, the wall clock or unseeded chance (`clippy.toml` sees to it).
 //! - [`sim`], the simulated account, imports none of the others: a misspelt field cannot cancel itself out.
@@ -36,6 +38,7 @@ pub mod cli;
 pub mod config;
 pub mod elastic;
 pub mod model;
+pub mod privacy;
 pub mod sim;
 pub mod sync;
 pub mod zoom;

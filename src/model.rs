@@ -168,6 +168,11 @@ impl Checksum {
         Self::of_bytes(value.to_string().as_bytes())
     }
 
+    /// A digest that was made elsewhere.
+    pub fn from_digest(digest: &[u8]) -> Self {
+        Self(hex(digest))
+    }
+
     /// A checksum that was stored.
     pub fn from_hex(hex: impl Into<String>) -> Self {
         Self(hex.into())
@@ -386,8 +391,12 @@ impl ListedMeeting {
 
     /// What only the documents show: every other field that does not change by itself.
     pub fn shown_checksum(&self) -> Checksum {
-        let shown: Row = self
-            .row
+        Self::shown_checksum_of(&self.row)
+    }
+
+    /// The same, of a row alone.
+    pub fn shown_checksum_of(row: &Row) -> Checksum {
+        let shown: Row = row
             .iter()
             .filter(|(name, _)| {
                 !VOLATILE_LISTING_FIELDS.contains(&name.as_str())
@@ -800,6 +809,74 @@ impl Kept {
             host_id
         ]))
     }
+}
+
+/// What a pseudonym begins with, so that nobody takes it for a value.
+pub const PSEUDONYM: &str = "pseudonym-";
+
+/// Whether a text stands in for a value. Somebody may call themselves so, and is then taken at their word: it tells nothing of them.
+pub fn is_pseudonym(text: &str) -> bool {
+    text.strip_prefix(PSEUDONYM).is_some_and(|digest| {
+        digest.len() == 32
+            && digest
+                .bytes()
+                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    })
+}
+
+/// What a forgotten value names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ForgottenKind {
+    /// A person, by email.
+    Email,
+    /// A person, by an id that sessions bear.
+    Participant,
+    /// A host, by id.
+    Host,
+    /// A meeting whose host is forgotten, where Zoom lists it without an email.
+    Meeting,
+}
+
+impl ForgottenKind {
+    /// All four.
+    pub const ALL: [Self; 4] = [Self::Email, Self::Participant, Self::Host, Self::Meeting];
+
+    /// As the catalog writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Email => "email",
+            Self::Participant => "participant",
+            Self::Host => "host",
+            Self::Meeting => "meeting",
+        }
+    }
+
+    /// The kind of that name.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+/// A document that is to be deleted, whatever became of what it was built from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deletion {
+    /// Where it is.
+    pub index: IndexKind,
+    /// Its `_id`.
+    pub id: String,
+    /// Above every version that was sent of it.
+    pub version: i64,
+}
+
+/// What must not be kept if it comes again, in digests.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Forgotten {
+    /// What makes this catalog's digests unlike those of any other.
+    pub salt: String,
+    /// Who.
+    pub digests: std::collections::BTreeSet<(ForgottenKind, Checksum)>,
+    /// Everything that ended before this UTC day.
+    pub before: Option<NaiveDate>,
 }
 
 /// One of the two indices.

@@ -557,7 +557,7 @@ fn fail(
     Ok(())
 }
 
-fn put_payload(
+pub(super) fn put_payload(
     tx: &Transaction<'_>,
     uuid: &MeetingUuid,
     payload: &[u8],
@@ -593,7 +593,7 @@ fn put_payload(
 
 /// Notes every session's id before any document of it is sent, and which ones the meeting has lost: so that a session sent just
 /// before a crash, and lost just after it, is deleted all the same.
-fn put_session_ids(
+pub(super) fn put_session_ids(
     tx: &Transaction<'_>,
     uuid: &MeetingUuid,
     ids: &[SessionId],

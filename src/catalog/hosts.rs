@@ -148,13 +148,14 @@ impl Catalog {
                 ])
                 .on_conflict(
                     OnConflict::column(Series::SeriesId)
-                        .update_columns([
-                            Series::Kind,
-                            Series::Status,
+                        .update_columns([Series::Kind, Series::Status, Series::HostId, Series::LookedUpAt])
+                        // A topic that is not said takes none away.
+                        .value(
                             Series::Topic,
-                            Series::HostId,
-                            Series::LookedUpAt,
-                        ])
+                            Expr::cust(
+                                "CASE excluded.topic WHEN '' THEN series.topic ELSE excluded.topic END",
+                            ),
+                        )
                         .to_owned(),
                 )
                 .take();

@@ -8,6 +8,7 @@ mod care;
 mod check;
 mod clock;
 mod detail;
+mod forget;
 mod hosts;
 mod listing;
 mod lock;
@@ -32,6 +33,7 @@ pub use audit::{
 pub use care::{Backup, Vacuumed};
 pub use check::{Checked, Flaw};
 pub use detail::{Due, Keeping};
+pub use forget::{Erased, HostEmails, KnownBackup, Rules};
 pub use hosts::HostQuestion;
 pub use lock::Lock;
 pub use publish::{Acknowledgement, IndexRecord, Trust};
@@ -567,6 +569,8 @@ fn prepare(conn: &Connection) -> Result<(), Error> {
     // NORMAL with WAL survives the death of the process; only a power cut may lose the last commits, never the file.
     conn.pragma_update(None, "synchronous", "NORMAL")?;
     conn.pragma_update(None, "foreign_keys", true)?;
+    // What is deleted is overwritten with zeros, so that what was forgotten does not linger in free pages.
+    conn.pragma_update(None, "secure_delete", true)?;
     conn.busy_timeout(std::time::Duration::from_secs(10))?;
     conn.set_prepared_statement_cache_capacity(128);
     Ok(())

@@ -167,7 +167,7 @@ impl Catalog {
     /// # Errors
     /// As SQLite fails.
     pub fn note_sending(&mut self, batch: &[Kept]) -> Result<(), Error> {
-        let tx = self.conn.transaction()?;
+        let tx = self.transaction()?;
         for one in batch {
             let update = Query::update()
                 .table(Meetings::Table)
@@ -527,12 +527,11 @@ fn read_kept(conn: &Connection, select: &SelectStatement, limit_bytes: usize) ->
             row.get::<_, Option<String>>(column)
                 .map(|at| at.and_then(|at| from_iso(&at)))
         };
-        let sessions = zstd::bulk::decompress(row.get_ref(9)?.as_blob().unwrap_or_default(), payload_bytes)
-            .and_then(|json| serde_json::from_slice(&json).map_err(std::io::Error::from))
-            .map_err(|source| Error::Payload {
-                uuid: uuid.to_string(),
-                source,
-            })?;
+        let sessions = unpack(
+            row.get_ref(9)?.as_blob().unwrap_or_default(),
+            payload_bytes,
+            &uuid,
+        )?;
         let listing = serde_json::from_str(&row.get::<_, String>(6)?).map_err(|error| {
             Error::Nonsense(format!("a listing of meeting {uuid} that is no object ({error})"))
         })?;
@@ -552,6 +551,32 @@ fn read_kept(conn: &Connection, select: &SelectStatement, limit_bytes: usize) ->
         });
     }
     Ok(kept)
+}
+
+/// A meeting's kept detail, whether or not anything else of it is wanted.
+pub(super) fn kept_detail(conn: &Connection, uuid: &MeetingUuid) -> Result<Option<Detail>, Error> {
+    let select = Query::select()
+        .columns([Payloads::Payload, Payloads::PayloadBytes])
+        .from(Payloads::Table)
+        .and_where(Expr::col(Payloads::MeetingUuid).eq(uuid.as_str()))
+        .take();
+    let stored = first(conn, &select, |row| {
+        Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, i64>(1)?))
+    })?;
+    let Some((payload, bytes)) = stored else {
+        return Ok(None);
+    };
+    let sessions = unpack(&payload, usize::try_from(bytes).unwrap_or_default(), uuid)?;
+    Ok(Some(Detail::in_order(uuid.clone(), sessions)))
+}
+
+fn unpack(payload: &[u8], bytes: usize, uuid: &MeetingUuid) -> Result<Vec<crate::model::Row>, Error> {
+    zstd::bulk::decompress(payload, bytes)
+        .and_then(|json| serde_json::from_slice(&json).map_err(std::io::Error::from))
+        .map_err(|source| Error::Payload {
+            uuid: uuid.to_string(),
+            source,
+        })
 }
 
 fn lost_sessions(conn: &Connection, uuid: &MeetingUuid) -> Result<Vec<SessionId>, Error> {

@@ -244,7 +244,7 @@ impl Catalog {
         let mut repaired = Repaired::default();
         let mut after = String::new();
         loop {
-            let tx = self.conn.transaction()?;
+            let tx = self.transaction()?;
             let batch = all(&tx, &damage_query(&after), |row| {
                 Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?))
             })?;

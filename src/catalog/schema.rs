@@ -34,6 +34,9 @@ tables! {
     Indices { Kind, IndexName, IndexUuid, Stamp, PendingStamp, Adopted, RecordedAt }
     ApiUse { Day, Label, Requests, CountedMs }
     RecentRequests { SentMs }
+    Forgetting { Salt, BeforeDay }
+    Forgotten { Kind, Digest, ForgottenAt }
+    DoomedDocuments { Kind, DocumentId, Version }
     Changes { At, RunId, MeetingUuid, What, OldChecksum, NewChecksum }
     Backups { Path, MadeAt, Bytes, Sha256, RunId }
 }

@@ -80,6 +80,17 @@ impl Context {
         scope(days.from, days.to, today).map_err(Failure::usage)
     }
 
+    /// Refuses days whose meetings were forgotten.
+    pub fn not_forgotten(&self, catalog: &Catalog, scope: Scope) -> Result<(), Failure> {
+        match (scope, catalog.forgotten()?.before) {
+            (Scope::Days(window), Some(before)) if window.from < before => Err(Failure::usage(format!(
+                "--from {} is too early: what ended before {before} was forgotten (`forget --before`), so {before} is the earliest day",
+                window.from
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// How a run is to go about it.
     pub fn options(&self, scope: Scope) -> Options {
         Options {

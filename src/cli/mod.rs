@@ -5,6 +5,7 @@ mod care;
 mod context;
 mod demo;
 mod doctor;
+mod forget;
 mod interrupt;
 mod log;
 mod out;
@@ -281,6 +282,8 @@ enum Command {
     /// Check the catalog, back it up, or make it smaller
     #[command(subcommand)]
     Catalog(care::CatalogCommand),
+    /// Erase a person, or all that ended before a day, from the catalog and the index, for good
+    Forget(forget::ForgetArgs),
     /// Check credentials, scopes, plan, Elasticsearch, its privileges, and the catalog
     Doctor(JsonArgs),
     /// Harvest a simulated university, twice
@@ -426,6 +429,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Show { id } => audit::show(&context, &id),
         Command::Export { index } => audit::export(&context, index),
         Command::Catalog(command) => care::run(&context, &command),
+        Command::Forget(args) => forget::run(&context, &args),
         Command::Doctor(args) => doctor::run(&context, args.json),
         Command::Demo(args) => demo::demo(&context, &args),
         Command::Simulate(args) => demo::simulate(&context, &args),

@@ -21,6 +21,7 @@ pub fn run(context: &Context, args: &PlanArgs) -> Result<Exit, Failure> {
         other => other?,
     };
     belongs(&catalog, account)?;
+    context.not_forgotten(&catalog, scope)?;
     let options = context.options(scope);
     let planned = context.block_on(async {
         let end = looking(context, &catalog)?;
@@ -31,6 +32,7 @@ pub fn run(context: &Context, args: &PlanArgs) -> Result<Exit, Failure> {
             &end.pacer,
             scope,
             options.whole_listing_every,
+            context.config.privacy.clone(),
             now,
         )
         .await?)

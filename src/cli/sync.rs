@@ -46,6 +46,7 @@ pub async fn harvest(
         // Publishing makes no catalog: there would be nothing in it.
         None => context.open_existing(command)?,
     };
+    context.not_forgotten(&catalog, scope)?;
     let zoom: Option<ZoomEnd> = match account {
         Some(account) => {
             catalog.claim(account, &context.new_catalog_id(), context.now())?;
@@ -64,7 +65,9 @@ pub async fn harvest(
         context.options(scope),
         context.clock.clone(),
         &show,
-    ) {
+    )
+    .and_then(|harvest| harvest.under(context.config.privacy.clone()))
+    {
         Ok(harvest) => harvest.run(interrupt.stop()).await,
         Err(error) => Err(error),
     };

@@ -279,7 +279,7 @@ fn zoom(context: &Context, args: &VerifyArgs) -> Result<Exit, Failure> {
         let mut stop = interrupt.stop();
         let end = looking(context, &catalog)?;
         tokio::select! {
-            drift = engine::drift(&catalog, &end.zoom, window, context.now()) => Ok(drift?),
+            drift = engine::drift(&catalog, &end.zoom, window, context.config.privacy.clone(), context.now()) => Ok(drift?),
             _ = stop.wait_for(|stop| *stop) => Err(Failure {
                 exit: interrupt.exit(),
                 message: "interrupted".to_owned(),

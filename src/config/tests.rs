@@ -100,6 +100,28 @@ fn every_setting_has_its_place_in_the_file() {
         [harvester]
         db = "x.db"
         weekly_days = 10
+        [privacy]
+        key = "0123456789abcdef"
+        unknown = "drop"
+        user_name = "pseudonymise"
+        email = "pseudonymise"
+        participant_id = "pseudonymise"
+        ip_address = "drop"
+        internal_ip_addresses = "drop"
+        mac_addr = "drop"
+        harddisk_id = "drop"
+        pc_name = "drop"
+        domain = "drop"
+        device_name = "drop"
+        audio_video = "drop"
+        location = "drop"
+        sip_uri = "drop"
+        audio_call = "drop"
+        host_name = "pseudonymise"
+        host_email = "pseudonymise"
+        dept = "drop"
+        topic = "drop"
+        tracking_fields = "drop"
         "#,
     ))
     .unwrap();
@@ -122,6 +144,9 @@ fn every_setting_has_its_place_in_the_file() {
     assert_eq!((config.rate_share, config.retries, config.retry_ms), (1.0, 0, 4));
     assert_eq!((config.weekly_days, config.concurrency), (10, 3));
     assert_eq!((elastic.shards, elastic.replicas), (6, 0));
+    for (field, name) in Field::ALL {
+        assert_ne!(config.privacy.of(field), Treatment::Keep, "{name}");
+    }
     assert_eq!((elastic.bulk_bytes, elastic.bulk_requests), (1 << 20, 7));
     assert!(!elastic.compression && elastic.prefix_said);
 }
@@ -198,6 +223,12 @@ fn what_is_wrong_is_said_in_one_line_and_shows_no_secret() {
         one("ELASTICSEARCH_BULK_BYTES", "5MB"),
         one("ELASTICSEARCH_BULK_BYTES", "1GiB"),
         one("ELASTICSEARCH_COMPRESSION", "yes"),
+        error(&in_file("[privacy]\nuser_name = \"hide\"")),
+        error(&in_file("[privacy]\nusername = \"drop\"")),
+        error(&in_file("[privacy]\nemail = \"pseudonymise\"")),
+        one("ZOOM_HARVESTER_PRIVACY_KEY", "hush hush hush"),
+        one("ZOOM_HARVESTER_PRIVACY_UNKNOWN", "pseudonymise"),
+        one("ZOOM_HARVESTER_PRIVACY_MAIL", "drop"),
         Config::new(&environment(&[("ZOOM_CLIENT_ID", "x")]))
             .unwrap()
             .zoom_credentials()

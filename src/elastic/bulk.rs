@@ -6,8 +6,8 @@ use elasticsearch::http::Method;
 use futures::{StreamExt, stream};
 use serde_json::{Value, json};
 
-use super::{Answer, BLOCK, Elastic, Error, Target, document, pause};
-use crate::model::{Document, IndexKind, Kept, MeetingUuid, Outcome};
+use super::{Answer, BLOCK, Elastic, Error, Standing, Target, document, pause};
+use crate::model::{Deletion, Document, IndexKind, Kept, MeetingUuid, Outcome};
 
 /// What became of a batch.
 #[derive(Debug, Default)]
@@ -116,6 +116,38 @@ impl Elastic {
             }
         }
         report
+    }
+
+    /// Deletes documents by id from the indices that were met. Answers those that are gone; the rest is still due.
+    pub async fn erase(&self, standing: &Standing, batch: &[Deletion]) -> (Vec<Deletion>, Report) {
+        let mut report = Report {
+            deletes: batch.len() as u64,
+            ..Report::default()
+        };
+        let mut missing = vec![1; batch.len()];
+        let mut rejected = HashMap::new();
+        for kind in IndexKind::ALL {
+            let ops: Vec<Op> = batch
+                .iter()
+                .enumerate()
+                .filter(|(_, one)| one.index == kind)
+                .map(|(n, one)| delete_op(n, &one.id, one.version))
+                .collect();
+            if report.error.is_none() && !ops.is_empty() {
+                let target = self.target(standing, kind);
+                self.send_ops(ops, &target, &mut missing, &mut rejected, &mut report)
+                    .await;
+            }
+        }
+        if let (None, Some(said)) = (&report.error, rejected.into_values().next()) {
+            report.error = Some(Error::Refused {
+                what: "deleting a document".to_owned(),
+                status: 400,
+                said,
+            });
+        }
+        let gone = batch.iter().zip(missing).filter(|(_, missing)| *missing == 0);
+        (gone.map(|(one, _)| one.clone()).collect(), report)
     }
 
     async fn send_ops(

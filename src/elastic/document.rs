@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value, json};
 
-use crate::model::{Document, IndexKind, Kept, Row, SessionId, iso, parse_time};
+use crate::model::{Document, IndexKind, Kept, Row, SessionId, is_pseudonym, iso, parse_time};
 
 /// How a field of Zoom's is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,7 +156,14 @@ fn session(kept: &Kept, shared: &Map<String, Value>, id: SessionId, row: &Row) -
         "duration",
         stayed.filter(|seconds| *seconds >= 0).map(Value::from),
     );
-    let (city, country) = place(row.get("location").and_then(Value::as_str).unwrap_or_default());
+    let said = |name| row.get(name).and_then(Value::as_str).unwrap_or_default();
+    // The type `ip` takes addresses only.
+    let address = Some(said("ip_address")).filter(|address| is_pseudonym(address));
+    put(&mut body, "ip_pseudonym", address.map(Value::from));
+    let (city, country) = match said("location") {
+        pseudonym if is_pseudonym(pseudonym) => (None, None),
+        location => place(location),
+    };
     put(&mut body, "city", city.map(Value::from));
     put(&mut body, "country", country.map(Value::from));
     Document {
@@ -371,6 +378,17 @@ mod tests {
         assert_eq!(session.body["user_name"], "x");
         assert_eq!(session.body["@timestamp"], "2026-03-04T10:00:00Z");
         assert_eq!(session.body.get("join_time"), None);
+    }
+
+    /// Else a policy that drops unknown fields would drop documented ones.
+    #[test]
+    fn every_field_is_known_to_the_policy() {
+        for (name, _) in MEETING_FIELDS {
+            assert!(crate::privacy::is_known_of_meetings(name), "{name}");
+        }
+        for (name, _) in SESSION_FIELDS {
+            assert!(crate::privacy::is_known_of_sessions(name), "{name}");
+        }
     }
 
     #[test]

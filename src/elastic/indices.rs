@@ -7,7 +7,7 @@ use super::{Elastic, Error};
 use crate::model::IndexKind;
 
 /// Raised with every change of the mappings: then templates are written anew.
-const TEMPLATE_VERSION: u64 = 1;
+const TEMPLATE_VERSION: u64 = 2;
 
 /// Marks what is ours.
 const OURS: &str = "zoom-harvester";

@@ -308,12 +308,16 @@ impl Elastic {
     /// Sends a meeting's documents, sessions before their meeting, and deletes the sessions it has lost. Only what the indices
     /// of `standing` took counts.
     pub async fn publish(&self, standing: &Standing, batch: &[Kept]) -> Report {
-        let target = |kind| Target {
+        self.send(batch, |kind| self.target(standing, kind)).await
+    }
+
+    /// The index that was met, by its alias.
+    fn target(&self, standing: &Standing, kind: IndexKind) -> Target {
+        Target {
             name: self.alias(kind),
             is_alias: true,
             index: standing.of(kind).index.clone(),
-        };
-        self.send(batch, target).await
+        }
     }
 
     /// Sends the same to the indices of a rebuild.

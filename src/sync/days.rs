@@ -64,7 +64,7 @@ pub(super) fn wanted_days(
     now: DateTime<Utc>,
 ) -> Result<Wanted, catalog::Error> {
     let today = now.date_naive();
-    Ok(match scope {
+    let mut wanted = match scope {
         Scope::Nothing => Wanted {
             days: BTreeSet::new(),
             alone: false,
@@ -89,7 +89,11 @@ pub(super) fn wanted_days(
                 whole,
             }
         }
-    })
+    };
+    if let Some(before) = catalog.forgotten()?.before {
+        wanted.days.retain(|day| *day >= before);
+    }
+    Ok(wanted)
 }
 
 /// Days to list and windows under way.
@@ -182,6 +186,13 @@ impl Harvest<'_> {
                 return Ok(());
             }
         };
+        let ignored = self.screen.listing(&mut listing);
+        if ignored > 0 {
+            self.note(&format!(
+                "{ignored} meetings of {} ended before the day up to which everything is forgotten; they are ignored",
+                listing.window
+            ));
+        }
         let known = self.catalog.known(&listing)?;
         let mut changes = plan::plan(&listing, &known, self.options.scope.inside());
         if self.doubts(window, &mut listing, &mut changes)? {

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     catalog::Catalog,
     model::{Change, MeetingUuid, Window},
+    privacy::{Policy, Screen},
     zoom::Zoom,
 };
 
@@ -68,6 +69,7 @@ pub async fn drift(
     catalog: &Catalog,
     zoom: &Zoom,
     window: Window,
+    policy: Policy,
     now: DateTime<Utc>,
 ) -> Result<Drift, Failure> {
     let scope = Scope::Days(window);
@@ -75,7 +77,8 @@ pub async fn drift(
     let mut unchanged: HashSet<MeetingUuid> = HashSet::new();
     let mut drifted: BTreeMap<MeetingUuid, DriftKind> = BTreeMap::new();
     let mut unreadable = Vec::new();
-    relist(catalog, zoom, &wanted, scope, now.date_naive(), |look| {
+    let screen = Screen::new(policy, catalog.forgotten()?);
+    relist(catalog, zoom, &screen, &wanted, scope, now.date_naive(), |look| {
         unreadable.extend(
             look.listing
                 .malformed

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     catalog::{self, Catalog, RunId},
     model::{Change, Label},
+    privacy::{Policy, Screen},
     zoom::{self, Zoom, pace::Pacer},
 };
 
@@ -81,8 +82,10 @@ pub async fn dry_run(
     pacer: &Pacer,
     scope: Scope,
     whole_listing_every: chrono::TimeDelta,
+    policy: Policy,
     now: DateTime<Utc>,
 ) -> Result<DryRun, Failure> {
+    let screen = Screen::new(policy, catalog.forgotten()?);
     let today = now.date_naive();
     let wanted = wanted_days(catalog, scope, whole_listing_every, now)?;
     let mut found = DryRun {
@@ -95,7 +98,7 @@ pub async fn dry_run(
     };
     let mut requests: BTreeMap<Label, u64> = BTreeMap::new();
     let mut planned = BTreeSet::new();
-    relist(catalog, zoom, &wanted, scope, today, |look| {
+    relist(catalog, zoom, &screen, &wanted, scope, today, |look| {
         *requests.entry(Label::ResourceIntensive).or_default() += u64::from(look.listing.pages);
         let listing = &look.listing;
         let mut shown = WindowPlan {

@@ -22,6 +22,7 @@ use crate::{
         Clock, DateBasis, Detail, Disposition, Host, HostId, Listing, MeetingUuid, PastMeeting, SeriesRow,
         Window,
     },
+    privacy::{Policy, Screen},
     zoom::{
         self, Zoom,
         pace::{Grant, GrantRequest, Pacer},
@@ -52,6 +53,8 @@ pub struct Harvest<'a> {
     pub(super) clock: Clock,
     pub(super) observer: &'a dyn Observer,
     pub(super) tally: Tally,
+    /// What everything passes on its way in.
+    pub(super) screen: Screen,
     pub(super) jobs: FuturesUnordered<LocalBoxFuture<'a, Done>>,
     pub(super) publishing: Publishing,
     pub(super) options: Options,
@@ -129,6 +132,7 @@ impl<'a> Harvest<'a> {
         }
         let mut harvest = Self {
             publishing: Publishing::new(sides.elastic),
+            screen: Screen::new(Policy::default(), catalog.forgotten()?),
             catalog,
             run,
             clock,
@@ -164,6 +168,15 @@ impl<'a> Harvest<'a> {
             harvest.want_days()?;
         }
         Ok(harvest)
+    }
+
+    /// Keeps of people only what the policy allows; without this, everything.
+    ///
+    /// # Errors
+    /// As the catalog fails.
+    pub fn under(mut self, policy: Policy) -> Result<Self, Error> {
+        self.screen = Screen::new(policy, self.catalog.forgotten()?);
+        Ok(self)
     }
 
     /// Runs to the end, or until `cancel` turns true. What was in flight then is dropped: it is due at the next run.
@@ -265,7 +278,12 @@ impl<'a> Harvest<'a> {
                 self.questions.reports_under_way -= 1;
                 self.questions.stale = true;
                 match result {
-                    Ok(hosts) => self.catalog.record_hosts(&hosts, self.now())?,
+                    Ok(mut hosts) => {
+                        for host in &mut hosts {
+                            self.screen_host(host)?;
+                        }
+                        self.catalog.record_hosts(&hosts, self.now())?;
+                    }
                     Err(error) => self.side_problem(&format!("the hosts of {window}"), &error),
                 }
                 Ok(())
@@ -292,6 +310,7 @@ impl<'a> Harvest<'a> {
         let now = self.now();
         match result {
             Ok(detail) => {
+                let detail = self.screen.detail(detail);
                 match self.catalog.keep(self.run, &detail, &due.listed_checksum, now)? {
                     Keeping::Kept { sessions, .. } => {
                         self.tally.details += 1;

@@ -7,6 +7,7 @@
 mod days;
 mod drift;
 mod dry_run;
+mod forget;
 mod harvest;
 mod plan;
 mod publishing;
@@ -22,6 +23,7 @@ use serde::Serialize;
 pub use days::Scope;
 pub use drift::{Drift, DriftKind, Drifted, drift};
 pub use dry_run::{DryRun, Failure, Forecast, WindowPlan, dry_run};
+pub use forget::{Forgot, Whom, forget};
 pub use harvest::{Harvest, Options, Sides};
 pub use reindex::{Rebuilt, reindex};
 pub use verify::{Count, Difference, DifferenceKind, Remedy, Verified, verify};

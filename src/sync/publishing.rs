@@ -9,7 +9,7 @@ use super::{Ending, Error, Harvest, Progress, harvest::Done};
 use crate::{
     catalog::{Acknowledgement, IndexRecord, Trust},
     elastic::{self, Elastic, Standing},
-    model::{Disposition, IndexKind, Kept, MeetingUuid, Outcome, SessionId},
+    model::{Deletion, Disposition, IndexKind, Kept, MeetingUuid, Outcome, SessionId},
 };
 
 /// Meetings in a batch.
@@ -17,6 +17,9 @@ const BATCH: u64 = 500;
 
 /// Payload in a batch, before compression: what bounds the memory of a run.
 const BATCH_BYTES: usize = 4 << 20;
+
+/// Documents deleted at once: they are ids only.
+const DOOMED: u64 = 5_000;
 
 /// While details still arrive, so many are waited for before the next batch: fewer, fuller requests.
 const WORTH_SENDING: usize = 250;
@@ -56,6 +59,7 @@ pub(super) enum Sent {
         Result<Vec<(MeetingUuid, SessionId)>, elastic::Error>,
     ),
     Published(Vec<Acknowledgement>, elastic::Report),
+    Deleted(Vec<Deletion>, elastic::Report),
 }
 
 impl Publishing {
@@ -130,8 +134,9 @@ impl Harvest<'_> {
         if harvesting && self.publishing.kept < WORTH_SENDING {
             return Ok(());
         }
+        let doomed = self.catalog.doomed_documents(DOOMED)?;
         let batch = self.catalog.due_documents(harvesting, BATCH, BATCH_BYTES)?;
-        if batch.is_empty() {
+        if batch.is_empty() && doomed.is_empty() {
             self.publishing.kept = 0;
             return Ok(());
         }
@@ -147,6 +152,13 @@ impl Harvest<'_> {
             self.start(async move {
                 let marked = elastic.write_stamp(&standing, &stamp).await;
                 Sent::Marked(standing, stamp, marked)
+            });
+            return Ok(());
+        }
+        if !doomed.is_empty() {
+            self.start(async move {
+                let (deleted, report) = elastic.erase(&standing, &doomed).await;
+                Sent::Deleted(deleted, report)
             });
             return Ok(());
         }
@@ -200,6 +212,14 @@ impl Harvest<'_> {
             }
             Sent::Held(asked, Ok(held)) => self.catalog.reconcile(&asked, &held)?,
             Sent::Published(sent, report) => self.published(sent, report)?,
+            Sent::Deleted(deleted, report) => {
+                self.publishing.bulk_requests += report.bulk_requests;
+                self.publishing.deletes += report.deletes;
+                self.catalog.acknowledge_deletions(&deleted)?;
+                if let Some(error) = &report.error {
+                    self.publishing_down(error);
+                }
+            }
             Sent::Met(Err(error)) | Sent::Marked(_, _, Err(error)) | Sent::Held(_, Err(error)) => {
                 self.publishing_down(&error)
             }

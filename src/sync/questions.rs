@@ -94,13 +94,14 @@ impl Harvest<'_> {
                 user_email,
                 user_name,
             }) => {
-                let host = Host {
+                let mut host = Host {
                     host_id,
                     email: user_email,
                     name: user_name,
                     dept: String::new(),
                     user_type: None,
                 };
+                self.screen_host(&mut host)?;
                 self.catalog.record_host_answer(question, Some(&host), now)?;
             }
             Ok(PastMeeting { host_id: None, .. }) => self.catalog.record_host_answer(question, None, now)?,
@@ -119,7 +120,10 @@ impl Harvest<'_> {
     ) -> Result<(), Error> {
         let now = self.now();
         match result {
-            Ok(rows) => self.catalog.record_series(host, &rows, now)?,
+            Ok(mut rows) => {
+                self.screen.series(host, &mut rows);
+                self.catalog.record_series(host, &rows, now)?;
+            }
             Err(zoom::Error::NotFound { .. }) => self.catalog.record_no_series(host, true, now)?,
             Err(zoom::Error::HostNotAllowed { .. }) => self.catalog.record_no_series(host, false, now)?,
             Err(error) => self.side_problem(&format!("the series of host {host}"), &error),

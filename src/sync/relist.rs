@@ -11,6 +11,7 @@ use super::{
 use crate::{
     catalog::Catalog,
     model::{Change, DateBasis, Listing},
+    privacy::Screen,
     zoom::{self, Zoom},
 };
 
@@ -25,6 +26,7 @@ pub(super) struct Look {
 pub(super) async fn relist(
     catalog: &Catalog,
     zoom: &Zoom,
+    screen: &Screen,
     wanted: &Wanted,
     scope: Scope,
     today: NaiveDate,
@@ -39,7 +41,7 @@ pub(super) async fn relist(
     let mut queue = asked(basis);
     let mut seen = false;
     while let Some(window) = queue.pop() {
-        let listing = match zoom.list_meetings(window, basis).await {
+        let mut listing = match zoom.list_meetings(window, basis).await {
             Ok(listing) => listing,
             // The account's way, so it is met by the first listing.
             Err(zoom::Error::EndTimeRefused) if basis == DateBasis::EndTime && !seen => {
@@ -59,6 +61,7 @@ pub(super) async fn relist(
         seen = true;
         // Zoom may answer for less than was asked.
         queue.extend(without(window, listing.window).into_iter().rev());
+        screen.listing(&mut listing);
         let known = catalog.known(&listing)?;
         let changes = plan(&listing, &known, scope.inside());
         see(Look { listing, changes });

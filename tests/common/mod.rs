@@ -26,6 +26,7 @@ use zoom_harvester::{
     catalog::Catalog,
     elastic::{self, Elastic},
     model::{AccountId, Clock, Window},
+    privacy::Policy,
     sim::{self, Limits, Setup, Simulator, world::World},
     sync::{Harvest, Observer, Options, Progress, Scope, Sides, Summary},
     zoom::{
@@ -84,6 +85,7 @@ pub struct Stage {
     pub daily_share: u64,
     /// For one request to Zoom.
     pub timeout: Duration,
+    pub policy: Policy,
 }
 
 /// A server and the prefix of this test in it.
@@ -279,6 +281,7 @@ impl Stage {
             heard: Heard::default(),
             daily_share: u64::MAX,
             timeout: Duration::from_secs(10),
+            policy: Policy::default(),
         }
     }
 
@@ -355,6 +358,8 @@ impl Stage {
         };
         let (_keep, cancel) = tokio::sync::watch::channel(false);
         let summary = Harvest::new(&mut catalog, run, sides, options, clock.clone(), &self.heard)
+            .unwrap()
+            .under(self.policy.clone())
             .unwrap()
             .run(cancel)
             .await

@@ -1,0 +1,184 @@
+//! Forgetting: who is meant, told apart once; then one transaction erases them and remembers, in digests, not to take them in again.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, NaiveDate, Utc};
+
+use super::{Error, Harvest};
+use crate::{
+    catalog::{self, Catalog, Erased, KnownBackup, Rules, RunId},
+    model::{Detail, Forgotten, ForgottenKind, Host, HostId, MeetingUuid, Row},
+    privacy::{Policy, Screen, replace_words},
+};
+
+/// What to forget. Who is meant stands in no log: hence no `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Whom {
+    /// The person with this email, as a participant and as a host.
+    Email(String),
+    /// The person with this id: `id`, `participant_user_id`, `participant_uuid` or `registrant_id`.
+    Participant(String),
+    /// Everything that ended before this UTC day.
+    Before(NaiveDate),
+    /// Nobody: what is stored is put under the policy as it is now.
+    Policy,
+}
+
+/// What became of it, in the catalog.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forgot {
+    /// What was erased, or would be.
+    pub erased: Erased,
+    /// Whether the file was rewritten without it; false while somebody reads the catalog.
+    pub scrubbed: bool,
+    /// Copies that may still hold it.
+    pub backups: Vec<KnownBackup>,
+}
+
+/// Erases from the catalog; what the index holds of it is due afterwards. With `dry` nothing is changed.
+///
+/// # Errors
+/// As the catalog fails. Before the transaction's end nothing is erased, after it everything is: then only the rewriting of
+/// the file is left, which every later call does as well.
+pub fn forget(
+    catalog: &mut Catalog,
+    run: RunId,
+    whom: &Whom,
+    policy: &Policy,
+    dry: bool,
+    now: DateTime<Utc>,
+) -> Result<Forgot, Error> {
+    let mut forgotten = catalog.forgotten()?;
+    let mut plain = BTreeSet::new();
+    match whom {
+        Whom::Email(email) => {
+            let email = email.trim().to_lowercase();
+            let mut emails = BTreeSet::from([email.clone()]);
+            emails.extend(policy.email_pseudonym(&email));
+            let hosts = catalog.host_emails()?;
+            let hosts: BTreeSet<HostId> = hosts
+                .iter()
+                .filter(|(_, known)| !known.is_disjoint(&emails))
+                .map(|(id, _)| id.clone())
+                .collect();
+            remember_emails(&mut forgotten, &emails);
+            remember_hosts(catalog, &mut forgotten, &hosts)?;
+            plain.insert(email);
+        }
+        Whom::Participant(id) => {
+            let id = id.trim();
+            let screen = Screen::new(Policy::default(), forgotten.clone());
+            for id in std::iter::once(id.to_owned()).chain(policy.pseudonym(id)) {
+                let digest = screen.digest(ForgottenKind::Participant, &id);
+                forgotten.digests.insert((ForgottenKind::Participant, digest));
+            }
+            let host = HostId::new(id);
+            if catalog.host_emails()?.contains_key(&host) {
+                remember_hosts(catalog, &mut forgotten, &BTreeSet::from([host]))?;
+            }
+        }
+        Whom::Before(day) => forgotten.before = forgotten.before.max(Some(*day)),
+        Whom::Policy => {}
+    }
+    let policy = match whom {
+        Whom::Policy => policy.clone(),
+        Whom::Email(_) | Whom::Participant(_) | Whom::Before(_) => Policy::default(),
+    };
+    let rules = Applied {
+        screen: Screen::new(policy, forgotten.clone()),
+        plain,
+    };
+    let erased = catalog.forget(run, &forgotten, &rules, dry, now)?;
+    Ok(Forgot {
+        erased,
+        scrubbed: dry || catalog.scrub()?,
+        backups: catalog.known_backups()?,
+    })
+}
+
+fn remember_emails(forgotten: &mut Forgotten, emails: &BTreeSet<String>) {
+    let screen = Screen::new(Policy::default(), forgotten.clone());
+    for email in emails {
+        let digest = screen.digest(ForgottenKind::Email, email);
+        forgotten.digests.insert((ForgottenKind::Email, digest));
+    }
+}
+
+/// Hosts are remembered by their id, by every email they had, and by those of their meetings that Zoom lists without one.
+fn remember_hosts(
+    catalog: &Catalog,
+    forgotten: &mut Forgotten,
+    hosts: &BTreeSet<HostId>,
+) -> Result<(), catalog::Error> {
+    let emails = catalog.host_emails()?;
+    for host in hosts {
+        if let Some(emails) = emails.get(host) {
+            remember_emails(forgotten, emails);
+        }
+    }
+    let screen = Screen::new(Policy::default(), forgotten.clone());
+    let ids = hosts.iter().map(HostId::as_str);
+    let meetings = catalog.meetings_without_email(hosts)?;
+    let named = ids
+        .flat_map(|id| [(ForgottenKind::Host, id), (ForgottenKind::Participant, id)])
+        .chain(
+            meetings
+                .iter()
+                .map(|uuid| (ForgottenKind::Meeting, uuid.as_str())),
+        );
+    for (kind, value) in named {
+        forgotten.digests.insert((kind, screen.digest(kind, value)));
+    }
+    Ok(())
+}
+
+/// The rules that the catalog puts everything through.
+struct Applied {
+    screen: Screen,
+    /// What was asked for, as it may stand in a remark.
+    plain: BTreeSet<String>,
+}
+
+impl Rules for Applied {
+    fn meeting(&self, uuid: &MeetingUuid, host_id: Option<&HostId>, row: &mut Row) {
+        self.screen.meeting(uuid, host_id, row);
+    }
+
+    fn detail(&self, detail: Detail) -> Detail {
+        self.screen.detail(detail)
+    }
+
+    fn host(&self, host: &mut Host) {
+        self.screen.host(host);
+    }
+
+    fn series_topic(
+        &self,
+        host_id: Option<&HostId>,
+        host_erased: bool,
+        names: &BTreeSet<String>,
+        topic: &mut String,
+    ) {
+        let erased = host_erased || host_id.is_some_and(|id| self.screen.is_forgotten_host(id));
+        self.screen.series_topic(erased, names, topic);
+    }
+
+    fn remark(&self, erased: &BTreeSet<String>, remark: &mut String) {
+        for word in self.plain.iter().chain(erased) {
+            *remark = replace_words(remark, word, "(erased)");
+        }
+    }
+}
+
+impl Harvest<'_> {
+    /// A host who is forgotten by email is remembered by id as well: their list of series says no more than that.
+    pub(super) fn screen_host(&mut self, host: &mut Host) -> Result<(), Error> {
+        if self.screen.host(host) && !self.screen.is_forgotten_host(&host.host_id) {
+            let digest = self.screen.digest(ForgottenKind::Host, host.host_id.as_str());
+            let now = self.clock.now();
+            self.catalog.remember(ForgottenKind::Host, &digest, now)?;
+            self.screen.remember(ForgottenKind::Host, digest);
+        }
+        Ok(())
+    }
+}
