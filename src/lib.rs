@@ -18,7 +18,7 @@
 //!
 //! # What is absent
 //!
-//! - [`model`] does no I/O. [`zoom`], [`catalog`] and [`elastic`] import neither each other nor [`sync`].
+//! - [`model`] and [`text`] do no I/O. [`zoom`], [`catalog`] and [`elastic`] import neither each other nor [`sync`].
 //! - [`sync`] holds no SQL, no URL, no JSON: what crosses a border is a [`model`] type.
 //! - Nothing outside [`cli`] prints, reads the environment, the wall clock or unseeded chance (`clippy.toml` sees to it).
 //! - [`sim`], the simulated account, imports none of the others: a misspelt field cannot cancel itself out.
@@ -36,4 +36,5 @@ pub mod elastic;
 pub mod model;
 pub mod sim;
 pub mod sync;
+pub mod text;
 pub mod zoom;

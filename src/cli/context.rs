@@ -112,7 +112,7 @@ impl Context {
                 ..zoom::Retry::default()
             },
             timeout: Duration::from_secs(self.config.timeout_s),
-            answer_limit_bytes: 50 << 20,
+            answer_limit_bytes: zoom::ANSWER_LIMIT_BYTES,
             seed: self.seed(),
         };
         let zoom = Arc::new(Zoom::new(settings, Arc::clone(&pacer), self.clock.clone())?);

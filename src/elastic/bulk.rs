@@ -7,7 +7,10 @@ use futures::{StreamExt, stream};
 use serde_json::{Value, json};
 
 use super::{Answer, Elastic, Error, document};
-use crate::model::{Document, IndexKind, Kept, MeetingUuid, Outcome};
+use crate::{
+    model::{Document, IndexKind, Kept, MeetingUuid, Outcome},
+    text::one_line,
+};
 
 /// What became of a batch.
 #[derive(Debug, Default)]
@@ -208,6 +211,10 @@ impl Elastic {
                     sent.error = Some(self.refused(&format!("a bulk request to {name}"), &answer));
                     return sent;
                 }
+                Err(error @ Error::Redirected { .. }) => {
+                    sent.error = Some(error);
+                    return sent;
+                }
                 Err(error) => error,
             };
             let Some(delay) = delays.next() else {
@@ -291,7 +298,7 @@ fn judge(item: &Value) -> ItemOutcome {
             .as_str()
             .map(|cause| format!(" ({cause})"))
             .unwrap_or_default();
-        super::one_line(&format!("{kind}: {reason}{cause}"))
+        one_line(&format!("{kind}: {reason}{cause}"))
     };
     match status {
         200..=299 => ItemOutcome::Done,

@@ -2,9 +2,10 @@
 //! [`Error`] that says what to do about it.
 
 mod auth;
-mod http;
+pub mod http;
 pub mod pace;
-mod wire;
+pub mod pages;
+pub mod wire;
 
 use std::{
     collections::HashSet,
@@ -20,18 +21,26 @@ use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
-use crate::model::{
-    AccountId, Clock, DateBasis, Detail, Disposition, Host, HostId, Label, ListedMeeting, Listing,
-    ListingType, Malformed, MeetingUuid, PastMeeting, Row, SeriesRow, Window,
+use crate::{
+    model::{
+        AccountId, Clock, DateBasis, Detail, Disposition, Host, HostId, Label, ListedMeeting, Listing,
+        ListingType, Malformed, MeetingUuid, PastMeeting, Row, SeriesRow, Window,
+    },
+    text::Secrets,
 };
 use http::{Verdict, encode, encode_uuid};
 use pace::Pacer;
+use pages::Pages;
 
 /// Zoom's API, unless the token's answer or the configuration names another.
 pub const DEFAULT_API_URL: &str = "https://api.zoom.us/v2";
 
 /// The largest page that the endpoints we read allow.
 const PAGE_SIZE: u64 = 300;
+
+/// The largest answer worth reading, decompressed: a page of 300 rows has well under a megabyte, and as many as there are details in
+/// flight are held at once.
+pub const ANSWER_LIMIT_BYTES: usize = 16 << 20;
 
 /// Times a list is begun again because its page tokens expired.
 const RESTARTS: u32 = 2;
@@ -96,6 +105,13 @@ pub struct Settings {
     pub answer_limit_bytes: usize,
     /// For the chance in the pauses.
     pub seed: u64,
+}
+
+impl Settings {
+    /// What no message may show.
+    fn secrets(&self) -> Secrets {
+        Secrets::default().with_basic(self.client_id.trim(), &self.client_secret)
+    }
 }
 
 /// What Zoom could not or would not do.
@@ -305,13 +321,6 @@ pub struct Zoom {
     requests: AtomicU64,
 }
 
-/// All rows of a list, and what its first page echoed.
-struct Rows {
-    rows: Vec<(u32, Value)>,
-    first: Row,
-    pages: u32,
-}
-
 impl Zoom {
     /// Makes the client; asks nothing yet.
     ///
@@ -454,7 +463,7 @@ impl Zoom {
             basis,
             meetings,
             malformed,
-            pages: list.pages,
+            pages: list.read,
         })
     }
 
@@ -540,7 +549,7 @@ impl Zoom {
                 Value::Object(row) => Ok(row),
                 _ => Err(Error::Malformed {
                     what: what.clone(),
-                    reason: format!("a session on page {page} is no object"),
+                    reason: format!("a session on page {page} is no object that can be read"),
                 }),
             })
             .collect::<Result<_, _>>()?;
@@ -556,7 +565,7 @@ impl Zoom {
         query: &[(&str, String)],
         array: &str,
         patience_minutes: Option<u64>,
-    ) -> Result<Rows, Error> {
+    ) -> Result<Pages, Error> {
         let mut restarts = 0;
         loop {
             match self
@@ -586,57 +595,36 @@ impl Zoom {
         query: &[(&str, String)],
         array: &str,
         patience_minutes: Option<u64>,
-    ) -> Result<Rows, Error> {
-        let mut seen = HashSet::new();
-        let mut token = String::new();
-        let mut list = Rows {
-            rows: Vec::new(),
-            first: Row::new(),
-            pages: 0,
-        };
+    ) -> Result<Pages, Error> {
+        let mut list = Pages::default();
         loop {
             // Only the token differs from page to page: Zoom wants everything else repeated.
             let mut query = query.to_vec();
-            if !token.is_empty() {
-                query.push(("next_page_token", token.clone()));
-            }
-            let mut answer = self.get(label, what, path, &query).await?;
-            list.pages += 1;
-            let Some(Value::Array(rows)) = answer.remove(array) else {
-                // Not an empty list: then it would be there, and empty.
-                return Err(Error::Malformed {
+            query.extend(list.token().map(|token| ("next_page_token", token.to_owned())));
+            let answer = self.get(label, what, path, &query).await?;
+            let more = list.take(answer, array).map_err(|fault| match fault {
+                pages::Fault::Repeated => Error::RepeatedToken {
                     what: what.to_owned(),
-                    reason: format!("page {} has no {array:?}", list.pages),
-                });
-            };
-            token = match answer.get("next_page_token") {
-                Some(Value::String(token)) => token.clone(),
-                _ => String::new(),
-            };
-            list.rows.extend(rows.into_iter().map(|row| (list.pages, row)));
-            if list.pages == 1 {
-                let pages = answer
-                    .get("total_records")
-                    .and_then(Value::as_u64)
-                    .unwrap_or(0)
-                    .div_ceil(PAGE_SIZE);
+                },
+                fault => Error::Malformed {
+                    what: what.to_owned(),
+                    reason: fault.to_string(),
+                },
+            })?;
+            if !more {
+                return Ok(list);
+            }
+            if list.read == 1 {
+                let total = list.first.get("total_records").and_then(Value::as_u64);
+                let pages = total.unwrap_or(0).div_ceil(PAGE_SIZE);
                 let readable =
                     patience_minutes.map(|minutes| minutes * u64::from(self.pacer.per_window(label)));
-                if !token.is_empty() && readable.is_some_and(|readable| pages > readable) {
+                if readable.is_some_and(|readable| pages > readable) {
                     return Err(Error::ListingTooLong {
                         what: what.to_owned(),
                         pages,
                     });
                 }
-                list.first = answer;
-            }
-            if token.is_empty() {
-                return Ok(list);
-            }
-            if !seen.insert(token.clone()) {
-                return Err(Error::RepeatedToken {
-                    what: what.to_owned(),
-                });
             }
         }
     }
@@ -667,15 +655,17 @@ impl Zoom {
             let answer = http::send(request, self.settings.answer_limit_bytes).await;
             drop(permit);
             let verdict = match answer {
-                Ok(answer) => {
+                Ok(mut answer) => {
                     let (ms, status) = (begun.elapsed().as_millis() as u64, answer.status.as_u16());
                     tracing::debug!(path, %label, status, ms, "Zoom answered");
+                    let hidden = || self.settings.secrets().with(&token.secret);
                     if answer.status.is_success() {
-                        match self.read(&answer, what) {
+                        match read(&answer, what, hidden) {
                             Ok(row) => return Ok(row),
                             Err(verdict) => verdict,
                         }
                     } else {
+                        answer.hide(&hidden());
                         http::judge(&answer, what, label, self.clock.now())
                     }
                 }
@@ -719,32 +709,6 @@ impl Zoom {
         }
     }
 
-    fn read(&self, answer: &http::Answer, what: &str) -> Result<Row, Verdict> {
-        match serde_json::from_slice::<Value>(&answer.body) {
-            // Zoom sometimes reports an error with a status of 200.
-            Ok(Value::Object(row)) if row.contains_key("code") && row.contains_key("message") => {
-                let code = row.get("code").and_then(Value::as_i64).unwrap_or_default();
-                let message = crate::model::text(&row, "message").to_owned();
-                Err(http::code_means(answer.status.as_u16(), code, &message, what))
-            }
-            Ok(Value::Object(row)) => Ok(row),
-            Ok(_) => Err(Verdict::Again(
-                Error::Malformed {
-                    what: what.to_owned(),
-                    reason: "it is no JSON object".to_owned(),
-                },
-                None,
-            )),
-            Err(error) => Err(Verdict::Again(
-                Error::Malformed {
-                    what: what.to_owned(),
-                    reason: format!("it is no valid JSON ({error})"),
-                },
-                None,
-            )),
-        }
-    }
-
     fn url(&self, token: &auth::Token, path: &str, query: &[(&str, String)]) -> Result<reqwest::Url, Error> {
         let base = match (&self.settings.api_url, &token.api_url) {
             (Some(configured), _) => configured.clone(),
@@ -760,6 +724,27 @@ impl Zoom {
         }
         reqwest::Url::parse(&url)
             .map_err(|error| Error::Configuration(format!("{base:?} is no URL: {error}")))
+    }
+}
+
+/// What a success brings.
+fn read(answer: &http::Answer, what: &str, secrets: impl Fn() -> Secrets) -> Result<Row, Verdict> {
+    match wire::object(&answer.body) {
+        // Zoom sometimes reports an error with a status of 200.
+        Ok(row) if row.contains_key("code") && row.contains_key("message") => {
+            let code = row.get("code").and_then(Value::as_i64).unwrap_or_default();
+            let message = crate::model::text(&row, "message");
+            let message = secrets().hide(message).into_owned();
+            Err(http::code_means(answer.status.as_u16(), code, &message, what))
+        }
+        Ok(row) => Ok(row),
+        Err(reason) => Err(Verdict::Again(
+            Error::Malformed {
+                what: what.to_owned(),
+                reason,
+            },
+            None,
+        )),
     }
 }
 
