@@ -38,7 +38,8 @@ impl Context {
             dotenv: sources::dotenv()?,
             file,
         };
-        let config = Config::new(&inputs)?;
+        let mut config = Config::new(&inputs)?;
+        config.warnings.extend(sources::exposed(&inputs.dotenv));
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
