@@ -322,9 +322,19 @@ fn no_secret_is_printed_or_left_behind() {
         // A catalog of its own: one catalog's requests are paced over its runs.
         let db = format!("{how:?}.db");
         for args in [&["sync"][..], &["publish"], &["reindex"], &["doctor"]] {
-            run(&[("ELASTICSEARCH_URL", &in_url(&address))], args);
             run(
-                &[("ELASTICSEARCH_URL", &plain), ("ELASTICSEARCH_API_KEY", key)],
+                &[
+                    ("ELASTICSEARCH_URL", &in_url(&address)),
+                    ("ZOOM_HARVESTER_DB", &db),
+                ],
+                args,
+            );
+            run(
+                &[
+                    ("ELASTICSEARCH_URL", &plain),
+                    ("ELASTICSEARCH_API_KEY", key),
+                    ("ZOOM_HARVESTER_DB", &db),
+                ],
                 args,
             );
         }
