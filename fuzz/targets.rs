@@ -19,8 +19,11 @@ use zoom_harvester::{
     },
 };
 
+/// What is tried with the bytes.
+pub type Target = fn(&[u8]);
+
 /// Every target, by the name of its corpus.
-pub const ALL: [(&str, fn(&[u8])); 5] = [
+pub const ALL: [(&str, Target); 5] = [
     ("wire", wire),
     ("headers", headers),
     ("values", values),

@@ -8,7 +8,7 @@ mod targets;
 use std::path::Path;
 
 /// Mutations of each file of a corpus.
-const MUTATIONS: u64 = 1_500;
+const MUTATIONS: u64 = 5_000;
 
 /// Words that decoders stumble over.
 const WORDS: [&str; 14] = [

@@ -41,6 +41,9 @@ use zoom_harvester::{
     zoom::ANSWER_LIMIT_BYTES,
 };
 
+/// Status, headers, body.
+type Own = (u16, Vec<(&'static str, String)>, String);
+
 /// What the server answers, and what it saw.
 #[derive(Default)]
 struct Zoom {
@@ -49,8 +52,8 @@ struct Zoom {
     hosts: Vec<String>,
     /// Bodies of details by UUID; without one there are no sessions.
     details: BTreeMap<String, Vec<u8>>,
-    /// Answers of one's own by the last part of the path, or by UUID: status, headers, body.
-    answers: BTreeMap<String, (u16, Vec<(&'static str, String)>, String)>,
+    /// Answers of one's own by the last part of the path, or by UUID.
+    answers: BTreeMap<String, Own>,
     /// Details that never end, or that are compressed.
     endless: Vec<String>,
     gzipped: Vec<String>,
@@ -58,6 +61,15 @@ struct Zoom {
     sent: Arc<AtomicUsize>,
     /// Path and Authorization of every request.
     seen: Vec<(String, String)>,
+}
+
+impl Zoom {
+    fn listing(rows: impl IntoIterator<Item = String>) -> Self {
+        Self {
+            listing: rows.into_iter().collect(),
+            ..Self::default()
+        }
+    }
 }
 
 type Shared = Arc<Mutex<Zoom>>;
@@ -247,11 +259,7 @@ async fn no_value_of_zooms_costs_a_document() {
     let detail = format!(r#"{{"participants":[{}]}}"#, sessions.join(","));
     for engine in ENGINES {
         let stage = Stage::new(nobody(), Some(engine));
-        let mut zoom = Zoom::default();
-        zoom.listing = meetings
-            .iter()
-            .map(|(uuid, members)| row(uuid, members))
-            .collect();
+        let mut zoom = Zoom::listing(meetings.iter().map(|(uuid, members)| row(uuid, members)));
         // Not one of these is a meeting, and none of them keeps the others away.
         let none = [
             "{}",
@@ -369,10 +377,7 @@ async fn no_value_of_zooms_costs_a_document() {
 #[test]
 fn an_answer_too_large_is_left_on_the_wire() {
     let stage = Stage::new(nobody(), None);
-    let mut zoom = Zoom::default();
-    zoom.listing = ["good", "large", "bomb", "endless"]
-        .map(|uuid| row(uuid, ""))
-        .to_vec();
+    let mut zoom = Zoom::listing(["good", "large", "bomb", "endless"].map(|uuid| row(uuid, "")));
     zoom.details
         .insert("good".into(), br#"{"participants":[{"user_name":"x"}]}"#.to_vec());
     zoom.details.insert("large".into(), vec![b' '; 50_000_000]);
@@ -481,12 +486,11 @@ fn nothing_from_outside_steers_the_terminal() {
             "k\\u001b[31m\\u009b"
         )
     };
-    let mut zoom = Zoom::default();
-    zoom.listing = vec![
+    let mut zoom = Zoom::listing([
         row(&uuid, &members("123456789")),
         row(&format!("{uuid}2"), &members("1234567890")),
         row("refused", ""),
-    ];
+    ]);
     zoom.listing
         .push(json!({"uuid": "", "topic": STEERING}).to_string());
     zoom.hosts.push(
