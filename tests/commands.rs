@@ -181,6 +181,8 @@ fn dump(stage: &Stage) -> Vec<String> {
 enum Useless {
     /// 401 with the Authorization header in body, headers and code.
     Echo,
+    /// 400 with the same.
+    EchoRefusal,
     /// A success that is an error, with the same in it.
     EchoAsSuccess,
     /// To another host, whose name is what we sent.
@@ -217,6 +219,7 @@ async fn useless(
             .status(401)
             .header("www-authenticate", &told)
             .body(body.to_string()),
+        Useless::EchoRefusal => response.status(400).body(body.to_string()),
         Useless::EchoAsSuccess => response.status(200).body(body.to_string()),
         Useless::Redirect => response
             .status(302)
@@ -312,6 +315,7 @@ fn no_secret_is_printed_or_left_behind() {
     }
     for how in [
         Useless::Echo,
+        Useless::EchoRefusal,
         Useless::EchoAsSuccess,
         Useless::Redirect,
         Useless::Malformed,
