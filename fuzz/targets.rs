@@ -9,7 +9,7 @@ use reqwest::{
 };
 use serde_json::Value;
 use zoom_harvester::{
-    config::{Config, Inputs, assignments},
+    config::{Config, Error, Inputs, assignments},
     model::{Detail, Label, ListingType, MeetingUuid, iso, parse_time},
     text::{one_line, steers},
     zoom::{
@@ -179,7 +179,11 @@ pub fn config(bytes: &[u8]) {
             ..Inputs::default()
         },
         Err(error) => {
-            let said = told(error.to_string());
+            // A name that the line seems to set is told, and is no secret.
+            let said = match &error {
+                Error::Line { name, .. } => told(error.to_string()).replace(name, ""),
+                _ => told(error.to_string()),
+            };
             return assert!(!secret(&said), "{said}");
         }
     };
