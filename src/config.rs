@@ -1,10 +1,14 @@
 //! What flags, environment, `.env` and configuration file mean together. Flags win, then the environment, then `.env`, then the
 //! file. Pure: whoever calls has read them.
 
+mod dotenv;
+
 use std::{borrow::Cow, collections::BTreeMap, fmt, ops::RangeInclusive, path::PathBuf};
 
 use secrecy::SecretString;
 use toml::de::{DeTable, DeValue};
+
+pub use dotenv::assignments;
 
 use crate::{
     model::AccountId,
@@ -56,9 +60,9 @@ pub static SETTINGS: [Setting; 47] = [
     secret("ZOOM_CLIENT_SECRET", "zoom.client_secret",
         "its client secret"),
     open("ZOOM_API_URL", "zoom.api_url", "",
-        "Zoom's API; if not said, what the token's answer names, else `https://api.zoom.us/v2`"),
+        "Zoom's API, by https unless on this machine; if not said, what the token's answer names, else `https://api.zoom.us/v2`"),
     open("ZOOM_OAUTH_URL", "zoom.oauth_url", "https://zoom.us/oauth/token",
-        "where tokens come from"),
+        "where tokens come from, by https unless on this machine"),
     open("ZOOM_PLAN", "zoom.plan", "business",
         "`pro` or `business` (also for Education and Enterprise): sets the rate limits"),
     open("ZOOM_RATE_SHARE", "zoom.rate_share", "0.8",
@@ -221,6 +225,16 @@ pub enum Error {
         value: Option<String>,
         /// What it should be.
         wanted: Cow<'static, str>,
+    },
+    /// A line of ours in `.env` that cannot be understood.
+    #[error(
+        ".env, line {line}: {name} makes no sense; write NAME=value, and a value with spaces, quotes, $ or # in 'single quotes'"
+    )]
+    Line {
+        /// Counted from 1.
+        line: usize,
+        /// The name that it seems to set.
+        name: String,
     },
     /// A name that stands in `.env` more than once: programs differ in which one they take.
     #[error(".env sets {name} in line {first} and again in line {second}; keep one of them")]
@@ -409,7 +423,7 @@ pub struct Config {
     pub privacy: Policy,
     /// Every setting that has a value, as it was read, with its origin.
     pub in_force: Vec<InForce>,
-    /// What is no error, but may not be meant: variables whose names are nearly ours.
+    /// What is no error, but may not be meant: variables whose names are nearly ours, credentials sent in clear.
     pub warnings: Vec<String>,
 }
 
@@ -499,6 +513,15 @@ impl Values {
                 wanted: "it should hold no user and no password; ZOOM_CLIENT_ID and ZOOM_CLIENT_SECRET are for that".into(),
             });
         }
+        if url.scheme() == "http" && !is_this_machine(&url) {
+            return Err(Error::Value {
+                name,
+                origin: self.origin(name).unwrap_or(Origin::Default),
+                value: Some(presentable(url.as_str())),
+                wanted: "it should begin with https://, or the app's credentials would travel in clear"
+                    .into(),
+            });
+        }
         Ok(Some(trimmed(&url)))
     }
 
@@ -528,13 +551,23 @@ fn has_credentials(url: &url::Url) -> bool {
     !url.username().is_empty() || url.password().is_some()
 }
 
+/// Whether what is sent there leaves this machine.
+fn is_this_machine(url: &url::Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    }
+}
+
 fn trimmed(url: &url::Url) -> String {
     url.as_str().trim_end_matches('/').to_owned()
 }
 
-/// A URL, or what was meant to be one, without what may be secret: all before an `@`, all from a `?` or `#` on.
+/// A URL, or what was meant to be one, without what may be secret: all before an `@`, however it is written, all from a `?` or `#` on.
 fn presentable(text: &str) -> String {
-    let text = match text.rsplit_once('@') {
+    let text = match text.rsplit_once('@').or_else(|| text.rsplit_once("%40")) {
         Some((before, after)) => {
             let scheme = before.split_once("://").map_or("", |(scheme, _)| scheme);
             if scheme.is_empty() {
@@ -576,8 +609,16 @@ impl Config {
     /// # Errors
     /// The first thing that is wrong.
     pub fn new(inputs: &Inputs) -> Result<Self, Error> {
-        let (values, warnings) = gather(inputs)?;
+        let (values, mut warnings) = gather(inputs)?;
         let elastic = elastic(&values)?;
+        if !matches!(elastic.auth, ElasticAuth::None)
+            && url::Url::parse(&elastic.url).is_ok_and(|url| url.scheme() == "http" && !is_this_machine(&url))
+        {
+            warnings.push(format!(
+                "ELASTICSEARCH_URL is {}: the credentials and all documents travel in clear; use https://",
+                elastic.url
+            ));
+        }
         Ok(Self {
             account_id: values.said("ZOOM_ACCOUNT_ID"),
             client_id: values.said("ZOOM_CLIENT_ID"),

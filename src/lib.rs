@@ -22,7 +22,7 @@
 //!
 //! # What is absent
 //!
-//! - [`model`] and [`privacy`] do no I/O. [`zoom`], [`catalog`] and [`elastic`] import neither each other nor [`sync`].
+//! - [`model`], [`privacy`] and [`text`] do no I/O. [`zoom`], [`catalog`] and [`elastic`] import neither each other nor [`sync`].
 //! - [`sync`] holds no SQL, no URL, no JSON: what crosses a border is a [`model`] type.
 //! - Nothing outside [`cli`] prints, reads the environment, the wall clock or unseeded chance (`clippy.toml` sees to it).
 //! - [`sim`], the simulated account, imports none of the others: a misspelt field cannot cancel itself out.
@@ -41,4 +41,5 @@ pub mod model;
 pub mod privacy;
 pub mod sim;
 pub mod sync;
+pub mod text;
 pub mod zoom;

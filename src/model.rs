@@ -4,7 +4,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use chrono::{DateTime, Days, NaiveDate, NaiveDateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Datelike, Days, NaiveDate, NaiveDateTime, SecondsFormat, Timelike, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -213,19 +213,24 @@ pub fn iso(at: DateTime<Utc>) -> String {
 }
 
 /// A time as Zoom writes them: with or without fractions, with an offset or, taken as UTC, without.
+///
+/// Only times that [`iso`] writes with four digits for the year and an ordinary second are times here: the catalog sorts them as text,
+/// and Elasticsearch refuses the others with their whole document. A leap second is the last ordinary one.
 pub fn parse_time(text: &str) -> Option<DateTime<Utc>> {
     let text = text.trim();
-    if let Some(at) = from_iso(text) {
-        return Some(at);
-    }
-    [
-        "%Y-%m-%dT%H:%M:%S%.f",
-        "%Y-%m-%d %H:%M:%S%.f",
-        "%Y-%m-%d %H:%M:%S:%3f",
-    ]
-    .iter()
-    .find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())
-    .map(|at| at.and_utc())
+    let at = from_iso(text).or_else(|| {
+        [
+            "%Y-%m-%dT%H:%M:%S%.f",
+            "%Y-%m-%d %H:%M:%S%.f",
+            "%Y-%m-%d %H:%M:%S:%3f",
+        ]
+        .iter()
+        .find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())
+        .map(|at| at.and_utc())
+    })?;
+    let nanosecond = at.nanosecond().min(999_999_999);
+    at.with_nanosecond(nanosecond)
+        .filter(|at| (1..=9999).contains(&at.year()))
 }
 
 /// Zoom's rate-limit labels; each has its own limits. Source: Zoom's rate-limits page, 2026-02.
@@ -1019,8 +1024,24 @@ mod tests {
         ] {
             assert_eq!(iso(text), expected, "{text:?}");
         }
-        for text in ["", "soon", "2026-13-04T10:15:14Z", "02020-04-01 15:02:01:040"] {
+        for text in [
+            "",
+            "soon",
+            "2026-13-04T10:15:14Z",
+            "02020-04-01 15:02:01:040",
+            "0000-01-01T00:00:00Z",
+            "-0001-01-01T00:00:00",
+            "+10000-01-01T00:00:00",
+            "9999-12-31T23:59:59-00:01",
+        ] {
             assert_eq!(iso(text), None, "{text:?}");
+        }
+        for (text, shown) in [
+            ("9999-12-31T23:59:59Z", "9999-12-31T23:59:59Z"),
+            ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00Z"),
+            ("2016-12-31T23:59:60Z", "2016-12-31T23:59:59Z"),
+        ] {
+            assert_eq!(iso(text).as_deref(), Some(shown));
         }
     }
 

@@ -241,8 +241,15 @@ thread_local! {
     static ASKED: RefCell<BTreeSet<String>> = const { RefCell::new(BTreeSet::new()) };
 }
 
-/// Tables so small that they are read whole: one row, two rows, a few minutes of the rarest requests.
-const SMALL: [&str; 3] = ["account", "indices", "recent_requests"];
+/// Tables so small that they are read whole: one row, two rows, a few minutes of the rarest requests, who and what was forgotten.
+const SMALL: [&str; 6] = [
+    "account",
+    "indices",
+    "recent_requests",
+    "forgetting",
+    "forgotten",
+    "doomed_documents",
+];
 
 /// Everything that SQLite is asked in a day of syncs: what is new, what changed, what went wrong, publishing and all. A scan may
 /// only walk an index that holds nothing but what is due.

@@ -176,24 +176,203 @@ fn dump(stage: &Stage) -> Vec<String> {
         .collect()
 }
 
+/// A server that is of no use: it answers every request alike, and tells in its body what it was asked with.
+#[derive(Clone, Copy, Debug)]
+enum Useless {
+    /// 401 with the Authorization header in body, headers and code.
+    Echo,
+    /// 400 with the same.
+    EchoRefusal,
+    /// A success that is an error, with the same in it.
+    EchoAsSuccess,
+    /// To another host, whose name is what we sent.
+    Redirect,
+    /// A success that is no JSON.
+    Malformed,
+    /// No answer.
+    HangUp,
+}
+
+async fn useless(
+    axum::extract::State(how): axum::extract::State<Useless>,
+    request: axum::extract::Request,
+) -> axum::response::Response {
+    let header = request.headers().get("authorization");
+    let sent = header
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
+        .to_owned();
+    let decoded = sent.strip_prefix("Basic ").unwrap_or_default();
+    let decoded = base64::Engine::decode(&base64::prelude::BASE64_STANDARD, decoded).unwrap_or_default();
+    let told = format!("you sent {sent} which is {}", String::from_utf8_lossy(&decoded));
+    let body = serde_json::json!({
+        "code": 9999, "message": told, "reason": told, "error": {"type": "security_exception", "reason": told}, "status": 401,
+    });
+    let response = axum::response::Response::builder().header("content-type", "application/json");
+    let host: String = sent
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .take(60)
+        .collect();
+    let response = match how {
+        Useless::Echo => response
+            .status(401)
+            .header("www-authenticate", &told)
+            .body(body.to_string()),
+        Useless::EchoRefusal => response.status(400).body(body.to_string()),
+        Useless::EchoAsSuccess => response.status(200).body(body.to_string()),
+        Useless::Redirect => response
+            .status(302)
+            .header("location", format!("http://{host}.invalid/?{sent}"))
+            .body(told),
+        Useless::Malformed => response.status(200).body(format!("<html>{told}")),
+        Useless::HangUp => std::panic::resume_unwind(Box::new("hung up")),
+    };
+    response.unwrap().map(Into::into)
+}
+
+fn serve_useless(how: Useless) -> String {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async move {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            axum::serve(listener, axum::Router::new().fallback(useless).with_state(how))
+                .await
+                .unwrap();
+        });
+    });
+    format!("127.0.0.1:{}", address.port())
+}
+
 #[test]
 fn no_secret_is_printed_or_left_behind() {
     let stage = Stage::new(small(), None);
-    let output = pointed_at(&stage)
-        .env("ELASTICSEARCH_URL", "http://elastic:hush-hush@127.0.0.1:9")
-        .env("ELASTICSEARCH_RETRIES", "0")
-        .args(["sync", "-vvv"])
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(3), "{}", said(&output));
-    let mut everything = vec![said(&output).into_bytes()];
-    for entry in std::fs::read_dir(stage.folder.path()).unwrap() {
-        everything.push(std::fs::read(entry.unwrap().path()).unwrap());
-    }
-    for bytes in everything {
-        let text = String::from_utf8_lossy(&bytes);
-        for secret in ["hush-hush", sim::CLIENT_SECRET, "simulated-token"] {
-            assert!(!text.contains(secret), "{secret}");
+    let uuid = stage.sim.with_world(|world| world.meetings[0].uuid.clone());
+    let encode = |text: &str| base64::Engine::encode(&base64::prelude::BASE64_STANDARD, text);
+    let (password, key) = ("hush/hush+%", "a2V5LWlkOmtleS1zZWNyZXQ=");
+    let client = format!("{}:{}", sim::CLIENT_ID, sim::CLIENT_SECRET);
+    let secrets = [
+        password.to_owned(),
+        "hush%2Fhush%2B%25".to_owned(),
+        encode(password),
+        encode(&format!("elastic:{password}")),
+        key.to_owned(),
+        sim::CLIENT_SECRET.to_owned(),
+        encode(&client),
+        "simulated-token".to_owned(),
+    ];
+    let mut printed = 0;
+    let mut run = |variables: &[(&str, &str)], args: &[&str]| {
+        for format in ["text", "json"] {
+            let output = pointed_at(&stage)
+                .env("ZOOM_RETRIES", "0")
+                .env("ELASTICSEARCH_RETRIES", "0")
+                .envs(variables.iter().copied())
+                .args(args)
+                .args(["-vvv", "--log-format", format])
+                .output()
+                .unwrap();
+            printed += said(&output).len();
+            let mut everything = vec![("the output".to_owned(), said(&output).into_bytes())];
+            for entry in std::fs::read_dir(stage.folder.path()).unwrap() {
+                let path = entry.unwrap().path();
+                everything.push((path.display().to_string(), std::fs::read(&path).unwrap()));
+            }
+            for (place, bytes) in everything {
+                let text = String::from_utf8_lossy(&bytes);
+                for secret in &secrets {
+                    assert!(
+                        !text.contains(secret.as_str()),
+                        "{secret} in {place} of {args:?} with {variables:?}: {text}"
+                    );
+                }
+            }
         }
+    };
+    let in_url = |address: &str| format!("http://elastic:hush%2Fhush%2B%25@{address}");
+    let everything: [&[&str]; 11] = [
+        &["plan"],
+        &["sync"],
+        &["sync", "--json"],
+        &["publish"],
+        &["reindex"],
+        &["status"],
+        &["show", &uuid],
+        &["export"],
+        &["doctor"],
+        &["doctor", "--json"],
+        &["retry"],
+    ];
+    // Nobody answers; 9 is the port to discard what comes.
+    for args in everything {
+        run(&[("ELASTICSEARCH_URL", &in_url("127.0.0.1:9"))], args);
     }
+    for how in [
+        Useless::Echo,
+        Useless::EchoRefusal,
+        Useless::EchoAsSuccess,
+        Useless::Redirect,
+        Useless::Malformed,
+        Useless::HangUp,
+    ] {
+        let address = serve_useless(how);
+        let plain = format!("http://{address}");
+        // A catalog of its own: one catalog's requests are paced over its runs.
+        let db = format!("{how:?}.db");
+        for args in [&["sync"][..], &["publish"], &["reindex"], &["doctor"]] {
+            run(
+                &[
+                    ("ELASTICSEARCH_URL", &in_url(&address)),
+                    ("ZOOM_HARVESTER_DB", &db),
+                ],
+                args,
+            );
+            run(
+                &[
+                    ("ELASTICSEARCH_URL", &plain),
+                    ("ELASTICSEARCH_API_KEY", key),
+                    ("ZOOM_HARVESTER_DB", &db),
+                ],
+                args,
+            );
+        }
+        // The token comes from the simulated account, and goes to a server of no use; then not even the token comes.
+        let from = (Utc::now().date_naive() - Days::new(5)).to_string();
+        for args in [&["sync", "--from", &from][..], &["plan"], &["doctor"]] {
+            run(&[("ZOOM_API_URL", &plain), ("ZOOM_HARVESTER_DB", &db)], args);
+            run(&[("ZOOM_OAUTH_URL", &plain), ("ZOOM_HARVESTER_DB", &db)], args);
+        }
+        run(&[("ZOOM_API_URL", &in_url(&address))], &["status"]);
+    }
+    // It was not for want of words.
+    assert!(printed > 10_000, "{printed}");
+    for entry in std::fs::read_dir(stage.folder.path()).unwrap() {
+        use std::os::unix::fs::PermissionsExt;
+        let entry = entry.unwrap();
+        let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{:?}", entry.path());
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_dotenv_that_others_may_read_is_a_warning() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(".env");
+    let warned = |text: &str, mode: u32| {
+        std::fs::write(&file, text).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+        said(&program(folder.path()).arg("status").output().unwrap()).contains("chmod 600 .env")
+    };
+    assert!(warned("ZOOM_CLIENT_SECRET=hush\n", 0o644));
+    assert!(warned("ELASTICSEARCH_API_KEY=hush\n", 0o640));
+    assert!(!warned("ZOOM_CLIENT_SECRET=hush\n", 0o600));
+    assert!(!warned("ZOOM_PLAN=pro\n", 0o644));
 }

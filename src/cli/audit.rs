@@ -184,10 +184,8 @@ pub fn show(context: &Context, id: &str) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// JSON escapes what steers terminals by itself, but for what turns the direction of writing.
 fn pretty(value: &serde_json::Value) -> String {
-    let text = serde_json::to_string_pretty(value).unwrap_or_default();
-    text.lines().map(out::clean).collect::<Vec<_>>().join("\n")
+    out::escaped(&serde_json::to_string_pretty(value).unwrap_or_default()).into_owned()
 }
 
 fn columns(what: &str, row: &std::collections::BTreeMap<String, serde_json::Value>) -> String {
@@ -239,7 +237,7 @@ pub fn export(context: &Context, only: Option<IndexArg>) -> Result<Exit, Failure
             let line = serde_json::json!({
                 "_index": index, "_id": document.id, "_version": document.version, "_source": document.body,
             });
-            writeln!(stdout, "{line}")?;
+            writeln!(stdout, "{}", out::escaped(&line.to_string()))?;
         }
     }
     stdout.flush()?;

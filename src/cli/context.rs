@@ -38,7 +38,8 @@ impl Context {
             dotenv: sources::dotenv()?,
             file,
         };
-        let config = Config::new(&inputs)?;
+        let mut config = Config::new(&inputs)?;
+        config.warnings.extend(sources::exposed(&inputs.dotenv));
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
@@ -125,7 +126,7 @@ impl Context {
                 ..zoom::Retry::default()
             },
             timeout: Duration::from_secs(self.config.timeout_s),
-            answer_limit_bytes: 50 << 20,
+            answer_limit_bytes: zoom::ANSWER_LIMIT_BYTES,
             seed: self.seed(),
         };
         let zoom = Arc::new(Zoom::new(settings, Arc::clone(&pacer), self.clock.clone())?);

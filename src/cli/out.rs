@@ -9,33 +9,15 @@ use std::{
 use unicode_width::UnicodeWidthStr;
 
 use super::Color;
+use crate::text::steers;
 
-/// Text from outside, without what steers terminals, breaks lines, turns the direction of writing or hides in it.
-/// Joiners stay: names and emoji need them.
-pub fn clean(text: &str) -> Cow<'_, str> {
-    let steers = |c: char| {
-        c.is_control()
-            || matches!(
-                c,
-                '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
-                    | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
-            )
-    };
-    if text.chars().any(steers) {
-        text.chars()
-            .map(|c| if steers(c) { '\u{fffd}' } else { c })
-            .collect::<String>()
-            .into()
-    } else {
-        text.into()
-    }
-}
+pub use crate::text::clean;
 
-/// Prints lines to standard output.
+/// Prints lines to standard output, each cleaned.
 pub fn print(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
-    if !text.ends_with('\n') {
+    for line in text.trim_end_matches('\n').split('\n') {
+        stdout.write_all(clean(line).as_bytes())?;
         stdout.write_all(b"\n")?;
     }
     stdout.flush()
@@ -43,7 +25,30 @@ pub fn print(text: &str) -> io::Result<()> {
 
 /// Prints a value as JSON.
 pub fn json(value: &impl serde::Serialize) -> io::Result<()> {
-    print(&serde_json::to_string_pretty(value).map_err(io::Error::other)?)
+    print(&escaped(
+        &serde_json::to_string_pretty(value).map_err(io::Error::other)?,
+    ))
+}
+
+/// JSON that says the same and steers no terminal. JSON's own escapes cover but the first 32 characters; the others that steer stand in
+/// strings only, where an escape means the same.
+pub fn escaped(json: &str) -> Cow<'_, str> {
+    let steering = |c: char| c != '\n' && steers(c);
+    if !json.contains(steering) {
+        return json.into();
+    }
+    let mut text = String::with_capacity(json.len() + 64);
+    for c in json.chars() {
+        if steering(c) {
+            let mut units = [0; 2];
+            for unit in c.encode_utf16(&mut units) {
+                text.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            text.push(c);
+        }
+    }
+    text.into()
 }
 
 /// One line to standard error.
@@ -147,17 +152,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_from_outside_cannot_steer_the_terminal() {
-        assert_eq!(clean("plain – text 研讨会"), "plain – text 研讨会");
-        assert_eq!(
-            clean("\u{1b}[2Jgone\u{202e}txt\r\n"),
-            "\u{fffd}[2Jgone\u{fffd}txt\u{fffd}\u{fffd}"
-        );
-        for steering in ['\u{9b}', '\u{7f}', '\u{61c}', '\u{2028}', '\u{2067}', '\u{e0041}'] {
-            assert_eq!(clean(&steering.to_string()), "\u{fffd}", "{steering:?}");
-        }
-        let family = "\u{1f468}\u{200d}\u{1f469}";
-        assert_eq!(clean(family), family);
+    fn json_says_the_same_and_steers_nothing() {
+        let value = serde_json::json!({"a\u{9b}": "\u{1b}[2J \u{7f} \u{202e} \u{e0041} ü \n"});
+        let text = escaped(&value.to_string()).into_owned();
+        assert!(!text.contains(steers), "{text}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);
+        assert_eq!(escaped("{\n}"), "{\n}");
     }
 
     #[test]

@@ -62,8 +62,9 @@ impl Write for Above {
             return Ok(());
         }
         let text = String::from_utf8_lossy(&line);
-        let lines: String = text.lines().flat_map(|line| [clean(line), "\n".into()]).collect();
-        self.all.suspend(|| io::stderr().write_all(lines.as_bytes()))
+        // One line, whatever is in it: else a meeting could be named so that it forges the next line of a log.
+        let line = format!("{}\n", clean(text.trim_end_matches('\n')));
+        self.all.suspend(|| io::stderr().write_all(line.as_bytes()))
     }
 }
 

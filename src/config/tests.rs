@@ -366,3 +366,111 @@ fn names_and_keys_are_unique() {
 fn the_reference_names_every_setting() {
     insta::assert_snapshot!(reference_markdown());
 }
+
+#[test]
+fn credentials_do_not_travel_in_clear_unnoticed() {
+    for name in ["ZOOM_API_URL", "ZOOM_OAUTH_URL"] {
+        for far in [
+            "http://zoom.us/v2",
+            "http://10.0.0.1/v2",
+            "http://localhost.example.com",
+        ] {
+            let said = error(&environment(&[(name, far)]));
+            assert!(said.contains("https://"), "{said}");
+        }
+        for near in [
+            "http://127.0.0.1:8080/v2",
+            "http://[::1]/v2",
+            "http://localhost",
+            "https://zoom.us/v2",
+        ] {
+            assert!(Config::new(&environment(&[(name, near)])).is_ok(), "{near}");
+        }
+    }
+    let warnings = |url: &str, key: &str| {
+        let inputs = environment(&[("ELASTICSEARCH_URL", url), ("ELASTICSEARCH_API_KEY", key)]);
+        Config::new(&inputs).unwrap().warnings
+    };
+    assert_eq!(
+        warnings("http://search.example.edu:9200", "key"),
+        [
+            "ELASTICSEARCH_URL is http://search.example.edu:9200: the credentials and all documents travel in clear; use https://"
+        ]
+    );
+    assert_eq!(warnings("https://search.example.edu:9200", "key"), [""; 0]);
+    assert_eq!(warnings("http://127.0.0.1:9200", "key"), [""; 0]);
+    assert_eq!(warnings("http://search.example.edu:9200", ""), [""; 0]);
+    let said = error(&environment(&[("ELASTICSEARCH_URL", "http://me:hush%40host:x")]));
+    assert!(!said.contains("hush"), "{said}");
+}
+
+#[test]
+fn nothing_that_can_be_debugged_shows_a_secret() {
+    use crate::{elastic, zoom};
+    let inputs = environment(&[
+        ("ZOOM_ACCOUNT_ID", "a"),
+        ("ZOOM_CLIENT_ID", "b"),
+        ("ZOOM_CLIENT_SECRET", "hush-zoom"),
+        ("ELASTICSEARCH_URL", "https://me:hush-elastic@localhost:9200"),
+    ]);
+    let config = Config::new(&inputs).unwrap();
+    let mut shown = format!("{config:?} {config:#?}");
+    let credentials = config.zoom_credentials().unwrap();
+    shown += &format!("{credentials:?} {credentials:#?}");
+    let secret = Assignment {
+        line: 1,
+        name: "ZOOM_CLIENT_SECRET".into(),
+        value: "hush".into(),
+    };
+    shown += &format!("{secret:?} {secret:#?}");
+    let settings = zoom::Settings {
+        account_id: credentials.account_id,
+        client_id: credentials.client_id,
+        client_secret: credentials.client_secret,
+        oauth_url: config.oauth_url.clone(),
+        api_url: None,
+        retry: zoom::Retry::default(),
+        timeout: std::time::Duration::from_secs(1),
+        answer_limit_bytes: 1,
+        seed: 1,
+    };
+    shown += &format!("{settings:?} {settings:#?}");
+    let pacer = zoom::pace::Pacer::new(zoom::pace::Plan::Business, 1.0, None);
+    let clock = crate::model::Clock::new(|| chrono::DateTime::UNIX_EPOCH);
+    let client = zoom::Zoom::new(settings, pacer, clock).unwrap();
+    shown += &format!("{client:?} {client:#?}");
+    let password = SecretString::from("hush-elastic");
+    for auth in [
+        elastic::Auth::Basic {
+            user: "me".into(),
+            password: password.clone(),
+        },
+        elastic::Auth::ApiKey(password.clone()),
+    ] {
+        let settings = elastic::Settings {
+            url: config.elastic.as_ref().unwrap().url.clone(),
+            auth,
+            ca_cert_pem: None,
+            prefix: "p".into(),
+            shards: 1,
+            replicas: 1,
+            bulk_bytes: 1,
+            compress: true,
+            in_flight: 1,
+            retry: elastic::Retry {
+                times: 1,
+                base: Default::default(),
+                max: Default::default(),
+            },
+            timeout: Default::default(),
+            seed: 1,
+        };
+        shown += &format!("{settings:?} {settings:#?}");
+        let client = elastic::Elastic::new(settings).unwrap();
+        shown += &format!("{client:?} {client:#?}");
+    }
+    let basic = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, "me:hush-elastic");
+    for secret in ["hush", basic.as_str()] {
+        assert!(!shown.contains(secret), "{shown}");
+    }
+}

@@ -7,7 +7,10 @@ use futures::{StreamExt, stream};
 use serde_json::{Value, json};
 
 use super::{Answer, BLOCK, Elastic, Error, Standing, Target, document, pause};
-use crate::model::{Deletion, Document, IndexKind, Kept, MeetingUuid, Outcome};
+use crate::{
+    model::{Deletion, Document, IndexKind, Kept, MeetingUuid, Outcome},
+    text::one_line,
+};
 
 /// What became of a batch.
 #[derive(Debug, Default)]
@@ -291,6 +294,10 @@ impl Elastic {
                     sent.error = Some(error);
                     return sent;
                 }
+                Err(error @ Error::Redirected { .. }) => {
+                    sent.error = Some(error);
+                    return sent;
+                }
                 Err(error) => error,
             };
             let Some(pause) = pause(delays.next(), wanted) else {
@@ -393,7 +400,7 @@ fn judge(item: &Value, target: &Target) -> ItemOutcome {
             .as_str()
             .map(|cause| format!(" ({cause})"))
             .unwrap_or_default();
-        super::one_line(&format!("{kind}: {reason}{cause}"))
+        one_line(&format!("{kind}: {reason}{cause}"))
     };
     let index = item["_index"].as_str().unwrap_or_default();
     let what = || format!("writing to {}", target.name);

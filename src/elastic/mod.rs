@@ -25,7 +25,10 @@ pub use bulk::Report;
 pub use indices::{Check, IndexState, Rebuild, Standing};
 pub use scan::{Reading, Scan, held};
 
-use crate::model::{Disposition, Document, IndexKind, Kept, MeetingUuid, SessionId};
+use crate::{
+    model::{Disposition, Document, IndexKind, Kept, MeetingUuid, SessionId},
+    text::{Secrets, one_line},
+};
 
 /// How to prove who we are.
 #[derive(Clone, Debug)]
@@ -188,6 +191,12 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// It sends us elsewhere.
+    #[error("ELASTICSEARCH_URL redirects to {to}, whose answers are not believed; set the URL that is meant")]
+    Redirected {
+        /// Scheme, host and port.
+        to: String,
+    },
     /// The configuration cannot be used.
     #[error("{0}")]
     Configuration(String),
@@ -208,6 +217,7 @@ impl Error {
             | Self::Forbidden { .. }
             | Self::Foreign { .. }
             | Self::Refused { .. }
+            | Self::Redirected { .. }
             | Self::Configuration(_) => Disposition::Stop,
         }
     }
@@ -217,14 +227,14 @@ impl Error {
 pub struct Elastic {
     settings: Settings,
     client: Elasticsearch,
+    secrets: Secrets,
 }
 
-/// Written by hand: the client inside would show its password.
+// The client holds the credentials as plain text, and its own `Debug` shows them.
 impl std::fmt::Debug for Elastic {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Elastic")
-            .field("url", &self.settings.url)
-            .field("prefix", &self.settings.prefix)
+            .field("settings", &self.settings)
             .finish_non_exhaustive()
     }
 }
@@ -294,9 +304,15 @@ impl Elastic {
         let transport = builder.build().map_err(|error| {
             Error::Configuration(format!("no client for Elasticsearch can be made: {error}"))
         })?;
+        let secrets = match &settings.auth {
+            Auth::None => Secrets::default(),
+            Auth::Basic { user, password } => Secrets::default().with_basic(user, password),
+            Auth::ApiKey(key) => Secrets::default().with(key),
+        };
         Ok(Self {
             client: Elasticsearch::new(transport),
             settings,
+            secrets,
         })
     }
 
@@ -483,11 +499,21 @@ impl Elastic {
                 false => unreachable(describe(&error)),
             })?;
         let status = response.status_code().as_u16();
+        // The client follows redirects, without credentials where they lead to another host; what such a host says is not believed.
+        let answered = response.url().origin();
+        if reqwest::Url::parse(&self.settings.url).is_ok_and(|asked| asked.origin() != answered) {
+            return Err(Error::Redirected {
+                to: one_line(&answered.ascii_serialization()),
+            });
+        }
         let retry_after = retry_after(response.headers());
-        let text = response
+        let mut text = response
             .text()
             .await
             .map_err(|error| unreachable(describe(&error)))?;
+        if status != 200 {
+            text = self.secrets.hide(&text).into_owned();
+        }
         tracing::debug!(path, status, "Elasticsearch answered");
         let bytes = text.len();
         Ok(match serde_json::from_str(&text) {
@@ -611,18 +637,4 @@ fn describe(error: &elasticsearch::Error) -> String {
         }
     }
     said
-}
-
-/// One line of bounded length without control characters: what a server says goes to terminals and logs.
-fn one_line(text: &str) -> String {
-    let line: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(400)
-        .collect();
-    if line.trim().is_empty() {
-        "without a word".to_owned()
-    } else {
-        line
-    }
 }

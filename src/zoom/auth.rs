@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use base64::{Engine, prelude::BASE64_STANDARD};
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
+use serde_json::Value;
 use tokio::{sync::Mutex, time::Instant};
 
-use super::{Error, Settings, http, wire::one_line};
+use super::{Error, Settings, http, wire};
+use crate::text::one_line;
 
 /// A token is renewed this long before it expires.
 const EARLY: Duration = Duration::from_secs(60);
@@ -20,27 +20,6 @@ pub(super) struct Token {
     pub api_url: Option<String>,
     pub scopes: Vec<String>,
     expires_at: Instant,
-}
-
-#[derive(Deserialize)]
-struct Answer {
-    access_token: SecretString,
-    #[serde(default)]
-    expires_in: Option<u64>,
-    #[serde(default)]
-    scope: Option<String>,
-    #[serde(default)]
-    api_url: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Refusal {
-    #[serde(default)]
-    reason: Option<String>,
-    #[serde(default)]
-    error: Option<String>,
-    #[serde(default)]
-    message: Option<String>,
 }
 
 /// Where the token is kept.
@@ -74,11 +53,11 @@ impl Tokens {
 }
 
 async fn request(client: &reqwest::Client, settings: &Settings, generation: u64) -> Result<Token, Error> {
-    let credentials = format!(
-        "{}:{}",
+    let (user, password) = (
         settings.client_id.trim(),
-        settings.client_secret.expose_secret().trim()
+        settings.client_secret.expose_secret().trim(),
     );
+    let secrets = settings.secrets();
     let body = format!(
         "grant_type=account_credentials&account_id={}",
         http::encode(settings.account_id.as_str().trim())
@@ -87,55 +66,32 @@ async fn request(client: &reqwest::Client, settings: &Settings, generation: u64)
     loop {
         let request = client
             .post(&settings.oauth_url)
-            .header(
-                "authorization",
-                format!("Basic {}", BASE64_STANDARD.encode(&credentials)),
-            )
+            .basic_auth(user, Some(password))
             .header("content-type", "application/x-www-form-urlencoded")
             .timeout(settings.timeout)
             .body(body.clone());
         let error = match http::send(request, settings.answer_limit_bytes).await {
-            Ok(answer) if answer.status.is_success() => {
-                match serde_json::from_slice::<Answer>(&answer.body) {
-                    Ok(answer) => {
-                        let lives = Duration::from_secs(answer.expires_in.unwrap_or(3600));
-                        return Ok(Token {
-                            secret: answer.access_token,
-                            generation,
-                            api_url: answer.api_url.filter(|url| !url.trim().is_empty()),
-                            scopes: answer
-                                .scope
-                                .unwrap_or_default()
-                                .split_whitespace()
-                                .map(str::to_owned)
-                                .collect(),
-                            // A token that lives shorter than the margin is used for half its life.
-                            expires_at: Instant::now() + lives.checked_sub(EARLY).unwrap_or(lives / 2),
-                        });
-                    }
-                    Err(_) => Error::Malformed {
-                        what: "the token".into(),
-                        reason: "it is not the JSON it should be".into(),
-                    },
-                }
-            }
+            Ok(answer) if answer.status.is_success() => match read(&answer.body, generation) {
+                Ok(token) => return checked(token, settings),
+                Err(reason) => Error::Malformed {
+                    what: "the token".into(),
+                    reason,
+                },
+            },
             Ok(answer) if answer.status.is_server_error() || answer.status.as_u16() == 429 => Error::Server {
                 what: "the token".into(),
                 status: answer.status.as_u16(),
             },
-            Ok(answer) => {
-                let said = serde_json::from_slice::<Refusal>(&answer.body)
-                    .ok()
-                    .and_then(|refusal| {
-                        let said: Vec<String> = [refusal.reason, refusal.message, refusal.error]
-                            .into_iter()
-                            .flatten()
-                            .collect();
-                        (!said.is_empty()).then(|| said.join(", "))
-                    });
-                let said = said.unwrap_or_else(|| format!("HTTP {}", answer.status.as_u16()));
+            Ok(answer) if answer.status.is_redirection() => {
+                return Err(Error::Configuration(format!(
+                    "ZOOM_OAUTH_URL redirects to {}, which is not followed: the credentials are for Zoom only",
+                    secrets.hide(&answer.redirects_to())
+                )));
+            }
+            Ok(mut answer) => {
+                answer.hide(&secrets);
                 return Err(Error::Credentials {
-                    said: one_line(&said),
+                    said: one_line(&refusal(&answer)),
                 });
             }
             Err(error) => error,
@@ -154,6 +110,100 @@ async fn request(client: &reqwest::Client, settings: &Settings, generation: u64)
                     },
                 });
             }
+        }
+    }
+}
+
+/// How long a token lives at most, whatever its answer says: Zoom's live an hour.
+const LONGEST_LIFE_S: u64 = 24 * 3600;
+
+/// The token in an answer.
+fn read(body: &[u8], generation: u64) -> Result<Token, String> {
+    let answer = wire::object(body)?;
+    let text = |name| crate::model::text(&answer, name).trim();
+    let secret = text("access_token");
+    if secret.is_empty() || !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("it holds no access_token that a header can carry".to_owned());
+    }
+    let lives_s = match answer.get("expires_in") {
+        Some(Value::Number(seconds)) => seconds.as_u64(),
+        Some(Value::String(seconds)) => seconds.trim().parse().ok(),
+        _ => None,
+    };
+    let lives = Duration::from_secs(lives_s.unwrap_or(3600).min(LONGEST_LIFE_S));
+    Ok(Token {
+        secret: secret.to_owned().into(),
+        generation,
+        api_url: Some(text("api_url").to_owned()).filter(|url| !url.is_empty()),
+        scopes: text("scope").split_whitespace().map(str::to_owned).collect(),
+        // A token that lives shorter than the margin is used for half its life.
+        expires_at: Instant::now() + lives.checked_sub(EARLY).unwrap_or(lives / 2),
+    })
+}
+
+/// Refuses an API that the token would travel to in clear, unless it came that way itself (a simulation).
+fn checked(token: Token, settings: &Settings) -> Result<Token, Error> {
+    let scheme = |url: &str| reqwest::Url::parse(url).map(|url| url.scheme().to_owned()).ok();
+    let unused = settings.api_url.is_some();
+    match token.api_url.as_deref().filter(|_| !unused).map(scheme) {
+        None => Ok(token),
+        Some(Some(as_named))
+            if as_named == "https" || scheme(&settings.oauth_url) == Some(as_named.clone()) =>
+        {
+            Ok(token)
+        }
+        Some(_) => Err(Error::Configuration(
+            "the answer with the token names an API that is not https; set ZOOM_API_URL to the right one"
+                .to_owned(),
+        )),
+    }
+}
+
+fn refusal(answer: &http::Answer) -> String {
+    let row = wire::object(&answer.body).unwrap_or_default();
+    let said: Vec<&str> = ["reason", "message", "error"]
+        .into_iter()
+        .map(|name| crate::model::text(&row, name))
+        .filter(|said| !said.is_empty())
+        .collect();
+    match said.is_empty() {
+        true => format!("HTTP {}", answer.status.as_u16()),
+        false => said.join(", "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn whatever_a_token_says_of_itself_it_ends_and_nothing_panics() {
+        let now = Instant::now();
+        for (expires_in, longest_s) in [
+            (json!(3599), 3600),
+            (json!("3599"), 3600),
+            (json!(u64::MAX), LONGEST_LIFE_S),
+            (json!(-5), 3600),
+            (json!(1e300), 3600),
+            (json!(null), 3600),
+            (json!({}), 3600),
+            (json!(0), 1),
+        ] {
+            let body = json!({"access_token": "t", "expires_in": expires_in, "scope": 5, "api_url": []});
+            let token = read(body.to_string().as_bytes(), 1).unwrap();
+            let lives = token.expires_at.saturating_duration_since(now);
+            assert!(lives <= Duration::from_secs(longest_s), "{expires_in}: {lives:?}");
+        }
+        for body in [
+            r#"{"access_token": ""}"#,
+            r#"{"access_token": "a\nb"}"#,
+            r#"{"access_token": 7}"#,
+            "{}",
+            "",
+        ] {
+            assert!(read(body.as_bytes(), 1).is_err(), "{body}");
         }
     }
 }

@@ -6,11 +6,11 @@ use chrono::{DateTime, Days, NaiveTime, Utc};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{StatusCode, header::HeaderMap};
 
-use super::{
-    Error,
-    wire::{error_body, one_line},
+use super::{Error, wire::error_body};
+use crate::{
+    model::{Label, MeetingUuid, parse_time},
+    text::{Secrets, one_line},
 };
-use crate::model::{Label, MeetingUuid, parse_time};
 
 /// Everything but what RFC 3986 calls unreserved.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
@@ -19,9 +19,13 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
-/// Percent-encodes a path segment or a query value.
+/// Percent-encodes a path segment or a query value. A segment of dots alone, which would climb out of its path even encoded once, is
+/// encoded twice: Zoom does not know it, and says so.
 pub(super) fn encode(text: &str) -> String {
-    utf8_percent_encode(text, RESERVED).to_string()
+    match text {
+        "." | ".." => text.replace('.', "%252E"),
+        _ => utf8_percent_encode(text, RESERVED).to_string(),
+    }
 }
 
 /// A UUID as a path segment: encoded once, or twice where Zoom asks for it (it begins with `/` or contains `//`).
@@ -36,13 +40,34 @@ pub(super) fn encode_uuid(uuid: &MeetingUuid) -> String {
 
 /// An answer, read to its end.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub struct Answer {
+    /// Its status.
     pub status: StatusCode,
+    /// Its headers.
     pub headers: HeaderMap,
+    /// Its body, decompressed.
     pub body: Vec<u8>,
 }
 
-/// Sends a request and reads the answer, at most `limit_bytes` of it.
+impl Answer {
+    /// Takes secrets out of what it says: some proxies quote the request they refuse.
+    pub(super) fn hide(&mut self, secrets: &Secrets) {
+        if let std::borrow::Cow::Owned(hidden) = secrets.hide(&String::from_utf8_lossy(&self.body)) {
+            self.body = hidden.into_bytes();
+        }
+    }
+
+    /// The host it redirects to.
+    pub(super) fn redirects_to(&self) -> String {
+        let location = self.headers.get("location").and_then(|to| to.to_str().ok());
+        let host = location
+            .and_then(|to| reqwest::Url::parse(to).ok())
+            .and_then(|url| url.host_str().map(str::to_owned));
+        one_line(&host.unwrap_or_else(|| "another place".to_owned()))
+    }
+}
+
+/// Sends a request and reads the answer, at most `limit_bytes` of it once decompressed: what is too large is left on the wire.
 pub(super) async fn send(request: reqwest::RequestBuilder, limit_bytes: usize) -> Result<Answer, Error> {
     let unreachable = |error: reqwest::Error| Error::Unreachable {
         said: describe(&error),
@@ -85,7 +110,7 @@ fn describe(error: &reqwest::Error) -> String {
 
 /// What to make of an answer that is not a success.
 #[derive(Debug)]
-pub(super) enum Verdict {
+pub enum Verdict {
     /// The token is not accepted.
     Unauthorised,
     /// Too fast: wait so long.
@@ -97,7 +122,7 @@ pub(super) enum Verdict {
 }
 
 /// What an answer with a status other than 2xx means.
-pub(super) fn judge(answer: &Answer, what: &str, label: Label, now: DateTime<Utc>) -> Verdict {
+pub fn judge(answer: &Answer, what: &str, label: Label, now: DateTime<Utc>) -> Verdict {
     let status = answer.status.as_u16();
     let wait = || retry_after(&answer.headers, now);
     match status {
@@ -112,17 +137,9 @@ pub(super) fn judge(answer: &Answer, what: &str, label: Label, now: DateTime<Utc
             );
         }
         300..=399 => {
-            let to = answer
-                .headers
-                .get("location")
-                .and_then(|to| to.to_str().ok())
-                .unwrap_or("somewhere");
-            let host = reqwest::Url::parse(to)
-                .ok()
-                .and_then(|url| url.host_str().map(str::to_owned));
             return Verdict::Final(Error::Redirected {
                 what: what.to_owned(),
-                to: one_line(&host.unwrap_or_else(|| "another place".to_owned())),
+                to: answer.redirects_to(),
             });
         }
         _ => {}
@@ -145,7 +162,7 @@ pub(super) fn judge(answer: &Answer, what: &str, label: Label, now: DateTime<Utc
 }
 
 /// What Zoom's error codes mean. Source: the codes documented for each endpoint, and those seen.
-pub(super) fn code_means(status: u16, code: i64, message: &str, what: &str) -> Verdict {
+pub fn code_means(status: u16, code: i64, message: &str, what: &str) -> Verdict {
     let message = one_line(message);
     let lower = message.to_lowercase();
     let what = what.to_owned();
@@ -211,9 +228,12 @@ fn too_many(answer: &Answer, label: Label, now: DateTime<Utc>) -> Verdict {
     Verdict::TooFast(wait.unwrap_or(usual))
 }
 
+/// A day more than the longest that Zoom could mean.
+pub const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(48 * 3600);
+
 /// `Retry-After` in all its spellings: seconds, an HTTP date, or Zoom's ISO 8601; else Zoom's `X-RateLimit-Reset`, in seconds
 /// since 1970.
-pub(super) fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
+pub fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
     let header = |name| {
         headers
             .get(name)
@@ -221,11 +241,13 @@ pub(super) fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Dur
             .map(str::trim)
     };
     let until = |at: DateTime<Utc>| (at - now).to_std().unwrap_or_default();
-    // A day more than the longest that Zoom could mean.
-    let bounded = |wait: Duration| wait.min(Duration::from_secs(48 * 3600));
+    let bounded = |wait: Duration| wait.min(LONGEST_RETRY_AFTER);
     if let Some(text) = header("retry-after") {
-        if let Ok(seconds) = text.parse::<f64>() {
-            return Duration::try_from_secs_f64(seconds).ok().map(bounded);
+        // Negative, and not a number: nothing was said. Beyond all bounds: the bound was meant.
+        if let Ok(seconds) = text.parse::<f64>()
+            && seconds >= 0.0
+        {
+            return Some(Duration::try_from_secs_f64(seconds).map_or(LONGEST_RETRY_AFTER, bounded));
         }
         if let Some(at) = parse_time(text) {
             return Some(bounded(until(at)));
@@ -262,6 +284,8 @@ mod tests {
             ("/abc==", "%252Fabc%253D%253D"),
             ("ab//c=", "ab%252F%252Fc%253D"),
             ("plain", "plain"),
+            ("..", "%252E%252E"),
+            ("a\0\r\nb", "a%00%0D%0Ab"),
         ] {
             assert_eq!(encode_uuid(&MeetingUuid::new(uuid)), path);
         }
@@ -275,6 +299,20 @@ mod tests {
             (vec![("retry-after", "Sat, 30 May 2026 23:00:05 GMT")], Some(5)),
             (vec![("retry-after", "2020-05-31T00:00:00Z")], Some(0)),
             (vec![("retry-after", "soon")], None),
+            (vec![("retry-after", "-7")], None),
+            (vec![("retry-after", "NaN")], None),
+            (
+                vec![("retry-after", "-7"), ("x-ratelimit-reset", "1780182003")],
+                Some(3),
+            ),
+            (vec![("retry-after", "1e300")], Some(48 * 3600)),
+            (
+                vec![("retry-after", "99999999999999999999999999")],
+                Some(48 * 3600),
+            ),
+            (vec![("retry-after", "9999-12-31T23:59:59Z")], Some(48 * 3600)),
+            (vec![("x-ratelimit-reset", "9223372036854775807")], None),
+            (vec![("x-ratelimit-reset", "-1")], Some(0)),
             (vec![("x-ratelimit-reset", "1780182003")], Some(3)),
             (vec![], None),
         ] {

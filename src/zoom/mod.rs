@@ -2,9 +2,10 @@
 //! [`Error`] that says what to do about it.
 
 mod auth;
-mod http;
+pub mod http;
 pub mod pace;
-mod wire;
+pub mod pages;
+pub mod wire;
 
 use std::{
     collections::HashSet,
@@ -20,12 +21,16 @@ use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
-use crate::model::{
-    AccountId, Checksum, Clock, DateBasis, Detail, Disposition, Host, HostId, Label, ListedMeeting, Listing,
-    ListingType, Malformed, MeetingUuid, PastMeeting, Row, SeriesRow, Window,
+use crate::{
+    model::{
+        AccountId, Clock, DateBasis, Detail, Disposition, Host, HostId, Label, ListedMeeting, Listing,
+        ListingType, Malformed, MeetingUuid, PastMeeting, Row, SeriesRow, Window,
+    },
+    text::Secrets,
 };
 use http::{Verdict, encode, encode_uuid};
 use pace::Pacer;
+use pages::Pages;
 
 /// Zoom's API, unless the token's answer or the configuration names another.
 pub const DEFAULT_API_URL: &str = "https://api.zoom.us/v2";
@@ -33,11 +38,12 @@ pub const DEFAULT_API_URL: &str = "https://api.zoom.us/v2";
 /// The largest page that the endpoints we read allow.
 const PAGE_SIZE: u64 = 300;
 
+/// The largest answer worth reading, decompressed: a page of 300 rows has well under a megabyte, and as many as there are details in
+/// flight are held at once.
+pub const ANSWER_LIMIT_BYTES: usize = 16 << 20;
+
 /// Times a list is begun again because its page tokens expired or its pages do not hold together.
 const RESTARTS: u32 = 2;
-
-/// Empty pages in a row, each with the token of a next one, before that counts as going nowhere.
-const EMPTY_PAGES: u32 = 10;
 
 /// Page tokens live for 15 minutes; a listing that would take longer than this is split.
 const LISTING_MINUTES: u64 = 12;
@@ -99,6 +105,13 @@ pub struct Settings {
     pub answer_limit_bytes: usize,
     /// For the chance in the pauses.
     pub seed: u64,
+}
+
+impl Settings {
+    /// What no message may show.
+    fn secrets(&self) -> Secrets {
+        Secrets::default().with_basic(self.client_id.trim(), &self.client_secret)
+    }
 }
 
 /// What Zoom could not or would not do.
@@ -317,27 +330,6 @@ pub struct Zoom {
     requests: AtomicU64,
 }
 
-/// All rows of a list, and what its first page echoed.
-struct Rows {
-    rows: Vec<(u32, Value)>,
-    first: Row,
-    pages: u32,
-    /// The most that a page said there are.
-    counted: u64,
-}
-
-impl Rows {
-    /// Rows that Zoom counts and does not show.
-    fn missing(&self) -> u64 {
-        self.counted.saturating_sub(self.rows.len() as u64)
-    }
-
-    /// Whether every row that Zoom counts is there and an object: else nothing follows from the absence of one.
-    fn sound(&self) -> bool {
-        self.missing() == 0 && self.rows.iter().all(|(_, row)| row.is_object())
-    }
-}
-
 impl Zoom {
     /// Makes the client; asks nothing yet.
     ///
@@ -490,7 +482,7 @@ impl Zoom {
             basis,
             meetings,
             malformed,
-            pages: list.pages,
+            pages: list.read,
         })
     }
 
@@ -587,7 +579,7 @@ impl Zoom {
                 Value::Object(row) => Ok(row),
                 _ => Err(Error::Malformed {
                     what: what.clone(),
-                    reason: format!("a session on page {page} is no object"),
+                    reason: format!("a session on page {page} is no object that can be read"),
                 }),
             })
             .collect::<Result<_, _>>()?;
@@ -607,8 +599,8 @@ impl Zoom {
         query: &[(&str, String)],
         array: &str,
         patience_minutes: Option<u64>,
-    ) -> Result<Rows, Error> {
-        let (mut restarts, mut before) = (0, None::<Rows>);
+    ) -> Result<Pages, Error> {
+        let (mut restarts, mut before) = (0, None::<Pages>);
         loop {
             match self
                 .read_pages(label, what, path, query, array, patience_minutes)
@@ -652,77 +644,40 @@ impl Zoom {
         query: &[(&str, String)],
         array: &str,
         patience_minutes: Option<u64>,
-    ) -> Result<Rows, Error> {
-        let (mut seen, mut contents) = (HashSet::new(), HashSet::new());
-        let mut empty = 0;
-        let mut token = String::new();
-        let mut list = Rows {
-            rows: Vec::new(),
-            first: Row::new(),
-            pages: 0,
-            counted: 0,
-        };
-        let incoherent = |reason: String| Error::Incoherent {
-            what: what.to_owned(),
-            reason,
-        };
+    ) -> Result<Pages, Error> {
+        let mut list = Pages::default();
         loop {
             // Only the token differs from page to page: Zoom wants everything else repeated.
             let mut query = query.to_vec();
-            if !token.is_empty() {
-                query.push(("next_page_token", token.clone()));
+            query.extend(list.token().map(|token| ("next_page_token", token.to_owned())));
+            let answer = self.get(label, what, path, &query).await?;
+            let more = list.take(answer, array).map_err(|fault| match fault {
+                pages::Fault::Repeated => Error::RepeatedToken {
+                    what: what.to_owned(),
+                },
+                pages::Fault::Endless => Error::Malformed {
+                    what: what.to_owned(),
+                    reason: fault.to_string(),
+                },
+                fault => Error::Incoherent {
+                    what: what.to_owned(),
+                    reason: fault.to_string(),
+                },
+            })?;
+            if !more {
+                return Ok(list);
             }
-            let mut answer = self.get(label, what, path, &query).await?;
-            list.pages += 1;
-            let Some(Value::Array(rows)) = answer.remove(array) else {
-                // Not an empty list: then it would be there, and empty.
-                return Err(incoherent(format!("page {} has no {array:?}", list.pages)));
-            };
-            token = match answer.get("next_page_token") {
-                Some(Value::String(token)) => token.clone(),
-                _ => String::new(),
-            };
-            // Tokens may be new for ever and yet lead round in a circle, or nowhere.
-            empty = if rows.is_empty() { empty + 1 } else { 0 };
-            if empty >= EMPTY_PAGES {
-                return Err(incoherent(format!("{empty} pages in a row are empty")));
-            }
-            let more = !token.is_empty() || list.pages > 1;
-            if more
-                && !rows.is_empty()
-                && !contents.insert(Checksum::of_bytes(&serde_json::to_vec(&rows).unwrap_or_default()))
-            {
-                return Err(incoherent(format!(
-                    "page {} is one that was there before",
-                    list.pages
-                )));
-            }
-            let counted = answer.get("total_records").and_then(Value::as_u64);
-            list.counted = list.counted.max(counted.unwrap_or(0));
-            list.rows.extend(rows.into_iter().map(|row| (list.pages, row)));
-            if list.pages == 1 {
-                let pages = answer
-                    .get("total_records")
-                    .and_then(Value::as_u64)
-                    .unwrap_or(0)
-                    .div_ceil(PAGE_SIZE);
+            if list.read == 1 {
+                let total = list.first.get("total_records").and_then(Value::as_u64);
+                let pages = total.unwrap_or(0).div_ceil(PAGE_SIZE);
                 let readable =
                     patience_minutes.map(|minutes| minutes * u64::from(self.pacer.per_window(label)));
-                if !token.is_empty() && readable.is_some_and(|readable| pages > readable) {
+                if readable.is_some_and(|readable| pages > readable) {
                     return Err(Error::ListingTooLong {
                         what: what.to_owned(),
                         pages,
                     });
                 }
-                list.first = answer;
-            }
-            if token.is_empty() {
-                return Ok(list);
-            }
-            if !seen.insert(token.clone()) {
-                return Err(Error::RepeatedToken {
-                    what: what.to_owned(),
-                });
             }
         }
     }
@@ -753,15 +708,17 @@ impl Zoom {
             let answer = http::send(request, self.settings.answer_limit_bytes).await;
             drop(permit);
             let verdict = match answer {
-                Ok(answer) => {
+                Ok(mut answer) => {
                     let (ms, status) = (begun.elapsed().as_millis() as u64, answer.status.as_u16());
                     tracing::debug!(path, %label, status, ms, "Zoom answered");
+                    let hidden = || self.settings.secrets().with(&token.secret);
                     if answer.status.is_success() {
-                        match self.read(&answer, what) {
+                        match read(&answer, what, hidden) {
                             Ok(row) => return Ok(row),
                             Err(verdict) => verdict,
                         }
                     } else {
+                        answer.hide(&hidden());
                         http::judge(&answer, what, label, self.clock.now())
                     }
                 }
@@ -805,31 +762,6 @@ impl Zoom {
         }
     }
 
-    fn read(&self, answer: &http::Answer, what: &str) -> Result<Row, Verdict> {
-        match serde_json::from_slice::<Value>(&answer.body) {
-            // Zoom sometimes reports an error with a status of 200. None of the answers we ask for has a code of its own.
-            Ok(Value::Object(row)) if row.contains_key("code") => {
-                let (code, message) = wire::error_body(&answer.body).unwrap_or_default();
-                Err(http::code_means(answer.status.as_u16(), code, &message, what))
-            }
-            Ok(Value::Object(row)) => Ok(row),
-            Ok(_) => Err(Verdict::Again(
-                Error::Malformed {
-                    what: what.to_owned(),
-                    reason: "it is no JSON object".to_owned(),
-                },
-                None,
-            )),
-            Err(error) => Err(Verdict::Again(
-                Error::Malformed {
-                    what: what.to_owned(),
-                    reason: format!("it is no valid JSON ({error})"),
-                },
-                None,
-            )),
-        }
-    }
-
     fn url(&self, token: &auth::Token, path: &str, query: &[(&str, String)]) -> Result<reqwest::Url, Error> {
         let base = match (&self.settings.api_url, &token.api_url) {
             (Some(configured), _) => configured.clone(),
@@ -845,6 +777,26 @@ impl Zoom {
         }
         reqwest::Url::parse(&url)
             .map_err(|error| Error::Configuration(format!("{base:?} is no URL: {error}")))
+    }
+}
+
+/// What a success brings.
+fn read(answer: &http::Answer, what: &str, secrets: impl Fn() -> Secrets) -> Result<Row, Verdict> {
+    match wire::object(&answer.body) {
+        // Zoom sometimes reports an error with a status of 200. None of the answers we ask for has a code of its own.
+        Ok(row) if row.contains_key("code") => {
+            let (code, message) = wire::error_body(&answer.body).unwrap_or_default();
+            let message = secrets().hide(&message).into_owned();
+            Err(http::code_means(answer.status.as_u16(), code, &message, what))
+        }
+        Ok(row) => Ok(row),
+        Err(reason) => Err(Verdict::Again(
+            Error::Malformed {
+                what: what.to_owned(),
+                reason,
+            },
+            None,
+        )),
     }
 }
 

@@ -1,13 +1,84 @@
 //! What Zoom's answers mean. Every field is optional and of any type: what cannot be read is left out, what is unknown is kept in
 //! the row. Only the absence of what makes a row a row (a meeting's UUID) makes it malformed.
 
+use std::{borrow::Cow, collections::BTreeMap};
+
 use chrono::{DateTime, NaiveDate, Utc};
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 
 use crate::model::{
     Host, HostId, ListedMeeting, ListingType, MeetingUuid, PastMeeting, Row, SeriesId, SeriesKind, SeriesRow,
     parse_time,
 };
+
+/// The object that an answer is. What is nearly JSON is read: bytes that are no UTF-8, and halves of surrogate pairs (an emoji that was cut
+/// in two) become `U+FFFD`. Where a part is beyond reading (nested deeper than 128, a number without end), that part alone is null.
+///
+/// # Errors
+/// It is no JSON object; the parser's words, which quote nothing.
+pub fn object(body: &[u8]) -> Result<Row, String> {
+    let as_object = |value| match value {
+        Value::Object(row) => Ok(row),
+        _ => Err("it is no JSON object".to_owned()),
+    };
+    if let Ok(value) = serde_json::from_slice(body) {
+        return as_object(value);
+    }
+    let mended = mended(body);
+    match serde_json::from_str(&mended) {
+        Ok(value) => as_object(value),
+        Err(error) => {
+            let parts: BTreeMap<String, Box<RawValue>> =
+                serde_json::from_str(&mended).map_err(|_| format!("it is no valid JSON ({error})"))?;
+            Ok(parts
+                .into_iter()
+                .map(|(name, part)| (name, readable(&part)))
+                .collect())
+        }
+    }
+}
+
+/// The value, or a list of those of its items that can be read; null for what cannot.
+fn readable(part: &RawValue) -> Value {
+    let read = |part: &RawValue| serde_json::from_str::<Value>(part.get());
+    read(part).unwrap_or_else(|_| {
+        let items = serde_json::from_str::<Vec<Box<RawValue>>>(part.get()).unwrap_or_default();
+        match items.is_empty() {
+            true => Value::Null,
+            false => items.iter().map(|item| read(item).unwrap_or_default()).collect(),
+        }
+    })
+}
+
+/// The text of the body, with `\ufffd` for every escaped half of a surrogate pair: JSON's grammar allows them, JSON's readers do not.
+fn mended(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body);
+    let mut rest: &str = text.trim_start_matches('\u{feff}');
+    let mut mended = String::with_capacity(rest.len());
+    let unit = |at: &str| {
+        let digits = at.strip_prefix("\\u")?.get(..4)?;
+        u16::from_str_radix(digits, 16).ok()
+    };
+    while let Some(at) = rest.find('\\') {
+        let (before, escape) = rest.split_at(at);
+        mended.push_str(before);
+        let pair = escape.get(6..).and_then(unit);
+        let (shown, length): (Cow<'_, str>, usize) = match (unit(escape), pair) {
+            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => {
+                (escape.get(..12).unwrap_or_default().into(), 12)
+            }
+            (Some(0xd800..=0xdfff), _) => ("\\ufffd".into(), 6),
+            // The backslash and what it escapes, so that the second of two is not taken for a first.
+            _ => {
+                let length = escape.chars().take(2).map(char::len_utf8).sum();
+                (escape.get(..length).unwrap_or_default().into(), length)
+            }
+        };
+        mended.push_str(&shown);
+        rest = escape.get(length..).unwrap_or_default();
+    }
+    mended + rest
+}
 
 /// Text, whether Zoom sent it as text or as a number; nothing for null and for what is empty.
 fn text(row: &Row, name: &str) -> Option<String> {
@@ -39,7 +110,7 @@ fn time_field(row: &Row, name: &str) -> Option<DateTime<Utc>> {
 }
 
 /// Seconds of `SS`, `MM:SS`, `HH:MM:SS` or a number of seconds.
-pub(super) fn duration_s(value: &Value) -> Option<i64> {
+pub fn duration_s(value: &Value) -> Option<i64> {
     match value {
         Value::Number(number) => number.as_i64(),
         Value::String(text) => {
@@ -60,12 +131,12 @@ pub(super) fn duration_s(value: &Value) -> Option<i64> {
 }
 
 /// The day of an echoed `from` or `to`, which may be a date or a date with a time.
-pub(super) fn echoed_day(answer: &Row, name: &str) -> Option<NaiveDate> {
+pub fn echoed_day(answer: &Row, name: &str) -> Option<NaiveDate> {
     answer.get(name)?.as_str()?.get(..10)?.parse().ok()
 }
 
 /// A row of `/metrics/meetings`.
-pub(super) fn listed_meeting(value: &Value, listing_type: ListingType) -> Result<ListedMeeting, String> {
+pub fn listed_meeting(value: &Value, listing_type: ListingType) -> Result<ListedMeeting, String> {
     let row = value.as_object().ok_or_else(|| "it is no object".to_owned())?;
     let uuid = text(row, "uuid").ok_or_else(|| "it has no uuid".to_owned())?;
     Ok(ListedMeeting {
@@ -84,7 +155,7 @@ pub(super) fn listed_meeting(value: &Value, listing_type: ListingType) -> Result
 }
 
 /// A row of `/report/users`; nothing for one without an id.
-pub(super) fn host(value: &Value) -> Option<Host> {
+pub fn host(value: &Value) -> Option<Host> {
     let row = value.as_object()?;
     Some(Host {
         host_id: HostId::new(text(row, "id")?),
@@ -97,7 +168,7 @@ pub(super) fn host(value: &Value) -> Option<Host> {
 
 /// A row of `/users/{id}/meetings`; nothing for one without a number. Types: 1 instant, 2 scheduled, 3 recurring without and 8
 /// with fixed times, 4 a personal room; `pmi` is there where a personal room was used to schedule.
-pub(super) fn series(value: &Value) -> Option<SeriesRow> {
+pub fn series(value: &Value) -> Option<SeriesRow> {
     let row = value.as_object()?;
     let series_id = row.get("id").and_then(whole)?;
     let kind = if row.get("pmi").and_then(whole) == Some(series_id) {
@@ -119,7 +190,7 @@ pub(super) fn series(value: &Value) -> Option<SeriesRow> {
 }
 
 /// The answer of `/past_meetings/{uuid}`.
-pub(super) fn past_meeting(answer: &Row) -> PastMeeting {
+pub fn past_meeting(answer: &Row) -> PastMeeting {
     PastMeeting {
         host_id: text(answer, "host_id").map(HostId::new),
         user_email: text(answer, "user_email").unwrap_or_default(),
@@ -129,7 +200,7 @@ pub(super) fn past_meeting(answer: &Row) -> PastMeeting {
 
 /// Zoom's `{"code": …, "message": …}`, also out of a body that is no valid JSON: the list of scopes in the message of code 104
 /// comes with its quotes unescaped.
-pub(super) fn error_body(body: &[u8]) -> Option<(i64, String)> {
+pub fn error_body(body: &[u8]) -> Option<(i64, String)> {
     if let Ok(Value::Object(row)) = serde_json::from_slice(body) {
         let code = row.get("code").and_then(whole)?;
         let mut message = text(&row, "message").unwrap_or_default();
@@ -155,23 +226,6 @@ pub(super) fn error_body(body: &[u8]) -> Option<(i64, String)> {
         .strip_prefix(':')?
         .trim();
     Some((code, message.trim_matches(['"', '}', ' ', '\n']).to_owned()))
-}
-
-/// One line of bounded length without control characters or text that turns direction: what Zoom says goes to terminals and logs.
-pub(super) fn one_line(text: &str) -> String {
-    let mut line: String = text
-        .chars()
-        .map(|c| match c {
-            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => ' ',
-            c if c.is_control() => ' ',
-            c => c,
-        })
-        .take(300)
-        .collect();
-    if text.chars().nth(300).is_some() {
-        line.push('…');
-    }
-    line
 }
 
 #[cfg(test)]
@@ -216,6 +270,37 @@ mod tests {
     }
 
     #[test]
+    fn an_emoji_that_was_cut_in_two_costs_nothing() {
+        for (body, topic) in [
+            (r#"{"topic":"a \ud83d\ude00 b"}"#, "a \u{1f600} b"),
+            (r#"{"topic":"cut \ud83d"}"#, "cut \u{fffd}"),
+            (r#"{"topic":"cut \ude00 here"}"#, "cut \u{fffd} here"),
+            (r#"{"topic":"\ud83d\ud83d\ude00"}"#, "\u{fffd}\u{1f600}"),
+            (r#"{"topic":"\ud83d\\ude00"}"#, "\u{fffd}\\ude00"),
+            (r#"{"topic":"\\ud83d \udc00"}"#, "\\ud83d \u{fffd}"),
+            ("\u{feff}{\"topic\":\"mark\"}", "mark"),
+        ] {
+            assert_eq!(object(body.as_bytes()).unwrap()["topic"], topic, "{body}");
+        }
+        assert_eq!(object(b"{\"topic\":\"a\xffb\"}").unwrap()["topic"], "a\u{fffd}b");
+    }
+
+    #[test]
+    fn a_row_beyond_reading_costs_itself_and_not_its_page() {
+        let deep = "[".repeat(1000) + &"]".repeat(1000);
+        let body = format!(
+            r#"{{"meetings":[{{"uuid":"a"}},{{"deep":{deep}}},{{"n":1e999}},{{"uuid":"b"}}],"x":1}}"#
+        );
+        let row = object(body.as_bytes()).unwrap();
+        assert_eq!(row["meetings"], json!([{"uuid": "a"}, null, null, {"uuid": "b"}]));
+        assert_eq!(row["x"], 1);
+        for body in ["", "[]", "7", "{", "<html>", r#"{"a":}"#, &deep] {
+            let said = object(body.as_bytes()).unwrap_err();
+            assert!(said.starts_with("it is no "), "{said}");
+        }
+    }
+
+    #[test]
     fn error_bodies_valid_or_not() {
         assert_eq!(
             error_body(br#"{"code":3001,"message":"Meeting does not exist: 1."}"#)
@@ -252,7 +337,8 @@ mod tests {
             let _ = error_body(&bytes);
             let row = json!({ "from": text });
             let _ = echoed_day(row.as_object().unwrap(), "from");
-            prop_assert!(one_line(&text).chars().all(|c| !c.is_control()));
+            let _ = object(&bytes);
+            let _ = object(text.as_bytes());
         }
     }
 }

@@ -1,0 +1,206 @@
+//! What must hold for any bytes at all. `cargo fuzz` looks for bytes for which it does not; `tests/fuzz.rs` tries a few on every run.
+
+#![allow(dead_code, reason = "each binary uses one")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a panic is how a target tells")]
+
+use reqwest::{
+    StatusCode,
+    header::{HeaderMap, HeaderName, HeaderValue},
+};
+use serde_json::Value;
+use zoom_harvester::{
+    config::{Config, Error, Inputs, assignments},
+    model::{Detail, Label, ListingType, MeetingUuid, iso, parse_time},
+    text::{one_line, steers},
+    zoom::{
+        http::{Answer, LONGEST_RETRY_AFTER, Verdict, judge, retry_after},
+        pages::{MOST_PAGES, Pages},
+        wire,
+    },
+};
+
+/// What is tried with the bytes.
+pub type Target = fn(&[u8]);
+
+/// Every target, by the name of its corpus.
+pub const ALL: [(&str, Target); 5] = [
+    ("wire", wire),
+    ("headers", headers),
+    ("values", values),
+    ("pages", pages),
+    ("config", config),
+];
+
+/// A body of any endpoint: rows or an error.
+pub fn wire(bytes: &[u8]) {
+    if let Some((_, message)) = wire::error_body(bytes) {
+        assert!(!one_line(&message).contains(steers));
+    }
+    let row = match wire::object(bytes) {
+        Ok(row) => row,
+        Err(said) => return assert!(said.starts_with("it is no ")),
+    };
+    // What was read is JSON again, and reads as the same.
+    let again = serde_json::to_vec(&row).unwrap();
+    assert_eq!(wire::object(&again).unwrap(), row);
+    let _ = wire::past_meeting(&row);
+    let _ = (wire::echoed_day(&row, "from"), wire::echoed_day(&row, "to"));
+    let lists = row.values().filter_map(Value::as_array).flatten();
+    let mut sessions = Vec::new();
+    for value in lists {
+        let _ = (wire::host(value), wire::series(value));
+        if let Ok(meeting) = wire::listed_meeting(value, ListingType::Past) {
+            assert!(!meeting.uuid.as_str().is_empty());
+            assert_eq!(meeting.listed_checksum(), meeting.listed_checksum());
+            let _ = meeting.shown_checksum();
+        }
+        sessions.extend(value.as_object().cloned());
+    }
+    let detail = Detail::new(MeetingUuid::new("u"), sessions);
+    let ids = detail.session_ids();
+    let different: std::collections::HashSet<_> = ids.iter().collect();
+    assert_eq!(
+        (ids.len(), different.len()),
+        (detail.sessions.len(), detail.sessions.len())
+    );
+}
+
+/// Lines `name: value`, an empty line, a body; the first byte is the status and the label.
+pub fn headers(bytes: &[u8]) {
+    let Some((first, rest)) = bytes.split_first() else {
+        return;
+    };
+    let statuses = [200, 302, 400, 401, 403, 404, 408, 429, 500, 503];
+    let status = statuses[usize::from(*first) % statuses.len()];
+    let label = Label::ALL[usize::from(*first) / statuses.len() % 4];
+    let (head, body) = match rest.windows(2).position(|two| two == b"\n\n") {
+        Some(at) => (&rest[..at], &rest[at + 2..]),
+        None => (rest, &rest[..0]),
+    };
+    let mut headers = HeaderMap::new();
+    for line in head.split(|byte| *byte == b'\n') {
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else {
+            continue;
+        };
+        let name = HeaderName::from_bytes(&line[..colon]);
+        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(&line[colon + 1..])) {
+            headers.insert(name, value);
+        }
+    }
+    let now = parse_time("2026-05-30T23:00:00Z").unwrap();
+    if let Some(wait) = retry_after(&headers, now) {
+        assert!(wait <= LONGEST_RETRY_AFTER);
+    }
+    let answer = Answer {
+        status: StatusCode::from_u16(status).unwrap(),
+        headers,
+        body: body.to_vec(),
+    };
+    if status == 200 {
+        return;
+    }
+    match judge(&answer, "it", label, now) {
+        Verdict::Final(error) | Verdict::Again(error, _) => {
+            let said = error.to_string();
+            assert!(!said.is_empty() && !said.contains(steers), "{said:?}");
+        }
+        Verdict::TooFast(wait) => assert!(wait <= LONGEST_RETRY_AFTER),
+        Verdict::Unauthorised => {}
+    }
+}
+
+/// A time, a duration, a number.
+pub fn values(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    if let Some(at) = parse_time(&text) {
+        // Twenty characters, sorted as text as they are in time, and read back as the same second.
+        assert_eq!(iso(at).len(), 20);
+        assert_eq!(
+            parse_time(&iso(at)).map(|at| at.timestamp()),
+            Some(at.timestamp())
+        );
+    }
+    let value = Value::from(text.as_ref());
+    if let Some(seconds) = wire::duration_s(&value) {
+        assert!(seconds >= 0);
+    }
+    if let Ok(value) = serde_json::from_slice::<Value>(bytes) {
+        let _ = wire::duration_s(&value);
+    }
+    let line = one_line(&text);
+    assert!(!line.is_empty() && !line.contains(steers) && line.chars().count() <= 401);
+}
+
+/// Bodies, one a line, as the pages of a list; the last one is answered for ever.
+pub fn pages(bytes: &[u8]) {
+    let bodies: Vec<_> = bytes
+        .split(|byte| *byte == b'\n')
+        .filter_map(|body| wire::object(body).ok())
+        .collect();
+    let Some(last) = bodies.last() else { return };
+    let mut pages = Pages::default();
+    let (mut asked, mut rows) = (0, 0);
+    loop {
+        let mut body = bodies.get(asked).unwrap_or(last).clone();
+        // A server that counts on.
+        if let Some(Value::String(token)) = body.get_mut("next_page_token")
+            && token.ends_with('+')
+        {
+            token.push_str(&asked.to_string());
+        }
+        asked += 1;
+        rows += body.get("rows").and_then(Value::as_array).map_or(0, Vec::len);
+        match pages.take(body, "rows") {
+            Ok(true) => assert!(pages.token().is_some()),
+            Ok(false) => {
+                assert!(pages.token().is_none());
+                assert_eq!((pages.rows.len(), pages.read as usize), (rows, asked));
+                return;
+            }
+            Err(fault) => return assert!(!fault.to_string().is_empty()),
+        }
+        assert!(asked < MOST_PAGES as usize, "it never ends");
+    }
+}
+
+/// A `.env` and, after a line of `---`, a configuration file. A secret is a value with `hush` in it.
+pub fn config(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let (dotenv, file) = text.split_once("\n---\n").unwrap_or((&text, ""));
+    let secret = |text: &str| text.contains("hush");
+    let told = |said: String| {
+        assert_eq!(said.lines().count(), 1, "{said:?}");
+        said
+    };
+    let inputs = match assignments(dotenv) {
+        Ok(dotenv) => Inputs {
+            dotenv,
+            file: Some(("zoom.toml".into(), file.to_owned())),
+            ..Inputs::default()
+        },
+        Err(error) => {
+            // A name that the line seems to set is told, and is no secret.
+            let said = match &error {
+                Error::Line { name, .. } => told(error.to_string()).replace(name, ""),
+                _ => told(error.to_string()),
+            };
+            return assert!(!secret(&said), "{said}");
+        }
+    };
+    // A name is no secret, and neither is what no setting calls one.
+    let secrets = ["SECRET", "PASSWORD", "API_KEY"];
+    let only_in_secrets = inputs.dotenv.iter().all(|one| {
+        !secret(&one.name) && (!secret(&one.value) || secrets.iter().any(|name| one.name.ends_with(name)))
+    }) && !secret(file);
+    match Config::new(&inputs) {
+        Ok(config) => {
+            let shown = format!("{config:?}");
+            assert!(!only_in_secrets || !secret(&shown), "{shown}");
+            let _ = config.zoom_credentials();
+        }
+        Err(error) => {
+            let said = told(error.to_string());
+            assert!(!only_in_secrets || !secret(&said), "{said}");
+        }
+    }
+}
