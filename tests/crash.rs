@@ -27,10 +27,10 @@ use common::{
     proxy::{Hold, Proxy, proxy},
 };
 use futures::StreamExt;
-use serde_json::Value;
+use serde_json::{Value, json};
 use zoom_harvester::sim::{
     self,
-    faults::{Action, FaultPlan, Rule},
+    faults::FaultPlan,
     world::{Spec, World},
 };
 
@@ -84,18 +84,16 @@ impl Kill {
 
 /// The request that is never answered.
 fn hang(endpoint: Option<&str>, from: usize, after: bool) -> FaultPlan {
-    FaultPlan {
-        rules: vec![rule(endpoint, from as u64, 1, after, Action::Hang)],
-    }
+    plan(json!({"endpoint": endpoint, "from": from, "after": after, "action": "silent"}))
 }
 
-fn rule(endpoint: Option<&str>, from: u64, times: u64, after: bool, action: Action) -> Rule {
-    let rule = serde_json::json!({"from": from, "times": times, "after": after, "action": "reset"});
-    Rule {
-        endpoint: endpoint.map(str::to_owned),
-        action,
-        ..serde_json::from_value(rule).unwrap()
-    }
+/// From the 20th detail on.
+fn details(action: &Value) -> FaultPlan {
+    plan(json!({"endpoint": "detail", "from": 20, "times": 1_000_000, "action": action}))
+}
+
+fn plan(rule: Value) -> FaultPlan {
+    FaultPlan::from_json(&json!([rule]).to_string()).unwrap()
 }
 
 fn spec(hosts: usize, meetings: usize, sessions: usize, now: DateTime<Utc>) -> Spec {
@@ -112,7 +110,7 @@ fn spec(hosts: usize, meetings: usize, sessions: usize, now: DateTime<Utc>) -> S
 /// An account whose pages are small, so that a kill falls between two of them.
 fn stage(spec: &Spec) -> Stage {
     let stage = Stage::new(World::generate(spec), Some(ENGINES[0]));
-    stage.sim.with_setup(|setup| setup.largest_page = 3);
+    stage.sim.with_setup(|setup| setup.page_size_cap = Some(3));
     stage
 }
 
@@ -536,28 +534,13 @@ async fn told_to_stop_at(moment: Moment, signal: &str, code: i32) {
     } else {
         stage(&spec)
     };
-    stage.sim.with_setup(|setup| setup.largest_page = 300);
+    stage.sim.with_setup(|setup| setup.page_size_cap = None);
     stage.sim.clear_log();
-    let always = |endpoint, action| FaultPlan {
-        rules: vec![rule(Some(endpoint), 1, u64::MAX, false, action)],
-    };
-    let unavailable = || Action::Answer {
-        status: 503,
-        body: String::new(),
-        headers: Vec::new(),
-    };
-    let slow_down = Action::TooFastSeconds(60);
     stage.sim.set_faults(match moment {
-        Moment::WaitingForTheLimit => FaultPlan {
-            rules: vec![rule(Some("detail"), 20, u64::MAX, false, slow_down)],
-        },
-        Moment::WaitingToTryAgain => FaultPlan {
-            rules: vec![rule(Some("detail"), 20, u64::MAX, false, unavailable())],
-        },
-        Moment::ZoomHangs => FaultPlan {
-            rules: vec![rule(Some("detail"), 20, u64::MAX, false, Action::Hang)],
-        },
-        Moment::TokenHangs => always("token", Action::Hang),
+        Moment::WaitingForTheLimit => details(&json!({"too_fast_seconds": 60})),
+        Moment::WaitingToTryAgain => details(&json!({"answer": {"status": 503}})),
+        Moment::ZoomHangs => details(&json!("silent")),
+        Moment::TokenHangs => hang(Some("token"), 1, false),
         Moment::Fetching | Moment::ElasticHangs | Moment::ReindexHangs | Moment::ReindexWaits => {
             FaultPlan::default()
         }
@@ -646,7 +629,7 @@ async fn told_to_stop_at_any_moment_it_stops_at_once_and_says_what_is_kept() {
 async fn a_second_run_is_told_who_holds_the_catalog() {
     let spec = spec(8, 300, 900, Utc::now());
     let stage = stage(&spec);
-    stage.sim.with_setup(|setup| setup.largest_page = 300);
+    stage.sim.with_setup(|setup| setup.page_size_cap = None);
     stage.sim.set_faults(hang(Some("detail"), 10, false));
     let mut child = sync(&stage, &stage.es().url).spawn().unwrap();
     wait_for("details", &mut child, || stage.sim.count("detail") >= 10).await;

@@ -92,8 +92,8 @@ pub enum Action {
     Slow(u64),
     /// A redirect to another host.
     Redirect,
-    /// No answer, ever: for whoever waits for it, or is killed while waiting.
-    Hang,
+    /// No answer comes, for ever.
+    Silent,
 }
 
 impl FaultPlan {

@@ -34,8 +34,8 @@ pub struct Setup {
     pub expires_in: u64,
     /// How long every answer takes at least.
     pub latency: Duration,
-    /// The largest page that is served, whatever is asked; Zoom's own is 300.
-    pub largest_page: usize,
+    /// Rows of a page at most, whatever is asked.
+    pub page_size_cap: Option<usize>,
     /// The app's scopes, as the token's answer names them.
     pub scopes: String,
 }
@@ -77,7 +77,7 @@ impl Default for Setup {
             token_lives: Duration::from_secs(15 * 60),
             expires_in: 3599,
             latency: Duration::ZERO,
-            largest_page: 300,
+            page_size_cap: None,
             scopes: "dashboard_meetings:read:admin report:read:admin meeting:read:admin user:read:admin"
                 .to_owned(),
         }

@@ -102,7 +102,7 @@ async fn answer(Shared(state): Shared<Arc<Mutex<State>>>, request: Request) -> R
         };
         (reply, action, state.setup.latency)
     };
-    if matches!(action, Some(Action::Hang)) {
+    if matches!(action, Some(Action::Silent)) {
         std::future::pending::<()>().await;
     }
     let slow = match action {
@@ -168,7 +168,7 @@ fn instead(action: &Action, state: &State) -> Option<Reply> {
         Action::Redirect => {
             Reply { status: 302, headers: vec![("location".into(), "http://127.0.0.1:9/elsewhere".into())], body: Vec::new() }
         }
-        Action::Hang => Reply { status: 0, headers: Vec::new(), body: Vec::new() },
+        Action::Silent => Reply { status: 0, headers: Vec::new(), body: Vec::new() },
         _ => return None,
     })
 }
@@ -577,7 +577,8 @@ impl State {
             .get("page_size")
             .and_then(|size| size.parse::<usize>().ok())
             .unwrap_or(30)
-            .clamp(1, self.setup.largest_page);
+            .clamp(1, 300)
+            .min(self.setup.page_size_cap.unwrap_or(300));
         let (rows, first, page) = match (rows, asked.query.get("next_page_token")) {
             (Some(rows), _) => (Arc::new(rows), 0, 1),
             (None, token) => {
