@@ -148,7 +148,7 @@ impl ElasticStage {
     }
 
     /// Indices, aliases and templates of this test; whatever cannot be reached any more stays.
-    async fn remove_everything(self) {
+    pub async fn remove_everything(self) {
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         let indices = http
             .get(format!("{}/{}-*/_alias", self.url, self.prefix))
