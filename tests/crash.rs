@@ -1,4 +1,8 @@
-//! The built binary is killed at a moment of our choosing; what it kept, the next run does not ask for again.
+//! The built binary is killed at every request that it makes, before and after the other side acted; what it kept, the next run
+//! does not ask for again, and where it ends is where an undisturbed run ends.
+//!
+//! `HARVESTER_LONG=1` kills a larger account's run everywhere, twice in a row, and at random instants; the seed is printed, and
+//! `HARVESTER_SEED` repeats it.
 
 #![allow(
     clippy::unwrap_used,
@@ -11,44 +15,106 @@
 mod common;
 
 use std::{
-    process::{Child, Command, Stdio},
-    sync::atomic::Ordering,
+    collections::{BTreeMap, BTreeSet},
+    process::{Child, Command, Output, Stdio},
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use common::{
     ENGINES, Stage,
-    proxy::{Hold, proxy},
+    proxy::{Hold, Proxy, proxy},
 };
+use futures::StreamExt;
+use serde_json::{Value, json};
 use zoom_harvester::sim::{
     self,
+    faults::FaultPlan,
     world::{Spec, World},
 };
 
-/// When to kill.
+/// Details at once: what a kill may cost.
+const IN_FLIGHT: usize = 3;
+
+/// Killed runs at once.
+const AT_ONCE: usize = 12;
+
+/// When to kill. Requests are counted from 1, over all endpoints.
 #[derive(Clone, Copy, Debug)]
 enum Kill {
-    /// As the nth request of an endpoint arrives.
-    AtRequest(&'static str, usize),
-    /// As the nth bulk request arrives, before Elasticsearch sees it.
-    BeforeBulk(usize),
-    /// Once Elasticsearch has answered the nth bulk request, before the answer is passed on.
-    AfterBulk(usize),
+    /// As Zoom sees the request.
+    BeforeZoom(usize),
+    /// Once Zoom has acted on it, before its answer goes out.
+    AfterZoom(usize),
+    /// As the request reaches Elasticsearch.
+    BeforeElastic(usize),
+    /// Once Elasticsearch has acted on it, before its answer is passed on.
+    AfterElastic(usize),
+    /// So long after its start.
+    Later(Duration),
 }
 
 impl Kill {
-    /// Where the proxy holds, for the kills that it times.
     fn hold(self) -> Option<Hold> {
         match self {
-            Self::AtRequest(..) => None,
-            Self::BeforeBulk(n) => Some(Hold::Before(n)),
-            Self::AfterBulk(n) => Some(Hold::After(n)),
+            Self::BeforeElastic(k) => Some(Hold::AnyBefore(k)),
+            Self::AfterElastic(k) => Some(Hold::AnyAfter(k)),
+            Self::BeforeZoom(_) | Self::AfterZoom(_) | Self::Later(_) => None,
+        }
+    }
+
+    fn faults(self) -> FaultPlan {
+        match self {
+            Self::BeforeZoom(k) => hang(None, k, false),
+            Self::AfterZoom(k) => hang(None, k, true),
+            Self::BeforeElastic(_) | Self::AfterElastic(_) | Self::Later(_) => FaultPlan::default(),
+        }
+    }
+
+    fn reached(self, stage: &Stage, proxy: &Proxy, begun: Instant) -> bool {
+        match self {
+            // The simulator logs a request and acts on it in one step.
+            Self::BeforeZoom(k) | Self::AfterZoom(k) => stage.sim.log().len() >= k,
+            Self::BeforeElastic(_) | Self::AfterElastic(_) => proxy.held.load(Ordering::SeqCst) > 0,
+            Self::Later(after) => begun.elapsed() >= after,
         }
     }
 }
 
-fn command(stage: &Stage, elastic: &str) -> Command {
+/// The request that is never answered.
+fn hang(endpoint: Option<&str>, from: usize, after: bool) -> FaultPlan {
+    plan(json!({"endpoint": endpoint, "from": from, "after": after, "action": "silent"}))
+}
+
+/// From the 20th detail on.
+fn details(action: &Value) -> FaultPlan {
+    plan(json!({"endpoint": "detail", "from": 20, "times": 1_000_000, "action": action}))
+}
+
+fn plan(rule: Value) -> FaultPlan {
+    FaultPlan::from_json(&json!([rule]).to_string()).unwrap()
+}
+
+fn spec(hosts: usize, meetings: usize, sessions: usize, now: DateTime<Utc>) -> Spec {
+    Spec {
+        seed: 9,
+        hosts,
+        meetings,
+        sessions,
+        days: 5,
+        now,
+    }
+}
+
+/// An account whose pages are small, so that a kill falls between two of them.
+fn stage(spec: &Spec) -> Stage {
+    let stage = Stage::new(World::generate(spec), Some(ENGINES[0]));
+    stage.sim.with_setup(|setup| setup.page_size_cap = Some(3));
+    stage
+}
+
+fn command(stage: &Stage, elastic: &str, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_zoom-harvester"));
     command
         .env_clear()
@@ -58,32 +124,86 @@ fn command(stage: &Stage, elastic: &str) -> Command {
         .env("ZOOM_CLIENT_SECRET", sim::CLIENT_SECRET)
         .env("ZOOM_API_URL", stage.sim.api_url())
         .env("ZOOM_OAUTH_URL", stage.sim.oauth_url())
-        .env("ZOOM_CONCURRENCY", "8")
+        .env("ZOOM_CONCURRENCY", IN_FLIGHT.to_string())
         .env("ZOOM_RATE_SHARE", "1")
         .env("ELASTICSEARCH_URL", elastic)
         .env("ELASTICSEARCH_INDEX_PREFIX", &stage.es().prefix)
         .env("ELASTICSEARCH_REPLICAS", "0")
         .env("ELASTICSEARCH_BULK_BYTES", "65536")
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let from = stage.clock.now().date_naive() - chrono::Days::new(11);
-    command.args(["sync", "--from", &from.to_string()]);
+        .stderr(Stdio::piped())
+        .args(args);
     command
 }
 
-async fn wait_for(what: &str, child: &mut Child, mut there: impl FnMut() -> bool) {
+/// All the days of the account.
+fn sync(stage: &Stage, elastic: &str) -> Command {
+    let from = stage.clock.now().date_naive() - chrono::Days::new(7);
+    command(stage, elastic, &["sync", "--from", &from.to_string()])
+}
+
+async fn output(mut command: Command) -> Output {
+    tokio::task::spawn_blocking(move || command.output().unwrap())
+        .await
+        .unwrap()
+}
+
+async fn ends_well(what: &str, command: Command) {
+    let output = output(command).await;
+    assert!(
+        output.status.success(),
+        "{what}: {}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// Whether the moment came before the run ended.
+async fn comes(child: &mut Child, mut there: impl FnMut() -> bool) -> bool {
     let begun = Instant::now();
-    while !there() {
-        assert!(child.try_wait().unwrap().is_none(), "the run ended before {what}");
+    loop {
+        if there() {
+            return true;
+        }
+        if child.try_wait().unwrap().is_some() {
+            return false;
+        }
         assert!(
-            begun.elapsed() < Duration::from_secs(60),
-            "no {what} after a minute"
+            begun.elapsed() < Duration::from_secs(90),
+            "neither the moment nor the end came"
         );
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 
-fn kept(stage: &Stage) -> Vec<String> {
+async fn wait_for(what: &str, child: &mut Child, there: impl FnMut() -> bool) {
+    assert!(comes(child, there).await, "the run ended before {what}");
+}
+
+/// Runs the command until the moment, kills it there; answers whether the moment came before the run had ended by itself.
+async fn killed(stage: &Stage, kill: Kill, command: impl Fn(&str) -> Command) -> bool {
+    stage.sim.set_faults(kill.faults());
+    let (url, seen) = proxy(&stage.es().url, kill.hold()).await;
+    let begun = Instant::now();
+    let mut child = command(&url)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let reached = comes(&mut child, || kill.reached(stage, &seen, begun)).await;
+    // SIGKILL; of no effect on a run that has ended.
+    child.kill().unwrap();
+    child.wait().unwrap();
+    stage.sim.set_faults(FaultPlan::default());
+    reached
+}
+
+/// Meetings whose detail the catalog keeps.
+fn kept(stage: &Stage) -> BTreeSet<String> {
+    if !stage.db().exists() || stage.number("SELECT count(*) FROM sqlite_master WHERE name = 'payloads'") == 0
+    {
+        return BTreeSet::new();
+    }
     let conn = rusqlite::Connection::open(stage.db()).unwrap();
     let mut statement = conn.prepare("SELECT meeting_uuid FROM payloads").unwrap();
     statement
@@ -93,145 +213,466 @@ fn kept(stage: &Stage) -> Vec<String> {
         .collect()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn killed_anywhere_the_next_run_completes_and_repeats_nothing_it_had() {
-    let spec = Spec {
-        seed: 9,
-        hosts: 8,
-        meetings: 90,
-        sessions: 400,
-        days: 10,
-        now: Utc::now(),
-    };
-    for kill in [
-        Kill::AtRequest("listing", 1),
-        Kill::AtRequest("listing", 2),
-        Kill::AtRequest("detail", 1),
-        Kill::AtRequest("detail", 45),
-        Kill::AtRequest("detail", 90),
-        Kill::BeforeBulk(1),
-        Kill::AfterBulk(1),
-        Kill::AfterBulk(3),
-        Kill::BeforeBulk(4),
-    ] {
-        let stage = Stage::new(World::generate(&spec), Some(ENGINES[0]));
-        stage
-            .sim
-            .with_setup(|setup| setup.latency = Duration::from_millis(5));
-        let (url, seen) = proxy(&stage.es().url, kill.hold()).await;
-        let mut child = command(&stage, &url).spawn().unwrap();
-        wait_for(&format!("{kill:?}"), &mut child, || match kill {
-            Kill::AtRequest(endpoint, n) => stage.sim.count(endpoint) >= n,
-            Kill::BeforeBulk(n) => seen.before.load(Ordering::SeqCst) >= n,
-            Kill::AfterBulk(n) => seen.after.load(Ordering::SeqCst) >= n,
+/// Every table, but for times, run ids, revisions, and the counters of what each run did.
+fn whole_catalog(stage: &Stage) -> BTreeMap<String, Vec<String>> {
+    const TABLES: [(&str, &str); 9] = [
+        ("account", "account_id"),
+        (
+            "hosts",
+            "host_id, email, name, dept, user_type, status, series_listed_at IS NULL",
+        ),
+        ("host_lookups", "host_key, host_id, status, asked_at IS NULL"),
+        (
+            "series",
+            "series_id, kind, status, topic, host_id, looked_up_at IS NULL",
+        ),
+        (
+            "meetings",
+            "meeting_uuid, series_id, host_key, host_id, listing_type, topic, host_name, host_email, start_time, end_time, \
+             duration_s, participants, listed_day, listing, status, listed_checksum, shown_checksum, fetched_for, \
+             detail_checksum, document_checksum, indexed_checksum, rejected_checksum, sessions, reconciled, \
+             fetched_at IS NULL, indexed_at IS NULL, vanished_at, attempts, failure, look_again_step, look_again_at, incomplete",
+        ),
+        ("payloads", "meeting_uuid, hex(payload), payload_bytes"),
+        ("published_sessions", "meeting_uuid, session_id, lost"),
+        ("changes", "meeting_uuid, what, old_checksum, new_checksum"),
+        ("windows", "day, basis, meetings"),
+    ];
+    let conn = rusqlite::Connection::open(stage.db()).unwrap();
+    let check: String = conn
+        .query_row("PRAGMA integrity_check", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(check, "ok");
+    let strays: i64 = conn
+        .query_row("SELECT count(*) FROM pragma_foreign_key_check", [], |row| {
+            row.get(0)
         })
-        .await;
-        child.kill().unwrap();
-        child.wait().unwrap();
-        let had = if stage.db().exists() && stage.number("SELECT count(*) FROM sqlite_master") > 0 {
-            kept(&stage)
-        } else {
-            Vec::new()
-        };
-        let before = stage.sim.log();
-        stage.sim.clear_log();
+        .unwrap();
+    assert_eq!(strays, 0);
+    TABLES
+        .map(|(table, columns)| {
+            let mut statement = conn.prepare(&format!("SELECT {columns} FROM {table}")).unwrap();
+            let width = statement.column_count();
+            let mut rows: Vec<String> = statement
+                .query_map([], |row| {
+                    (0..width)
+                        .map(|column| Ok(shown(row.get_ref(column)?)))
+                        .collect::<rusqlite::Result<Vec<_>>>()
+                })
+                .unwrap()
+                .map(|row| row.unwrap().join(" | "))
+                .collect();
+            rows.sort();
+            (table.to_owned(), rows)
+        })
+        .into_iter()
+        .collect()
+}
 
-        let (url, _) = proxy(&stage.es().url, None).await;
-        let output = command(&stage, &url).output().unwrap();
-        assert!(
-            output.status.success(),
-            "{kill:?}: {}",
-            String::from_utf8_lossy(&output.stderr)
+fn shown(value: rusqlite::types::ValueRef<'_>) -> String {
+    match value.as_str() {
+        Ok(text) => text.to_owned(),
+        Err(_) => format!("{value:?}"),
+    }
+}
+
+/// Every document, without its version.
+async fn documents(stage: &Stage) -> BTreeMap<String, Value> {
+    let mut all = BTreeMap::new();
+    for kind in ["meetings", "sessions"] {
+        for (id, (_, source)) in stage.es().all(kind).await {
+            all.insert(format!("{kind} {id}"), source);
+        }
+    }
+    all
+}
+
+/// What an undisturbed run leaves behind.
+struct Undisturbed {
+    catalog: BTreeMap<String, Vec<String>>,
+    documents: BTreeMap<String, Value>,
+    zoom_requests: usize,
+    elastic_requests: usize,
+}
+
+impl Undisturbed {
+    async fn of(spec: &Spec) -> Self {
+        let stage = stage(spec);
+        let (url, seen) = proxy(&stage.es().url, None).await;
+        ends_well("undisturbed", sync(&stage, &url)).await;
+        stage.assert_index_is_the_account().await;
+        Self {
+            catalog: whole_catalog(&stage),
+            documents: documents(&stage).await,
+            zoom_requests: stage.sim.log().len(),
+            elastic_requests: seen.asked.load(Ordering::SeqCst),
+        }
+    }
+
+    async fn assert_same(&self, what: &str, stage: &Stage) {
+        let found = whole_catalog(stage);
+        for (table, rows) in &self.catalog {
+            assert_eq!(rows, &found[table], "{what}: {table}");
+        }
+        let found = documents(stage).await;
+        assert_eq!(
+            self.documents.keys().collect::<Vec<_>>(),
+            found.keys().collect::<Vec<_>>(),
+            "{what}: documents"
         );
-        let details = |log: &[sim::Logged]| -> Vec<String> {
-            log.iter()
-                .filter(|one| one.endpoint == "detail")
-                .filter_map(|one| one.uuid.clone())
-                .collect()
-        };
-        let (first, second) = (details(&before), details(&stage.sim.log()));
-        for uuid in &second {
+        for (id, source) in &self.documents {
+            assert_eq!(source, &found[id], "{what}: {id}");
+        }
+    }
+
+    /// Every request, before and after.
+    fn kills(&self) -> Vec<Kill> {
+        let zoom = (1..=self.zoom_requests).flat_map(|k| [Kill::BeforeZoom(k), Kill::AfterZoom(k)]);
+        let elastic =
+            (1..=self.elastic_requests).flat_map(|k| [Kill::BeforeElastic(k), Kill::AfterElastic(k)]);
+        zoom.chain(elastic).collect()
+    }
+}
+
+/// Pages of details that Zoom was asked for: the meeting and the page.
+fn pages(log: &[sim::Logged]) -> Vec<(String, u32)> {
+    log.iter()
+        .filter(|one| one.endpoint == "detail")
+        .map(|one| (one.uuid.clone().unwrap(), one.page))
+        .collect()
+}
+
+/// Kills a run at each of these moments in turn, completes it, and compares. Answers how many of the kills came before the run's
+/// own end.
+async fn kill_and_complete(spec: &Spec, kills: &[Kill], undisturbed: &Undisturbed) -> usize {
+    let stage = stage(spec);
+    let what = format!("{kills:?}");
+    let (mut had, mut served) = (BTreeSet::new(), BTreeSet::new());
+    let mut reached = 0;
+    // The last round is the one that nobody disturbs.
+    for kill in kills.iter().copied().map(Some).chain([None]) {
+        stage.sim.clear_log();
+        match kill {
+            Some(kill) => reached += usize::from(killed(&stage, kill, |url| sync(&stage, url)).await),
+            None => ends_well(&what, sync(&stage, &stage.es().url)).await,
+        }
+        let asked = pages(&stage.sim.log());
+        let once: BTreeSet<(String, u32)> = asked.iter().cloned().collect();
+        assert_eq!(once.len(), asked.len(), "{what}: a run asked for a page twice");
+        let again: BTreeSet<&String> = once.intersection(&served).map(|(uuid, _)| uuid).collect();
+        assert!(
+            again.len() <= IN_FLIGHT,
+            "{what}: {} details repeated with {IN_FLIGHT} in flight",
+            again.len()
+        );
+        for (uuid, page) in &once {
             assert!(
                 !had.contains(uuid),
-                "{kill:?}: {uuid} was kept and is asked for again"
+                "{what}: page {page} of {uuid} was kept and is served again"
             );
         }
-        let twice = second.iter().filter(|uuid| first.contains(uuid)).count();
-        assert!(twice <= 8, "{kill:?}: {twice} details repeated with 8 in flight");
-        assert_eq!(first.len() + second.len() - twice, 90, "{kill:?}");
-        stage.assert_index_is_the_account().await;
-        assert_eq!(
-            stage.number("SELECT count(*) FROM run_log WHERE message = 'under way or killed'"),
-            i64::from(!before.is_empty())
-        );
+        served.extend(once);
+        had = kept(&stage);
+    }
+    undisturbed.assert_same(&what, &stage).await;
+    reached
+}
+
+async fn at_each(spec: &Spec, kills: Vec<Vec<Kill>>, undisturbed: Undisturbed) -> usize {
+    let undisturbed = Arc::new(undisturbed);
+    futures::stream::iter(kills)
+        .map(|kills| {
+            let (spec, undisturbed) = (spec.clone(), Arc::clone(&undisturbed));
+            tokio::spawn(async move { kill_and_complete(&spec, &kills, &undisturbed).await })
+        })
+        .buffer_unordered(AT_ONCE)
+        .map(Result::unwrap)
+        .fold(0, |sum, reached| async move { sum + reached })
+        .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_every_request_the_next_run_ends_where_an_undisturbed_one_does() {
+    let spec = spec(3, 8, 20, Utc::now());
+    let undisturbed = Undisturbed::of(&spec).await;
+    let kills: Vec<Vec<Kill>> = undisturbed.kills().into_iter().map(|kill| vec![kill]).collect();
+    let planned = kills.len();
+    let zoom = undisturbed.zoom_requests;
+    let begun = Instant::now();
+    let reached = at_each(&spec, kills, undisturbed).await;
+    println!(
+        "{planned} kills, {zoom} requests to Zoom; {reached} before the run's end; {:?}",
+        begun.elapsed()
+    );
+    // Every request to Zoom is made in every run; how many bulk requests there are depends on what was kept by then.
+    assert!(reached + 8 >= planned, "{reached} of {planned}");
+}
+
+/// A harvested catalog whose documents are all due, and its account.
+async fn harvested(spec: &Spec) -> Stage {
+    let stage = stage(spec);
+    let from = (stage.clock.now().date_naive() - chrono::Days::new(7)).to_string();
+    let sync = command(
+        &stage,
+        &stage.es().url,
+        &["sync", "--no-publish", "--from", &from],
+    );
+    ends_well("harvest", sync).await;
+    stage
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn publish_killed_at_every_request_the_next_one_ends_with_every_document() {
+    let spec = spec(3, 8, 20, Utc::now());
+    let source = harvested(&spec).await;
+    let (url, seen) = proxy(&source.es().url, None).await;
+    // The catalog at rest, for a copy each.
+    let catalog = std::fs::read(source.db()).unwrap();
+    ends_well("undisturbed", command(&source, &url, &["publish"])).await;
+    let expected = Arc::new((whole_catalog(&source), documents(&source).await));
+    let requests = seen.asked.load(Ordering::SeqCst);
+    let kills = (1..=requests).flat_map(|k| [Kill::BeforeElastic(k), Kill::AfterElastic(k)]);
+    let reached = futures::stream::iter(kills)
+        .map(|kill| {
+            let (spec, catalog, expected) = (spec.clone(), catalog.clone(), Arc::clone(&expected));
+            tokio::spawn(async move {
+                let stage = stage(&spec);
+                std::fs::write(stage.db(), catalog).unwrap();
+                let reached = killed(&stage, kill, |url| command(&stage, url, &["publish"])).await;
+                ends_well(
+                    &format!("{kill:?}"),
+                    command(&stage, &stage.es().url, &["publish"]),
+                )
+                .await;
+                assert!(
+                    *expected == (whole_catalog(&stage), documents(&stage).await),
+                    "{kill:?}"
+                );
+                assert_eq!(stage.sim.log().len(), 0, "{kill:?}");
+                usize::from(reached)
+            })
+        })
+        .buffer_unordered(AT_ONCE)
+        .map(Result::unwrap)
+        .fold(0, |sum, one| async move { sum + one })
+        .await;
+    assert_eq!(reached, 2 * requests);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reindex_killed_at_every_request_searchers_never_lose_a_document() {
+    let spec = spec(3, 8, 20, Utc::now());
+    let side = |after: bool| {
+        let spec = spec.clone();
+        async move {
+            let stage = harvested(&spec).await;
+            ends_well("publish", command(&stage, &stage.es().url, &["publish"])).await;
+            let expected = documents(&stage).await;
+            // One after the other on one account: each finds what the one before left behind.
+            for k in 1.. {
+                let kill = if after {
+                    Kill::AfterElastic(k)
+                } else {
+                    Kill::BeforeElastic(k)
+                };
+                let reached = killed(&stage, kill, |url| command(&stage, url, &["reindex"])).await;
+                let (found, what) = (documents(&stage).await, format!("reindex, {kill:?}"));
+                assert_eq!(expected, found, "{what}: searchers");
+                if k % 2 == 0 || !reached {
+                    ends_well(&what, command(&stage, &stage.es().url, &["publish"])).await;
+                    assert_eq!(expected, documents(&stage).await, "{what}, then publish");
+                    assert_eq!(
+                        stage.number("SELECT count(*) FROM meetings WHERE status <> 'indexed'"),
+                        0
+                    );
+                }
+                if !reached {
+                    assert!(k > 15, "only {k} requests");
+                    break;
+                }
+            }
+            // No index is left over.
+            let left = stage.es().call("GET", "/PREFIX-*/_alias", None).await;
+            assert_eq!(left.as_object().unwrap().len(), 2, "{left}");
+            assert_eq!(
+                stage
+                    .sim
+                    .log()
+                    .iter()
+                    .filter(|one| one.endpoint == "detail")
+                    .count()
+                    > 0,
+                true
+            );
+        }
+    };
+    tokio::join!(side(false), side(true));
+}
+
+/// Where a run stands when it is told to stop.
+#[derive(Clone, Copy, Debug)]
+enum Moment {
+    Fetching,
+    /// 429: a minute of waiting for the limit.
+    WaitingForTheLimit,
+    /// 503: the pause before the next try.
+    WaitingToTryAgain,
+    ZoomHangs,
+    TokenHangs,
+    ElasticHangs,
+    ReindexHangs,
+    /// Elasticsearch answers 503: the pause before the next try.
+    ReindexWaits,
+}
+
+async fn told_to_stop_at(moment: Moment, signal: &str, code: i32) {
+    let spec = spec(3, 60, 150, Utc::now());
+    let what = format!("{moment:?}, {signal}");
+    let reindex = matches!(moment, Moment::ReindexHangs | Moment::ReindexWaits);
+    let stage = if reindex {
+        harvested(&spec).await
+    } else {
+        stage(&spec)
+    };
+    stage.sim.with_setup(|setup| setup.page_size_cap = None);
+    stage.sim.clear_log();
+    stage.sim.set_faults(match moment {
+        Moment::WaitingForTheLimit => details(&json!({"too_fast_seconds": 60})),
+        Moment::WaitingToTryAgain => details(&json!({"answer": {"status": 503}})),
+        Moment::ZoomHangs => details(&json!("silent")),
+        Moment::TokenHangs => hang(Some("token"), 1, false),
+        Moment::Fetching | Moment::ElasticHangs | Moment::ReindexHangs | Moment::ReindexWaits => {
+            FaultPlan::default()
+        }
+    });
+    let hold = matches!(moment, Moment::ElasticHangs | Moment::ReindexHangs).then_some(Hold::Before(1));
+    let (mut url, seen) = proxy(&stage.es().url, hold).await;
+    if matches!(moment, Moment::ReindexWaits) {
+        // Nobody listens on the discard port.
+        url = "http://127.0.0.1:9".to_owned();
+    }
+    let mut command = if reindex {
+        command(&stage, &url, &["reindex", "--drop-unknown"])
+    } else {
+        sync(&stage, &url)
+    };
+    let mut child = command.env("ZOOM_RETRY_MS", "20000").spawn().unwrap();
+    wait_for(&what, &mut child, || match moment {
+        Moment::Fetching => stage.sim.count("detail") >= 20,
+        Moment::WaitingForTheLimit | Moment::WaitingToTryAgain => stage
+            .sim
+            .log()
+            .iter()
+            .any(|one| one.endpoint == "detail" && one.status > 200),
+        // What was answered is kept by now, or nearly so: the run has nothing else to do.
+        Moment::ZoomHangs => stage.sim.count("detail") >= 19 + IN_FLIGHT,
+        Moment::TokenHangs => stage.sim.count("token") > 0,
+        Moment::ElasticHangs | Moment::ReindexHangs => seen.held.load(Ordering::SeqCst) > 0,
+        // A pause of at least a quarter of a second comes first, or the try before it.
+        Moment::ReindexWaits => stage.number("SELECT count(*) FROM runs WHERE command = 'reindex'") > 0,
+    })
+    .await;
+    let told = Instant::now();
+    let kill = Command::new("kill")
+        .args(["-s", signal, &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(kill.success());
+    let output = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap())
+        .await
+        .unwrap();
+    assert!(
+        told.elapsed() < Duration::from_secs(2),
+        "{what}: {:?}",
+        told.elapsed()
+    );
+    assert_eq!(output.status.code(), Some(code), "{what}");
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert!(said.contains("kept"), "{what}: {said}");
+    // It ended by itself, so it also wrote that down.
+    assert_eq!(
+        stage.number("SELECT exit_code FROM runs ORDER BY run_id DESC LIMIT 1"),
+        i64::from(code),
+        "{what}"
+    );
+    let kept = kept(&stage).len();
+    if !matches!(moment, Moment::TokenHangs | Moment::ElasticHangs) {
+        assert!(kept >= 15, "{what}: {kept} kept");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn told_to_stop_it_stops_and_says_what_is_kept() {
-    let spec = Spec {
-        seed: 9,
-        hosts: 8,
-        meetings: 300,
-        sessions: 900,
-        days: 10,
-        now: Utc::now(),
-    };
-    for (signal, code) in [("INT", 130), ("TERM", 143)] {
-        let stage = Stage::new(World::generate(&spec), Some(ENGINES[0]));
-        let mut child = command(&stage, &stage.es().url).spawn().unwrap();
-        wait_for("details", &mut child, || stage.sim.count("detail") >= 40).await;
-        let told = Instant::now();
-        let kill = Command::new("kill")
-            .args(["-s", signal, &child.id().to_string()])
-            .status()
-            .unwrap();
-        assert!(kill.success());
-        let output = child.wait_with_output().unwrap();
-        assert!(told.elapsed() < Duration::from_secs(2));
-        assert_eq!(output.status.code(), Some(code));
-        let said = String::from_utf8_lossy(&output.stdout);
-        assert!(said.contains("interrupted; what was kept is kept"), "{said}");
-        assert!(kept(&stage).len() >= 30);
-    }
+async fn told_to_stop_at_any_moment_it_stops_at_once_and_says_what_is_kept() {
+    let moments = [
+        Moment::Fetching,
+        Moment::WaitingForTheLimit,
+        Moment::WaitingToTryAgain,
+        Moment::ZoomHangs,
+        Moment::TokenHangs,
+        Moment::ElasticHangs,
+        Moment::ReindexHangs,
+        Moment::ReindexWaits,
+    ];
+    futures::stream::iter(
+        moments
+            .into_iter()
+            .flat_map(|moment| [(moment, "INT", 130), (moment, "TERM", 143)]),
+    )
+    .map(|(moment, signal, code)| tokio::spawn(told_to_stop_at(moment, signal, code)))
+    .buffer_unordered(3)
+    .for_each(|ended| async move { ended.unwrap() })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_run_is_told_who_holds_the_catalog() {
-    let spec = Spec {
-        seed: 9,
-        hosts: 8,
-        meetings: 300,
-        sessions: 900,
-        days: 10,
-        now: Utc::now(),
-    };
-    let stage = Stage::new(World::generate(&spec), Some(ENGINES[0]));
-    let mut child = command(&stage, &stage.es().url).spawn().unwrap();
+    let spec = spec(8, 300, 900, Utc::now());
+    let stage = stage(&spec);
+    stage.sim.with_setup(|setup| setup.page_size_cap = None);
+    stage.sim.set_faults(hang(Some("detail"), 10, false));
+    let mut child = sync(&stage, &stage.es().url).spawn().unwrap();
     wait_for("details", &mut child, || stage.sim.count("detail") >= 10).await;
-    let second = command(&stage, &stage.es().url).output().unwrap();
+    let second = output(sync(&stage, &stage.es().url)).await;
     assert_eq!(second.status.code(), Some(4));
     let said = String::from_utf8_lossy(&second.stderr);
     assert!(said.contains(&format!("process {}", child.id())), "{said}");
     // But whoever only reads is let in.
-    let status = Command::new(env!("CARGO_BIN_EXE_zoom-harvester"))
-        .arg("status")
-        .arg("--db")
-        .arg(stage.db())
-        .env_clear()
-        .output()
-        .unwrap();
-    status_ok(&status);
+    ends_well("status", command(&stage, &stage.es().url, &["status"])).await;
     child.kill().unwrap();
     child.wait().unwrap();
-    let third = command(&stage, &stage.es().url).output().unwrap();
-    status_ok(&third);
+    stage.sim.set_faults(FaultPlan::default());
+    ends_well("the next run", sync(&stage, &stage.es().url)).await;
 }
 
-fn status_ok(output: &std::process::Output) {
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
+/// The long version, if somebody asks for it.
+fn long() -> bool {
+    std::env::var("HARVESTER_LONG").is_ok_and(|long| !long.is_empty() && long != "0")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_again_and_again_at_any_instant_a_larger_account_ends_right_too() {
+    let seed = std::env::var("HARVESTER_SEED").map_or_else(
+        |_| if long() { fastrand::u64(..1_000_000) } else { 1 },
+        |seed| seed.parse().expect("HARVESTER_SEED is a number"),
     );
+    let mut dice = fastrand::Rng::with_seed(seed);
+    let (spec, pairs, instants) = if long() {
+        (spec(6, 30, 120, Utc::now()), 200, 100)
+    } else {
+        (spec(3, 8, 20, Utc::now()), 3, 3)
+    };
+    let undisturbed = Undisturbed::of(&spec).await;
+    let every = undisturbed.kills();
+    let mut kills: Vec<Vec<Kill>> = Vec::new();
+    if long() {
+        kills.extend(every.iter().map(|kill| vec![*kill]));
+    }
+    kills.extend((0..pairs).map(|_| vec![*dice.choice(&every).unwrap(), *dice.choice(&every).unwrap()]));
+    kills.extend((0..instants).map(|_| vec![Kill::Later(Duration::from_micros(dice.u64(0..1_500_000)))]));
+    let (runs, planned) = (kills.len(), kills.iter().map(Vec::len).sum::<usize>());
+    println!("HARVESTER_SEED={seed}: {planned} kills in {runs} accounts");
+    let reached = at_each(&spec, kills, undisturbed).await;
+    println!("HARVESTER_SEED={seed}: {reached} of {planned} kills came before the run's end");
+    assert!(reached > planned / 4, "{reached} of {planned}");
 }

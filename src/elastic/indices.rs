@@ -220,25 +220,37 @@ impl Elastic {
     /// One above every index of ours that exists, in use or not.
     async fn next_index(&self, kind: IndexKind) -> Result<String, Error> {
         let alias = self.alias(kind);
-        let newest = self.generations(&alias).await?.into_iter().max().unwrap_or(0);
-        Ok(format!("{alias}-{:06}", newest + 1))
+        let indices = self.indices_of(&alias).await?;
+        let newest = indices
+            .iter()
+            .filter_map(|(index, _)| generation(&alias, index))
+            .max();
+        Ok(format!("{alias}-{:06}", newest.unwrap_or(0) + 1))
     }
 
-    async fn generations(&self, alias: &str) -> Result<Vec<u64>, Error> {
+    /// Every index that is named as ours are, and how many aliases lead to it.
+    async fn indices_of(&self, alias: &str) -> Result<Vec<(String, usize)>, Error> {
         let answer = self
             .call(Method::Get, &format!("/{alias}-*/_alias"), None)
             .await?;
         match (answer.status, &answer.body) {
             (200, Value::Object(indices)) => Ok(indices
-                .keys()
-                .filter_map(|index| generation(alias, index))
+                .iter()
+                .filter(|(index, _)| generation(alias, index).is_some())
+                .map(|(index, found)| {
+                    (
+                        index.clone(),
+                        found["aliases"].as_object().map_or(0, |all| all.len()),
+                    )
+                })
                 .collect()),
             (404, _) => Ok(Vec::new()),
             _ => Err(self.refused("listing indices", &answer)),
         }
     }
 
-    /// Makes two empty indices beside the ones in use. What an abandoned rebuild left behind is removed first.
+    /// Makes two empty indices beside the ones in use. What an abandoned rebuild left behind is removed first: indices of ours
+    /// that no alias leads to, newer ones if it never came to its last step, older ones if it ended right after that.
     ///
     /// # Errors
     /// Any.
@@ -248,15 +260,10 @@ impl Elastic {
             (IndexKind::Meetings, &before.meetings),
             (IndexKind::Sessions, &before.sessions),
         ] {
-            let alias = self.alias(kind);
-            let current = generation(&alias, &used.index).unwrap_or(0);
-            for leftover in self
-                .generations(&alias)
-                .await?
-                .into_iter()
-                .filter(|one| *one > current)
-            {
-                self.delete_index(&format!("{alias}-{leftover:06}")).await?;
+            for (index, aliases) in self.indices_of(&self.alias(kind)).await? {
+                if index != used.index && aliases == 0 {
+                    self.delete_index(&index).await?;
+                }
             }
         }
         let (meetings, sessions) = (

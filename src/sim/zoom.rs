@@ -246,6 +246,7 @@ fn instead(action: &Action, state: &State) -> Option<Reply> {
         Action::Redirect => {
             Reply { status: 302, headers: vec![("location".into(), "http://127.0.0.1:9/elsewhere".into())], body: Vec::new() }
         }
+        Action::Silent => Reply { status: 0, headers: Vec::new(), body: Vec::new() },
         _ => return None,
     })
 }

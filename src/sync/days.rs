@@ -222,11 +222,14 @@ impl Harvest<'_> {
         self.details.stale = true;
         self.details.due = self.catalog.count_due_details(self.now())?;
         self.questions.stale = true;
-        let strangers = changes
+        // Asked of the catalog, not of the changes: a killed run may have recorded them and not got its report.
+        let shown: HashSet<&MeetingUuid> = listing.meetings.iter().map(|one| &one.uuid).collect();
+        let strangers = self
+            .catalog
+            .unknown_hosts(u64::from(u32::MAX))?
             .iter()
-            .any(|change| matches!(change, Change::New(_) | Change::Changed { .. }));
+            .any(|question| shown.contains(&question.uuid));
         if strangers
-            && !self.catalog.unknown_hosts(1)?.is_empty()
             && self
                 .questions
                 .reported

@@ -150,6 +150,6 @@ pub enum Error {
         example: String,
     },
     /// It was told to stop.
-    #[error("interrupted")]
+    #[error("interrupted; what is kept is kept, and searches find what they found before: run it again")]
     Interrupted,
 }

@@ -40,6 +40,23 @@ pub async fn reindex(
     observer: &dyn Observer,
     cancel: &watch::Receiver<bool>,
 ) -> Result<Rebuilt, Error> {
+    let mut cancel = cancel.clone();
+    // Wherever it is dropped, it is where a crash could have left it as well.
+    tokio::select! {
+        biased;
+        _ = cancel.wait_for(|stop| *stop) => Err(Error::Interrupted),
+        rebuilt = rebuild(catalog, elastic, run, drop_unknown, clock, observer) => rebuilt,
+    }
+}
+
+async fn rebuild(
+    catalog: &mut Catalog,
+    elastic: &Elastic,
+    run: RunId,
+    drop_unknown: bool,
+    clock: &Clock,
+    observer: &dyn Observer,
+) -> Result<Rebuilt, Error> {
     elastic.ensure().await?;
     if !drop_unknown {
         refuse_loss(catalog, elastic).await?;
@@ -51,9 +68,6 @@ pub async fn reindex(
     let mut after = None;
     let total = catalog.count_kept()?;
     loop {
-        if *cancel.borrow() {
-            return Err(Error::Interrupted);
-        }
         let mut batch = catalog.kept_after(after.as_ref(), BATCH.0, BATCH.1)?;
         let Some(last) = batch.last() else { break };
         after = Some(last.uuid.clone());

@@ -199,7 +199,7 @@ impl ElasticStage {
     }
 
     /// Indices, aliases and templates of this test; whatever cannot be reached any more stays.
-    async fn remove_everything(self) {
+    pub async fn remove_everything(self) {
         let http = looker(self.ca_cert_pem.as_deref());
         let indices = http
             .get(format!("{}/{}-*/_alias", self.url, self.prefix))

@@ -1,4 +1,4 @@
-//! Stands before a real Elasticsearch: counts bulk requests, holds one at the moment a test asks for, and plays a script of faults.
+//! Stands before a real Elasticsearch: counts requests, holds one at the moment a test asks for, and plays a script of faults.
 
 use std::{
     sync::{
@@ -17,13 +17,16 @@ use axum::{
 use futures::{StreamExt, future::BoxFuture};
 use serde_json::Value;
 
-/// Which bulk request never comes through, counted from 1.
+/// Which request never comes through, counted from 1.
 #[derive(Clone, Copy, Debug)]
 pub enum Hold {
-    /// As it arrives, before Elasticsearch sees it.
+    /// That bulk request as it arrives, before Elasticsearch sees it.
     Before(usize),
-    /// Once Elasticsearch has answered it, before the answer is passed on.
+    /// Once Elasticsearch has answered that bulk request, before the answer is passed on.
     After(usize),
+    /// The same for any request, not only for bulk requests.
+    AnyBefore(usize),
+    AnyAfter(usize),
 }
 
 /// What happens to a request.
@@ -55,13 +58,15 @@ pub struct Rule {
     pub fault: Fault,
 }
 
-/// Stands before Elasticsearch and counts bulk requests.
+/// Stands before Elasticsearch and counts: `before` and `after` bulk requests, `asked` all, `held` those that it holds.
 #[derive(Clone)]
 pub struct Proxy {
     target: String,
     http: reqwest::Client,
     pub before: Arc<AtomicUsize>,
     pub after: Arc<AtomicUsize>,
+    pub asked: Arc<AtomicUsize>,
+    pub held: Arc<AtomicUsize>,
     hold: Option<Hold>,
     script: Arc<Vec<Rule>>,
 }
@@ -70,7 +75,15 @@ async fn pass_on(State(proxy): State<Proxy>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
     let bulk = parts.uri.path().ends_with("_bulk");
-    let forever = || tokio::time::sleep(Duration::from_secs(60));
+    let held = Arc::clone(&proxy.held);
+    let forever = || {
+        held.fetch_add(1, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_secs(60))
+    };
+    let number = proxy.asked.fetch_add(1, Ordering::SeqCst) + 1;
+    if matches!(proxy.hold, Some(Hold::AnyBefore(at)) if at == number) {
+        forever().await;
+    }
     let (mut before, mut after) = (None, None);
     if bulk {
         let n = proxy.before.fetch_add(1, Ordering::SeqCst) + 1;
@@ -114,6 +127,9 @@ async fn pass_on(State(proxy): State<Proxy>, request: Request) -> Response {
         if matches!(proxy.hold, Some(Hold::After(at)) if at == n) {
             forever().await;
         }
+    }
+    if matches!(proxy.hold, Some(Hold::AnyAfter(at)) if at == number) {
+        forever().await;
     }
     match &after {
         Some(Fault::Slow(by)) => tokio::time::sleep(*by).await,
@@ -181,6 +197,8 @@ async fn serve(target: &str, hold: Option<Hold>, script: Vec<Rule>) -> (String, 
         http: reqwest::Client::builder().no_proxy().build().unwrap(),
         before: Arc::default(),
         after: Arc::default(),
+        asked: Arc::default(),
+        held: Arc::default(),
         hold,
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
