@@ -334,9 +334,13 @@ impl Case {
                 });
             }
             Extend(n) => on(self, n, |world, uuid| world.extend(uuid, 3)),
+            // It ends a little later for it: a session more and one less, with all that the listing says as before, would be a
+            // change that no listing shows, hence nobody can follow.
             AddSession(n) => on(self, n, |world, uuid| {
                 world.add_session(uuid);
-                world.meeting_mut(uuid).unwrap().one_person = false;
+                let meeting = world.meeting_mut(uuid).unwrap();
+                meeting.one_person = false;
+                meeting.end += TimeDelta::seconds(1);
             }),
             // The last one stays: a meeting that nobody attended is none.
             RemoveSession(n) => on(self, n, |world, uuid| {
