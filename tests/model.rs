@@ -439,6 +439,9 @@ impl Case {
                 let action = match kind {
                     "unavailable" => json!({"answer": {"status": 503}}),
                     "earlier_to" => json!({"earlier_to": 1}),
+                    // Without a word of when, a minute is waited for: the limit of listings is a minute's.
+                    "too_fast" => json!({"too_fast_until": 1}),
+                    "too_fast_empty" if endpoint == "listing" => json!({"too_fast_seconds": 1}),
                     kind => json!(kind),
                 };
                 let rule = json!([{"endpoint": endpoint, "from": from, "times": times, "after": after, "action": action}]);
