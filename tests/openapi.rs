@@ -88,6 +88,7 @@ async fn zooms_own_examples_go_through_the_whole_job() {
         concurrency: 4,
         whole_listing_every: TimeDelta::days(7),
         daily_share: 1_000,
+        policy: Default::default(),
     };
     let sides = Sides {
         zoom: Some((zoom, pacer, requests)),

@@ -383,21 +383,7 @@ impl Catalog {
     ) -> Result<(), Error> {
         let tx = self.transaction()?;
         for (uuid, session) in held {
-            let insert = Query::insert()
-                .into_table(PublishedSessions::Table)
-                .columns([
-                    PublishedSessions::MeetingUuid,
-                    PublishedSessions::SessionId,
-                    PublishedSessions::Lost,
-                ])
-                .values_panic([uuid.as_str().into(), session.as_str().into(), 1.into()])
-                .on_conflict(
-                    OnConflict::columns([PublishedSessions::MeetingUuid, PublishedSessions::SessionId])
-                        .do_nothing()
-                        .to_owned(),
-                )
-                .take();
-            execute(&tx, &insert)?;
+            note_lost(&tx, uuid, session.as_str())?;
         }
         for uuid in asked {
             let update = Query::update()
@@ -410,6 +396,26 @@ impl Catalog {
         tx.commit()?;
         Ok(())
     }
+}
+
+/// Notes a session that the index holds and the meeting may have lost: one that the meeting has is not, whatever stands under its
+/// id. Answers how many were noted.
+pub(super) fn note_lost(conn: &Connection, uuid: &MeetingUuid, session: &str) -> Result<usize, Error> {
+    let insert = Query::insert()
+        .into_table(PublishedSessions::Table)
+        .columns([
+            PublishedSessions::MeetingUuid,
+            PublishedSessions::SessionId,
+            PublishedSessions::Lost,
+        ])
+        .values_panic([uuid.as_str().into(), session.into(), 1.into()])
+        .on_conflict(
+            OnConflict::columns([PublishedSessions::MeetingUuid, PublishedSessions::SessionId])
+                .do_nothing()
+                .to_owned(),
+        )
+        .take();
+    execute(conn, &insert)
 }
 
 struct KnownIndex {

@@ -9,12 +9,7 @@ use chrono::{DateTime, Utc};
 use rusqlite::{Connection, Transaction};
 use sea_query::{Alias, Expr, ExprTrait, OnConflict, Order, Query, SelectStatement};
 
-use super::{
-    Catalog, Error, all,
-    detail::Row,
-    execute, first,
-    schema::{Meetings, PublishedSessions},
-};
+use super::{Catalog, Error, all, detail::Row, execute, first, publish::note_lost, schema::Meetings};
 use crate::model::{Checksum, Event, Held, HostId, IndexKind, Kept, MeetingUuid};
 
 /// What the index holds of a meeting, as far as the catalog was told.
@@ -314,22 +309,7 @@ fn lose_strays(tx: &Connection, uuid: &MeetingUuid) -> Result<u64, Error> {
     let ids = all(tx, &strays, |row| row.get::<_, String>(0))?;
     let mut lost = 0;
     for id in ids {
-        let insert = Query::insert()
-            .into_table(PublishedSessions::Table)
-            .columns([
-                PublishedSessions::MeetingUuid,
-                PublishedSessions::SessionId,
-                PublishedSessions::Lost,
-            ])
-            .values_panic([uuid.as_str().into(), id.into(), 1.into()])
-            .on_conflict(
-                // An id that the meeting has is not lost, whatever stands under it.
-                OnConflict::columns([PublishedSessions::MeetingUuid, PublishedSessions::SessionId])
-                    .do_nothing()
-                    .to_owned(),
-            )
-            .take();
-        lost += execute(tx, &insert)? as u64;
+        lost += note_lost(tx, uuid, &id)? as u64;
     }
     Ok(lost)
 }

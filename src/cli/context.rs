@@ -99,6 +99,7 @@ impl Context {
             concurrency: self.config.concurrency,
             whole_listing_every: TimeDelta::days(self.config.weekly_days),
             daily_share: self.plan().daily_share(self.config.rate_share),
+            policy: self.config.privacy.clone(),
         }
     }
 

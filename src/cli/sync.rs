@@ -65,9 +65,7 @@ pub async fn harvest(
         context.options(scope),
         context.clock.clone(),
         &show,
-    )
-    .and_then(|harvest| harvest.under(context.config.privacy.clone()))
-    {
+    ) {
         Ok(harvest) => harvest.run(interrupt.stop()).await,
         Err(error) => Err(error),
     };

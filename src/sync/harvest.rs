@@ -44,6 +44,8 @@ pub struct Options {
     pub whole_listing_every: chrono::TimeDelta,
     /// Requests a day that Zoom's daily quota counts and we may make.
     pub daily_share: u64,
+    /// What of people is kept.
+    pub policy: Policy,
 }
 
 /// Who answers, on the other side of the wire.
@@ -132,7 +134,7 @@ impl<'a> Harvest<'a> {
         }
         let mut harvest = Self {
             publishing: Publishing::new(sides.elastic),
-            screen: Screen::new(Policy::default(), catalog.forgotten()?),
+            screen: Screen::new(options.policy.clone(), catalog.forgotten()?),
             catalog,
             run,
             clock,
@@ -168,15 +170,6 @@ impl<'a> Harvest<'a> {
             harvest.want_days()?;
         }
         Ok(harvest)
-    }
-
-    /// Keeps of people only what the policy allows; without this, everything.
-    ///
-    /// # Errors
-    /// As the catalog fails.
-    pub fn under(mut self, policy: Policy) -> Result<Self, Error> {
-        self.screen = Screen::new(policy, self.catalog.forgotten()?);
-        Ok(self)
     }
 
     /// Runs to the end, or until `cancel` turns true. What was in flight then is dropped: it is due at the next run.

@@ -355,11 +355,10 @@ impl Stage {
             concurrency: 32,
             whole_listing_every: TimeDelta::days(7),
             daily_share: self.daily_share,
+            policy: self.policy.clone(),
         };
         let (_keep, cancel) = tokio::sync::watch::channel(false);
         let summary = Harvest::new(&mut catalog, run, sides, options, clock.clone(), &self.heard)
-            .unwrap()
-            .under(self.policy.clone())
             .unwrap()
             .run(cancel)
             .await
