@@ -320,6 +320,61 @@ async fn every_query_of_a_sync_has_its_index() {
     insta::assert_snapshot!(plans.join("\n"));
 }
 
+thread_local! {
+    /// What SQLite was told, in its order.
+    static TOLD: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A crash between two transactions cannot be timed from outside, so what belongs together is looked for inside one: a meeting's row
+/// and its payload, a listing's meetings and the day that vouches for them.
+#[tokio::test]
+async fn what_must_be_true_together_is_written_together() {
+    let spec = Spec {
+        seed: 5,
+        hosts: 4,
+        meetings: 20,
+        sessions: 60,
+        days: 5,
+        now: Utc::now(),
+    };
+    let stage = Stage::new(World::generate(&spec), None);
+    let watch = |catalog: &mut Catalog| {
+        catalog.watch_statements(|event| {
+            if let rusqlite::trace::TraceEvent::Stmt(statement, _) = event {
+                TOLD.with_borrow_mut(|told| told.push(statement.sql().into_owned()));
+            }
+        });
+    };
+    stage.run_watched(stage.days(7), true, false, watch).await;
+    let told = TOLD.take();
+    let transactions: Vec<&[String]> = told
+        .split(|sql| sql.starts_with("COMMIT"))
+        .filter_map(|told| {
+            let begun = told.iter().rposition(|sql| sql.starts_with("BEGIN"))?;
+            told.get(begun..)
+        })
+        .collect();
+    let write = |transaction: &[String], what: &str| transaction.iter().any(|sql| sql.starts_with(what));
+    let (mut kept, mut listed) = (0, 0);
+    for transaction in transactions {
+        let writes = |what| write(transaction, what);
+        let row = transaction
+            .iter()
+            .any(|sql| sql.starts_with("UPDATE \"meetings\"") && sql.contains("\"detail_checksum\" ="));
+        let payload = writes("INSERT INTO \"payloads\"");
+        assert_eq!(row, payload, "{transaction:#?}");
+        if payload {
+            assert!(writes("INSERT INTO \"published_sessions\"") && writes("INSERT INTO \"changes\""));
+            kept += 1;
+        }
+        if writes("INSERT INTO \"meetings\"") {
+            assert!(writes("INSERT INTO \"windows\"") && writes("INSERT INTO \"changes\""));
+            listed += 1;
+        }
+    }
+    assert!(kept == 20 && listed > 0, "{kept} details, {listed} listings");
+}
+
 #[test]
 fn the_schema_as_auditors_see_it() {
     let folder = tempfile::tempdir().unwrap();
