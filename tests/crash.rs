@@ -138,8 +138,15 @@ fn command(stage: &Stage, elastic: &str, args: &[&str]) -> Command {
 
 /// All the days of the account.
 fn sync(stage: &Stage, elastic: &str) -> Command {
-    let from = stage.clock.now().date_naive() - chrono::Days::new(7);
-    command(stage, elastic, &["sync", "--from", &from.to_string()])
+    // The same days in every run, also where midnight comes between two that are compared.
+    static TODAY: std::sync::LazyLock<chrono::NaiveDate> =
+        std::sync::LazyLock::new(|| Utc::now().date_naive());
+    let from = *TODAY - chrono::Days::new(7);
+    command(
+        stage,
+        elastic,
+        &["sync", "--from", &from.to_string(), "--to", &TODAY.to_string()],
+    )
 }
 
 async fn output(mut command: Command) -> Output {
