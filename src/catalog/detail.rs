@@ -322,7 +322,9 @@ impl Catalog {
         if *fetched_for == row.listed_checksum {
             row.put_document(&mut update, Event::DetailKept, &document, now);
         } else {
-            // The listing changed while this was on its way: kept, but due again.
+            // The listing changed while this was on its way: kept, but due again, also if the listing changed back to what
+            // the detail that this one replaces was for.
+            update.value(Meetings::Status, row.status.next(Event::DetailChanged).as_str());
             update.value(Meetings::DocumentChecksum, document.as_str());
             update.value(Meetings::Revision, next_revision(row.revision, now));
         }

@@ -14,6 +14,8 @@ mod publishing;
 mod questions;
 mod reindex;
 mod relist;
+#[cfg(test)]
+mod tests;
 mod verify;
 mod window;
 

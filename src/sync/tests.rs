@@ -1,0 +1,404 @@
+//! Everything that a catalog can be told of two meetings, in every order: listings that change and change back, details asked
+//! for and answered late, documents sent, lost and refused. It fails at none of it, what it believes is so, and it ends right.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::{plan::plan, publishing::acknowledgement};
+use crate::{
+    catalog::{Catalog, Due, Found, IndexRecord, RunId, Tally},
+    model::{
+        AccountId, Checksum, DateBasis, Detail, IndexKind, Kept, ListedMeeting, Listing, ListingType,
+        MeetingUuid, Row, SeriesId, Window, from_iso,
+    },
+};
+
+const MEETINGS: [&str; 2] = ["first==", "second/+="];
+
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    /// Zoom lists the meetings with so many joins, under one of two topics; without joins, not at all.
+    Listed([u8; 2], bool),
+    /// Everything due is asked for, unless it is on its way.
+    Ask,
+    /// The first of what was asked for is answered.
+    Answered(Answer),
+    /// What is due is sent, once the last batch has come back.
+    Send,
+    /// What became of each that was sent.
+    Sent([Fate; 2]),
+    IndexDeleted,
+    NextRun,
+    Retry,
+    Later(u8),
+}
+use Event::{Answered, Ask, IndexDeleted, Later, Listed, NextRun, Retry, Send, Sent};
+
+#[derive(Clone, Copy, Debug)]
+enum Answer {
+    /// So many sessions; somebody may still be there, and Zoom may count one more than it shows.
+    Detail {
+        sessions: u8,
+        open: bool,
+        missing: bool,
+    },
+    Gone,
+    Failed,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Fate {
+    Acknowledged,
+    /// Elasticsearch acted, and its answer was lost.
+    Unheard,
+    /// Elasticsearch never saw it.
+    Lost,
+    Rejected,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let answer = prop_oneof![
+        6 => (0..5_u8, prop::bool::weighted(0.2), prop::bool::weighted(0.2))
+            .prop_map(|(sessions, open, missing)| Answer::Detail { sessions, open, missing }),
+        1 => Just(Answer::Gone),
+        1 => Just(Answer::Failed),
+    ];
+    let fate = || {
+        prop_oneof![
+            3 => Just(Fate::Acknowledged),
+            1 => Just(Fate::Unheard),
+            1 => Just(Fate::Lost),
+            1 => Just(Fate::Rejected),
+        ]
+    };
+    prop_oneof![
+        6 => ([0..4_u8, 0..4_u8], any::<bool>()).prop_map(|(joins, renamed)| Listed(joins, renamed)),
+        5 => Just(Ask),
+        6 => answer.prop_map(Answered),
+        4 => Just(Send),
+        4 => [fate(), fate()].prop_map(Sent),
+        1 => Just(IndexDeleted),
+        2 => Just(NextRun),
+        1 => Just(Retry),
+        2 => (1..200_u8).prop_map(Later),
+    ]
+}
+
+/// Documents by id: the meeting they belong to, their version, and the document checksum they were sent with.
+type Documents = BTreeMap<String, (String, i64, Checksum)>;
+
+/// An index of which only what bears on the promises is there: the newer version wins, a deletion deletes.
+#[derive(Default)]
+struct Index {
+    number: u32,
+    meetings: Documents,
+    sessions: Documents,
+}
+
+impl Index {
+    fn take(&mut self, kept: &Kept) {
+        let put = |documents: &mut Documents, id: &str| {
+            if documents
+                .get(id)
+                .is_none_or(|(_, version, _)| *version <= kept.revision)
+            {
+                let new = (
+                    kept.uuid.to_string(),
+                    kept.revision,
+                    kept.document_checksum.clone(),
+                );
+                documents.insert(id.to_owned(), new);
+            }
+        };
+        put(&mut self.meetings, kept.uuid.as_str());
+        for id in kept.detail.session_ids() {
+            put(&mut self.sessions, id.as_str());
+        }
+        for id in &kept.lost_sessions {
+            self.sessions.remove(id.as_str());
+        }
+    }
+}
+
+struct Play {
+    catalog: Catalog,
+    run: RunId,
+    now: DateTime<Utc>,
+    asked: Vec<Due>,
+    sending: Vec<Kept>,
+    index: Index,
+}
+
+fn sessions(uuid: &MeetingUuid, count: u8, open: bool) -> Vec<Row> {
+    (0..count)
+        .map(|n| {
+            let left = if open && n == 0 { "" } else { "2026-03-09T10:30:00Z" };
+            let row = json!({
+                "participant_uuid": format!("{uuid} {n}"), "join_time": "2026-03-09T10:00:00Z", "leave_time": left
+            });
+            row.as_object().unwrap().clone()
+        })
+        .collect()
+}
+
+fn listed(uuid: &str, joins: u8, renamed: bool) -> ListedMeeting {
+    let topic = if renamed { "After" } else { "Before" };
+    let row = json!({"uuid": uuid, "topic": topic, "participants": joins});
+    ListedMeeting {
+        uuid: MeetingUuid::new(uuid),
+        series_id: Some(SeriesId(91_234_567_890)),
+        listing_type: ListingType::Past,
+        topic: topic.into(),
+        host_name: "Host 001".into(),
+        host_email: "host001@example.edu".into(),
+        start_time: from_iso("2026-03-09T10:00:00Z"),
+        end_time: from_iso("2026-03-09T11:00:00Z"),
+        duration_s: Some(3_600),
+        participants: Some(joins.into()),
+        row: row.as_object().unwrap().clone(),
+    }
+}
+
+impl Play {
+    fn new() -> Self {
+        let mut catalog = Catalog::in_memory().unwrap();
+        let now = from_iso("2026-03-10T12:00:00Z").unwrap();
+        catalog.claim(&AccountId::new("account"), "catalog", now).unwrap();
+        let run = catalog.begin_run("sync", now).unwrap();
+        let mut play = Self {
+            catalog,
+            run,
+            now,
+            asked: Vec::new(),
+            sending: Vec::new(),
+            index: Index::default(),
+        };
+        play.meet_new_indices();
+        play
+    }
+
+    fn meet_new_indices(&mut self) {
+        let number = self.index.number + 1;
+        self.index = Index {
+            number,
+            ..Index::default()
+        };
+        let records = IndexKind::ALL.map(|kind| IndexRecord {
+            kind,
+            name: format!("{} {number}", kind.as_str()),
+            uuid: format!("{} {number}", kind.as_str()),
+            created: true,
+            stamp: None,
+        });
+        self.catalog.meet_indices(&records, self.now).unwrap();
+    }
+
+    /// What was on its way is lost.
+    fn next_run(&mut self) {
+        self.asked.clear();
+        self.sending.clear();
+        self.run = self.catalog.begin_run("sync", self.now).unwrap();
+    }
+
+    fn play(&mut self, event: Event) {
+        match event {
+            Listed(joins, renamed) => {
+                let shown = MEETINGS.iter().zip(joins).filter(|(_, joins)| *joins > 0);
+                let listing = Listing {
+                    window: Window::day("2026-03-09".parse().unwrap()),
+                    basis: DateBasis::EndTime,
+                    meetings: shown.map(|(uuid, joins)| listed(uuid, joins, renamed)).collect(),
+                    malformed: Vec::new(),
+                    pages: 2,
+                };
+                let changes = plan(&listing, &self.catalog.known(&listing).unwrap(), None);
+                let (days, mut tally) = ([listing.window.from], Tally::default());
+                self.catalog
+                    .record(self.run, &listing, &changes, &days, self.now, &mut tally)
+                    .unwrap();
+            }
+            Ask => {
+                for due in self.catalog.due_details(self.run, self.now, 10).unwrap() {
+                    if !self.asked.iter().any(|one| one.uuid == due.uuid) {
+                        self.asked.push(due);
+                    }
+                }
+            }
+            Answered(answer) if !self.asked.is_empty() => {
+                let due = self.asked.remove(0);
+                self.answered(&due, answer);
+            }
+            Answered(_) => {}
+            Send if self.sending.is_empty() => {
+                self.sending = self.catalog.due_documents(false, 10, 1 << 20).unwrap();
+                self.catalog.note_sending(&self.sending).unwrap();
+            }
+            Send => {}
+            Sent(fates) => {
+                for (kept, fate) in std::mem::take(&mut self.sending).iter().zip(fates) {
+                    self.sent(kept, fate);
+                }
+            }
+            IndexDeleted => {
+                self.next_run();
+                self.meet_new_indices();
+            }
+            NextRun => self.next_run(),
+            Retry => {
+                self.catalog.retry().unwrap();
+            }
+            Later(minutes) => self.now += TimeDelta::minutes(minutes.into()),
+        }
+        self.check();
+    }
+
+    fn answered(&mut self, due: &Due, answer: Answer) {
+        let (catalog, uuid) = (&mut self.catalog, &due.uuid);
+        match answer {
+            Answer::Detail {
+                sessions: count,
+                open,
+                missing,
+            } => {
+                let mut detail = Detail::new(uuid.clone(), sessions(uuid, count, open));
+                detail.missing = missing.into();
+                catalog
+                    .keep(self.run, &detail, &due.listed_checksum, self.now)
+                    .unwrap();
+            }
+            Answer::Gone => catalog.detail_gone(self.run, uuid, "404", self.now).unwrap(),
+            Answer::Failed => catalog
+                .detail_failed(self.run, uuid, "500", true, self.now)
+                .unwrap(),
+        }
+    }
+
+    fn sent(&mut self, kept: &Kept, fate: Fate) {
+        if matches!(fate, Fate::Acknowledged | Fate::Unheard) {
+            self.index.take(kept);
+        }
+        match fate {
+            Fate::Acknowledged => self
+                .catalog
+                .acknowledge(&[acknowledgement(kept)], self.now)
+                .unwrap(),
+            Fate::Rejected => self
+                .catalog
+                .reject(&kept.uuid, &kept.document_checksum, "mapping")
+                .unwrap(),
+            Fate::Unheard | Fate::Lost => {}
+        }
+    }
+
+    fn status(&self, uuid: &str) -> Option<String> {
+        match self.catalog.find(uuid).unwrap()? {
+            Found::Meeting(shown) => shown.meeting["status"].as_str().map(str::to_owned),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Of what is called indexed the index holds exactly what is kept.
+    fn check(&self) {
+        for uuid in MEETINGS {
+            if self.status(uuid).as_deref() == Some("indexed") {
+                let kept = self.catalog.kept(&MeetingUuid::new(uuid)).unwrap().unwrap();
+                let held = |documents: &Documents| -> BTreeSet<(String, Checksum)> {
+                    documents
+                        .iter()
+                        .filter(|(_, (of, _, _))| of == uuid)
+                        .map(|(id, (_, _, checksum))| (id.clone(), checksum.clone()))
+                        .collect()
+                };
+                let wanted = |ids: Vec<String>| -> BTreeSet<(String, Checksum)> {
+                    ids.into_iter()
+                        .map(|id| (id, kept.document_checksum.clone()))
+                        .collect()
+                };
+                assert_eq!(held(&self.index.meetings), wanted(vec![uuid.to_owned()]));
+                let ids = kept.detail.session_ids();
+                let ids = ids.iter().map(|id| id.as_str().to_owned()).collect();
+                assert_eq!(held(&self.index.sessions), wanted(ids));
+            }
+        }
+    }
+
+    /// From here on the meetings have five and four joins, and all goes well.
+    fn ends_right(&mut self) {
+        self.assert_in_order();
+        for round in 0..3 {
+            self.play(NextRun);
+            self.play(Listed([5, 4], false));
+            self.play(Ask);
+            while let Some(due) = self.asked.first() {
+                let count = if due.uuid.as_str() == MEETINGS[0] { 5 } else { 4 };
+                self.play(Answered(Answer::Detail {
+                    sessions: count,
+                    open: false,
+                    missing: false,
+                }));
+            }
+            self.play(Send);
+            assert!(
+                round == 0 || self.sending.is_empty(),
+                "an unchanged account costs nothing"
+            );
+            self.play(Sent([Fate::Acknowledged; 2]));
+        }
+        for (uuid, count) in MEETINGS.into_iter().zip([5, 4]) {
+            assert_eq!(self.status(uuid).as_deref(), Some("indexed"), "{uuid}");
+            let kept = self.catalog.kept(&MeetingUuid::new(uuid)).unwrap().unwrap();
+            assert_eq!(kept.detail.sessions.len(), count);
+        }
+        self.assert_in_order();
+    }
+
+    fn assert_in_order(&self) {
+        for checked in self.catalog.check().unwrap() {
+            assert_eq!(checked.count, 0, "{checked:?}");
+        }
+    }
+}
+
+fn story(events: &[Event]) {
+    let mut play = Play::new();
+    for event in events {
+        play.play(*event);
+    }
+    play.ends_right();
+}
+
+const fn detail(sessions: u8) -> Event {
+    Answered(Answer::Detail {
+        sessions,
+        open: false,
+        missing: false,
+    })
+}
+
+/// The listing changes and changes back while the detail of what it said between is on its way.
+#[test]
+fn a_detail_that_comes_after_its_listing_changed_back_is_due_again() {
+    story(&[
+        Listed([1, 0], false),
+        Ask,
+        detail(1),
+        Send,
+        Sent([Fate::Acknowledged; 2]),
+        Listed([2, 0], false),
+        Ask,
+        Listed([1, 0], false),
+        detail(2),
+    ]);
+}
+
+proptest! {
+    #[test]
+    fn told_anything_in_any_order_the_catalog_believes_what_is_so(
+        events in prop::collection::vec(event(), 1..60)
+    ) {
+        story(&events);
+    }
+}
