@@ -603,7 +603,7 @@ impl Case {
                 .as_ref()
                 .is_some_and(|at| at.parse::<DateTime<Utc>>().unwrap() <= now + TimeDelta::seconds(60));
             let due = ["listed", "failed"].contains(&row.status.as_str());
-            let back = row.vanished && !row.fetched;
+            let back = row.vanished && (!row.fetched || row.status == "gone");
             // One that was due already may be on its way as the listing shows that it changed.
             let most = 1 + usize::from(changed && (look || due));
             assert!(times <= most, "{what:?} asked for {uuid} {times} times: {row:?}");

@@ -358,6 +358,8 @@ fn update_meeting(
     let Some(before) = super::detail::Row::read(tx, &meeting.uuid)? else {
         return insert_meeting(tx, run, meeting, window, now);
     };
+    // Zoom did not have its detail, and did not list it either: as it lists it again, it may have both.
+    let detail = detail || (reappeared && before.status == Status::Gone);
     let (key, looked_up) = note_host(tx, meeting)?;
     // A host once known stays: the email may have been given to somebody else since.
     let host_id = if key == before.host_key {
