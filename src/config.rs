@@ -236,6 +236,16 @@ pub enum Error {
         /// The name that it seems to set.
         name: String,
     },
+    /// A `$` in `.env` that would be replaced by another variable's value.
+    #[error(
+        ".env, line {line}: {name} has a $ that would stand for another variable; write the value in 'single quotes'"
+    )]
+    Dollar {
+        /// Counted from 1.
+        line: usize,
+        /// The name that it sets.
+        name: String,
+    },
     /// A name that stands in `.env` more than once: programs differ in which one they take.
     #[error(".env sets {name} in line {first} and again in line {second}; keep one of them")]
     Twice {
@@ -259,6 +269,11 @@ pub enum Error {
     /// Settings without which the command cannot run.
     #[error("missing: {}; set what is missing in the environment, in .env or in the --config file", .0.join(", "))]
     Missing(Vec<&'static str>),
+    /// Something is to be pseudonymised, and there is no key to do it with.
+    #[error(
+        "[privacy] says pseudonymise, and there is no key for it: set ZOOM_HARVESTER_PRIVACY_KEY (`openssl rand -hex 32` makes one)"
+    )]
+    NoKey,
     /// A file that is not TOML.
     #[error("{}, line {line}: not valid TOML: {reason}", path.display())]
     Toml {
@@ -766,7 +781,7 @@ fn privacy(values: &Values) -> Result<Policy, Error> {
             treatments.insert(field, values.parse(setting.name, wanted, Treatment::parse)?);
         }
     }
-    Policy::new(treatments, drop_unknown, values.secret(KEY)).ok_or(Error::Missing(vec![KEY]))
+    Policy::new(treatments, drop_unknown, values.secret(KEY)).ok_or(Error::NoKey)
 }
 
 /// The way to sign in that stands in the strongest place. In the same place an API key, which can do less and be taken back by

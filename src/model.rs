@@ -623,6 +623,8 @@ pub struct KnownMeeting {
     pub shown_checksum: Checksum,
     /// Whether a complete listing had lost it.
     pub vanished: bool,
+    /// Whether Zoom did not have its detail when it was last asked.
+    pub gone: bool,
     /// Whether by its recorded times the listing would have to show it, were it still there.
     pub expected: bool,
 }

@@ -30,6 +30,15 @@ pub fn clean(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// What the operating system says of a failure, in words only: its number helps nobody.
+pub fn system_said(error: &std::io::Error) -> String {
+    let said = error.to_string();
+    match said.rfind(" (os error ") {
+        Some(end) => said[..end].to_owned(),
+        None => said,
+    }
+}
+
 /// Characters of somebody's words that go into messages and into the catalog.
 const LONGEST_LINE: usize = 400;
 

@@ -394,7 +394,7 @@ fn a_backup_is_made_beside_a_run_and_is_whole_private_and_noted() {
     refused(
         program(&stage, &stage.db(), &["catalog", "backup", "no/b.db"]),
         1,
-        "No such file",
+        "does not exist; make it",
     );
     let left: Vec<_> = fs::read_dir(stage.folder.path())
         .unwrap()

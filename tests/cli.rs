@@ -86,7 +86,7 @@ fn help() {
 fn usage_errors_are_one_line_and_exit_1() {
     let folder = folder();
     let mut all = String::new();
-    let lines: [&[&str]; 15] = [
+    let lines: [&[&str]; 16] = [
         &["snyc"],
         &["sync", "--form", "2026-03-01"],
         &["sync", "--from"],
@@ -94,7 +94,8 @@ fn usage_errors_are_one_line_and_exit_1() {
         &["sync", "--from", "2026-02-30"],
         &["sync", "--from", "yesterday"],
         &["plan", "--to", "20260301"],
-        &["sync", "--to", "2999-01-01"],
+        &["sync", "--from", "2999-01-01"],
+        &["sync", "--to", "2026-03-01"],
         &["show"],
         &["show", "a", "b"],
         &["status", "--color", "blue"],
@@ -298,7 +299,7 @@ fn as_json_every_line_of_the_log_is_json() {
 fn waiting_sync(folder: &Path, stdout: impl Into<Stdio>) -> (Child, TcpListener, TcpStream) {
     let zoom = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = zoom.local_addr().unwrap().port();
-    let child = program(folder, &["sync", "-q"])
+    let child = program(folder, &["sync"])
         .env("ZOOM_ACCOUNT_ID", "account")
         .env("ZOOM_CLIENT_ID", "client")
         .env("ZOOM_CLIENT_SECRET", "secret")

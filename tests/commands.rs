@@ -71,10 +71,27 @@ fn the_whole_job_from_the_command_line() {
     assert!(text.contains("details to fetch: 30 (30 new)"), "{text}");
     assert!(!stage.db().exists(), "the dry run changes nothing");
 
+    let json = |args: &[&str]| -> serde_json::Value {
+        let output = pointed_at(&stage).args(args).arg("--json").output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let forecast = json(&["plan", "--from", &from])["forecast"].take();
+
+    let summary = json(&["sync", "--from", &from]);
+    assert_eq!(
+        (&summary["details"], &summary["sessions"]),
+        (&30.into(), &90.into())
+    );
+    for label in forecast.as_array().unwrap() {
+        let name = label["label"].as_str().unwrap();
+        let made = summary["zoom_requests"][name].as_u64().unwrap_or(0);
+        assert_eq!(label["requests"], made, "{name}: the plan and the sync");
+    }
     let (code, text) = run(&["sync", "--from", &from]);
     assert_eq!(code, 0, "{text}");
     assert!(
-        text.contains("30 details with 90 sessions") && text.contains("no Elasticsearch"),
+        text.contains("0 details with 0 sessions") && text.contains("no Elasticsearch"),
         "{text}"
     );
 

@@ -16,7 +16,10 @@ use serde_json::json;
 use zoom_harvester::{
     catalog::{Catalog, RunId},
     model::MeetingUuid,
-    sim::world::{Spec, World},
+    sim::{
+        faults::FaultPlan,
+        world::{Spec, World},
+    },
     sync::{Ending, Scope, reindex},
 };
 
@@ -346,6 +349,33 @@ async fn a_rebuild_shows_searchers_never_fewer_and_ends_with_identical_documents
         .unwrap_err();
         assert!(refused.to_string().contains("strange=="), "{refused}");
     }
+}
+
+#[tokio::test]
+async fn days_that_a_stopped_run_was_asked_for_are_listed_by_the_next_one() {
+    let stage = Stage::new(small(), Some(ENGINES[0]));
+    // Both windows fail, whether the days are in one month or in two.
+    let down = r#"[{"endpoint": "listing", "times": 1000, "action": {"answer": {"status": 503}}}]"#;
+    stage.sim.set_faults(FaultPlan::from_json(down).unwrap());
+    let asked = stage.days(12);
+    let stopped = stage.sync(asked).await;
+    assert!(matches!(stopped.ending, Ending::StoppedEarly { .. }));
+    assert_eq!(stage.number("SELECT count(*) FROM windows"), 0);
+    let Scope::Days(window) = asked else { panic!() };
+    let unlisted = "SELECT count(*) FROM unlisted_days WHERE day = (SELECT wanted_from FROM account)";
+    assert_eq!(stage.number(unlisted), 1);
+
+    // Of later days, which leaves what was asked for before untouched.
+    stage.sync(stage.days(2)).await;
+    stage.sim.set_faults(FaultPlan::default());
+    let next = stage.sync(Scope::Resume).await;
+    assert_eq!(next.ending, Ending::Done);
+    stage.assert_index_is_the_account().await;
+    let first: i64 = stage.number(&format!("SELECT min(day) = '{}' FROM windows", window.from));
+    assert_eq!(
+        (first, stage.number("SELECT count(*) FROM unlisted_days")),
+        (1, 0)
+    );
 }
 
 #[tokio::test]

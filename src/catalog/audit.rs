@@ -52,7 +52,7 @@ pub struct Coverage {
     pub days: u64,
     /// Of these, settled.
     pub settled: u64,
-    /// Days between the first and the last that were never listed completely.
+    /// Days between the first that was listed or asked for and the last listed that no listing ever covered.
     pub missing: Vec<NaiveDate>,
 }
 
@@ -417,14 +417,11 @@ impl Catalog {
             .filter_map(|(day, settled)| Some((day.parse().ok()?, settled.is_some())))
             .collect();
         let (from, to) = (days.keys().next().copied(), days.keys().next_back().copied());
-        let missing = match (from, to) {
-            (Some(from), Some(to)) => from
-                .iter_days()
-                .take_while(|day| *day <= to)
-                .filter(|day| !days.contains_key(day))
-                .collect(),
-            _ => Vec::new(),
-        };
+        let mut unlisted = self.conn.prepare("SELECT day FROM unlisted_days")?;
+        let unlisted = unlisted.query_map([], |row| row.get::<_, String>(0))?;
+        let missing = unlisted
+            .filter_map(|day| day.map(|day| day.parse().ok()).transpose())
+            .collect::<Result<_, _>>()?;
         Ok(Coverage {
             from,
             to,

@@ -80,6 +80,10 @@ impl Catalog {
             path: part.to_owned(),
             source,
         };
+        let folder = place::folder(path);
+        if !folder.is_dir() {
+            return Err(Error::NoFolder(folder.to_owned()));
+        }
         OpenOptions::new()
             .write(true)
             .create_new(true)

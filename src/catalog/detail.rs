@@ -448,7 +448,6 @@ impl Catalog {
                 .values([
                     (Meetings::Attempts, 0.into()),
                     (Meetings::LastAttemptRun, Option::<i64>::None.into()),
-                    (Meetings::RejectedChecksum, Option::<String>::None.into()),
                 ])
                 .and_where(Expr::col(Meetings::MeetingUuid).eq(uuid.as_str()))
                 .take();

@@ -6,9 +6,12 @@ use sea_query::{Cond, Expr, ExprTrait, OnConflict, Order, Query, SelectStatement
 
 use super::{
     Catalog, Error, all, execute, first,
+    listing::host_key,
     schema::{HostLookups, Hosts, Meetings, Series},
 };
-use crate::model::{Event, Host, HostId, Kept, MeetingUuid, SeriesId, SeriesKind, SeriesRow, iso};
+use crate::model::{
+    Event, Host, HostId, Kept, ListedMeeting, MeetingUuid, SeriesId, SeriesKind, SeriesRow, iso,
+};
 
 /// How long a host's list of series is believed.
 const SERIES_LIST_LASTS: TimeDelta = TimeDelta::days(7);
@@ -22,7 +25,48 @@ pub struct HostQuestion {
     pub uuid: MeetingUuid,
 }
 
+/// What a meeting that is not known yet would make a sync ask, beside its detail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewQuestions {
+    /// The key of its host: meetings of one host ask once.
+    pub host_key: String,
+    /// Whether no report of hosts can tell whose it is, for it is listed without an email.
+    pub host: bool,
+    /// Whether its host's list of series would be read.
+    pub series: bool,
+}
+
 impl Catalog {
+    /// What a meeting that is not known yet would make a sync ask.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn new_questions(&self, meeting: &ListedMeeting) -> Result<NewQuestions, Error> {
+        let host_key = host_key(&meeting.host_email, &meeting.uuid);
+        let lookup = Query::select()
+            .column(HostLookups::Status)
+            .from(HostLookups::Table)
+            .and_where(Expr::col(HostLookups::HostKey).eq(host_key.as_str()))
+            .take();
+        let status = first(&self.conn, &lookup, |row| row.get::<_, String>(0))?;
+        let series_known = match meeting.series_id {
+            Some(series_id) => {
+                let select = Query::select()
+                    .column(Series::SeriesId)
+                    .from(Series::Table)
+                    .and_where(Expr::col(Series::SeriesId).eq(series_id.0))
+                    .take();
+                first(&self.conn, &select, |_| Ok(()))?.is_some()
+            }
+            None => true,
+        };
+        Ok(NewQuestions {
+            host: status.is_none() && meeting.host_email.trim().is_empty(),
+            series: !series_known && status.as_deref() != Some("not_found"),
+            host_key,
+        })
+    }
+
     /// Hosts of which only the email is known.
     ///
     /// # Errors

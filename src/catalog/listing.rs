@@ -33,6 +33,38 @@ impl Catalog {
             .and_then(|day| day.parse().ok()))
     }
 
+    /// The earliest day that a sync was asked for by its date, listed by now or not.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn wanted_from(&self) -> Result<Option<NaiveDate>, Error> {
+        let select = Query::select()
+            .column(Account::WantedFrom)
+            .from(Account::Table)
+            .take();
+        Ok(first(&self.conn, &select, |row| row.get::<_, Option<String>>(0))?
+            .flatten()
+            .and_then(|day| day.parse().ok()))
+    }
+
+    /// Notes that a sync is asked for this day: stopped before it was listed, later ones go on from there.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn want_from(&mut self, day: NaiveDate) -> Result<(), Error> {
+        let update = Query::update()
+            .table(Account::Table)
+            .value(Account::WantedFrom, day.to_string())
+            .and_where(
+                Expr::col(Account::WantedFrom)
+                    .is_null()
+                    .or(Expr::col(Account::WantedFrom).gt(day.to_string())),
+            )
+            .take();
+        execute(&self.conn, &update)?;
+        Ok(())
+    }
+
     /// The days inside the window that no sync needs to list again.
     ///
     /// # Errors
@@ -101,6 +133,7 @@ impl Catalog {
                         listed_checksum: Checksum::from_hex(row.get::<_, String>(1)?),
                         shown_checksum: Checksum::from_hex(row.get::<_, String>(2)?),
                         vanished: row.get::<_, Option<String>>(3)?.is_some(),
+                        gone: row.get::<_, String>(4)? == Status::Gone.as_str(),
                         expected,
                     },
                 ))
@@ -250,11 +283,12 @@ fn listed_query(day: NaiveDate) -> SelectStatement {
         .take()
 }
 
-const KNOWN: [Meetings; 4] = [
+const KNOWN: [Meetings; 5] = [
     Meetings::MeetingUuid,
     Meetings::ListedChecksum,
     Meetings::ShownChecksum,
     Meetings::VanishedAt,
+    Meetings::Status,
 ];
 
 /// The meetings that a listing from `from` to before `to` would have to show.
@@ -358,8 +392,6 @@ fn update_meeting(
     let Some(before) = super::detail::Row::read(tx, &meeting.uuid)? else {
         return insert_meeting(tx, run, meeting, window, now);
     };
-    // Zoom did not have its detail, and did not list it either: as it lists it again, it may have both.
-    let detail = detail || (reappeared && before.status == Status::Gone);
     let (key, looked_up) = note_host(tx, meeting)?;
     // A host once known stays: the email may have been given to somebody else since.
     let host_id = if key == before.host_key {

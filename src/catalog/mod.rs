@@ -34,13 +34,16 @@ pub use care::{Backup, Vacuumed};
 pub use check::{Checked, Flaw};
 pub use detail::{Due, Keeping};
 pub use forget::{Erased, HostEmails, KnownBackup, Rules};
-pub use hosts::HostQuestion;
+pub use hosts::{HostQuestion, NewQuestions};
 pub use lock::Lock;
 pub use publish::{Acknowledgement, IndexRecord, Trust};
 pub use quota::Reservation;
 pub use repair::{Belief, Repaired, Stray};
 
-use crate::model::{AccountId, iso};
+use crate::{
+    model::{AccountId, iso},
+    text::system_said,
+};
 use schema::{Account, Runs};
 
 static MIGRATIONS: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/migrations");
@@ -55,7 +58,7 @@ const SMALLEST_DATABASE: u64 = 512;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file, or its folder, cannot be opened or made.
-    #[error("cannot open {}: {source}", path.display())]
+    #[error("{} cannot be opened: {}{}", path.display(), system_said(source), remedy(source))]
     File {
         /// The file.
         path: PathBuf,
@@ -66,7 +69,7 @@ pub enum Error {
     #[error("there is no catalog at {}; run `zoom-harvester sync` first, or name another file with --db", .0.display())]
     Absent(PathBuf),
     /// The folder that the catalog should be in is missing.
-    #[error("the folder {} does not exist; make it, or name another file with --db", .0.display())]
+    #[error("the folder {} does not exist; make it, or name another file", .0.display())]
     NoFolder(PathBuf),
     /// Something stands there that is no file.
     #[error("{} is not a file; name the file of the catalog with --db", .0.display())]
@@ -129,7 +132,10 @@ pub enum Error {
     #[error("the catalog cannot be read or written: {0}; it kept what it had. See to the disk and run again")]
     Machine(#[source] rusqlite::Error),
     /// The file cannot be written.
-    #[error("the catalog cannot be written: {0}; check the permissions of the file and its folder")]
+    #[error(
+        "the catalog cannot be written: {0}; check the permissions of the file and its folder (to read it, too, SQLite writes in \
+         the folder: where that is not allowed, read a copy that `zoom-harvester catalog backup` made)"
+    )]
     ReadOnly(#[source] rusqlite::Error),
     /// The file, or one beside it, may not be opened.
     #[error("the catalog cannot be opened: {0}; check the permissions of the file and its folder")]
@@ -174,6 +180,14 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+}
+
+fn remedy(source: &std::io::Error) -> &'static str {
+    use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+    match source.kind() {
+        PermissionDenied | ReadOnlyFilesystem => "; check the permissions of the file and its folder",
+        _ => "",
+    }
 }
 
 impl From<rusqlite::Error> for Error {

@@ -14,7 +14,7 @@ macro_rules! tables {
 }
 
 tables! {
-    Account { AccountId, CatalogId, CreatedAt, Singleton, WholeListedAt }
+    Account { AccountId, CatalogId, CreatedAt, Singleton, WholeListedAt, WantedFrom }
     Runs {
         RunId, Command, StartedAt, EndedAt, ExitCode, Message, Listings, New, Changed, Vanished, Details, Sessions,
         Failed, Published,

@@ -34,7 +34,7 @@ fn told(standing: &Standing, context: &Context) -> String {
             "days".to_owned(),
             match (coverage.from, coverage.to) {
                 (Some(from), Some(to)) => format!(
-                    "{from} to {to}: {} listed, {} settled, {} between them never listed",
+                    "{from} to {to}: {} listed, {} settled, {} never listed",
                     coverage.days,
                     coverage.settled,
                     coverage.missing.len()
@@ -52,7 +52,10 @@ fn told(standing: &Standing, context: &Context) -> String {
     let total: u64 = standing.meetings.values().sum();
     rows.push(vec![
         "meetings".to_owned(),
-        format!("{} ({})", n(total), statuses.join(", ")),
+        match statuses.is_empty() {
+            true => "none yet".to_owned(),
+            false => format!("{} ({})", n(total), statuses.join(", ")),
+        },
     ]);
     rows.push(vec![
         "sessions".to_owned(),

@@ -70,7 +70,7 @@ fn told(checks: &[Checked], flaws: u64) -> String {
 fn backup(context: &Context, file: &std::path::Path) -> Result<Exit, Failure> {
     let made = Catalog::open_beside(&context.config.db)?.backup(file, &context.clock)?;
     let path = made.path.display().to_string();
-    out::print(&format!(
+    context.say(&format!(
         "{}: {} meetings, {} bytes, SHA-256 {}",
         out::clean(&path),
         out::thousands(made.meetings),
@@ -105,7 +105,7 @@ fn vacuum(context: &Context) -> Result<Exit, Failure> {
     );
     let vacuumed = vacuumed?;
     ended?;
-    out::print(&format!(
+    context.say(&format!(
         "{} bytes before, {} after{}",
         out::thousands(vacuumed.bytes_before),
         out::thousands(vacuumed.bytes_after),

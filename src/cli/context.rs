@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use tokio::sync::mpsc;
 
-use super::{DayArgs, Failure, Global, LogFormat, log, progress::Bars, sources};
+use super::{DayArgs, Failure, Global, LogFormat, log, out, progress::Bars, sources};
 use crate::{
     catalog::{self, Catalog, Lock},
     config::{Config, ElasticAuth, ElasticConfig, Inputs, Plan},
@@ -49,6 +49,11 @@ impl Context {
             bars,
             quiet: global.quiet,
         })
+    }
+
+    /// Prints what a command did, unless only what went wrong is wanted.
+    pub fn say(&self, text: &str) -> std::io::Result<()> {
+        if self.quiet { Ok(()) } else { out::print(text) }
     }
 
     pub fn now(&self) -> DateTime<Utc> {
@@ -227,11 +232,14 @@ pub fn sides(zoom: Option<ZoomEnd>, elastic: Option<Arc<Elastic>>) -> Sides {
 }
 
 fn scope(from: Option<NaiveDate>, to: Option<NaiveDate>, today: NaiveDate) -> Result<Scope, String> {
-    let (Some(from), to) = (from.or(to), to.unwrap_or(today)) else {
+    // clap has refused an end without a beginning.
+    let (Some(from), to) = (from, to.unwrap_or(today)) else {
         return Ok(Scope::Resume);
     };
-    if to > today {
-        return Err(format!("--to {to} lies in the future; today is {today} (UTC)"));
+    for (name, day) in [("--from", from), ("--to", to)] {
+        if day > today {
+            return Err(format!("{name} {day} lies in the future; today is {today} (UTC)"));
+        }
     }
     let earliest = earliest_day(today);
     if from < earliest {
@@ -269,13 +277,14 @@ mod tests {
                 to: today
             }))
         );
-        assert_eq!(
-            said(None, Some("2026-03-01")),
-            Ok(Scope::Days(Window::day(day("2026-03-01"))))
-        );
         for (from, to, word) in [
             (Some("2026-03-05"), Some("2026-03-01"), "after"),
-            (None, Some("2026-03-11"), "future"),
+            (
+                Some("2026-03-01"),
+                Some("2026-03-11"),
+                "--to 2026-03-11 lies in the future",
+            ),
+            (Some("2026-03-11"), None, "--from 2026-03-11 lies in the future"),
             (Some("2025-09-09"), None, "2025-09-10 is the earliest"),
         ] {
             let error = said(from, to).unwrap_err();

@@ -6,7 +6,7 @@ use chrono::{DateTime, Days, Utc};
 use clap::Args;
 use secrecy::SecretString;
 
-use super::{Exit, Failure, context::Context, interrupt::Interrupt, out, sync};
+use super::{Exit, Failure, context::Context, interrupt::Interrupt, out, sources, sync};
 use crate::{
     model::{AccountId, IndexKind, Window},
     sim::{
@@ -15,6 +15,7 @@ use crate::{
         world::{Spec, World},
     },
     sync::Scope,
+    text::system_said,
 };
 
 #[derive(Args, Debug)]
@@ -69,8 +70,7 @@ fn now_of(context: &Context) -> sim::Now {
 pub fn simulate(context: &Context, args: &SimulateArgs) -> Result<Exit, Failure> {
     let faults = match &args.faults {
         Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| Failure::usage(format!("{} cannot be read: {error}", path.display())))?;
+            let text = sources::file(path, "the fault plan")?;
             FaultPlan::from_json(&text)
                 .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?
         }
@@ -99,8 +99,14 @@ pub fn simulate(context: &Context, args: &SimulateArgs) -> Result<Exit, Failure>
         latency: Duration::from_millis(args.latency_ms),
         ..Setup::default()
     };
-    let served = Simulator::start(World::generate(&spec), setup, args.port, now_of(context))
-        .map_err(|error| Failure::usage(format!("port {} cannot be had: {error}", args.port)))?;
+    let served =
+        Simulator::start(World::generate(&spec), setup, args.port, now_of(context)).map_err(|error| {
+            Failure::usage(format!(
+                "port {} cannot be had: {}; name another with --port",
+                args.port,
+                system_said(&error)
+            ))
+        })?;
     served.set_faults(faults);
     // Before the line that others wait for: a signal right after it must find us listening.
     let interrupt = Interrupt::watch()?;
@@ -128,7 +134,7 @@ const DEMO_DAYS: u64 = 31;
 pub fn demo(context: &Context, args: &DemoArgs) -> Result<Exit, Failure> {
     let now = context.now();
     let (spec, days, db) = match &args.example {
-        Some(file) => (Spec::week(now), 7, file.clone()),
+        Some(file) => (Spec::week(now), 7, new_file(file.clone())?),
         None => (Spec::small_university(now), DEMO_DAYS, demo_file(context)?),
     };
     let spoken = args.example.is_none();
@@ -190,6 +196,10 @@ fn demo_file(context: &Context) -> Result<PathBuf, Failure> {
         std::fs::create_dir_all(&folder)?;
         folder.join("harvester.db")
     };
+    new_file(file)
+}
+
+fn new_file(file: PathBuf) -> Result<PathBuf, Failure> {
     if file.exists() {
         return Err(Failure::usage(format!(
             "{} exists already; the demo begins with a new catalog",
@@ -265,8 +275,21 @@ async fn things_to_try(context: &Context, served: &Simulator, now: DateTime<Utc>
             Err(error) => text.push_str(&format!("\nElasticsearch could not be asked: {error}\n")),
         }
     }
+    // All of it, or the environment's own Elasticsearch would get the simulated account among its real data.
+    let elastic = match &context.config.elastic {
+        Some(config) => format!(
+            " ELASTICSEARCH_URL={} ELASTICSEARCH_INDEX_PREFIX={} ELASTICSEARCH_REPLICAS={}",
+            config.url, config.prefix, config.replicas
+        ),
+        None => String::new(),
+    };
+    let program = std::env::current_exe().map_or_else(
+        |_| "zoom-harvester".to_owned(),
+        |program| program.display().to_string(),
+    );
     text.push_str(&format!(
-        "\nWith --keep, the next sync from another terminal:\n\n  {}\n  zoom-harvester --db {db} sync\n  zoom-harvester --db {db} sync --from {day} --to {day}\n",
+        "\nWith --keep, the next sync from another terminal:\n\n  {}{elastic}\n  {program} --db {db} sync\n  \
+         {program} --db {db} sync --from {day} --to {day}\n",
         environment(served)
     ));
     text

@@ -122,11 +122,11 @@ fn catalog(context: &Context) -> Vec<Check> {
             format!("{path} is not there yet; the first sync makes it"),
         )],
         Err(error @ Error::Older { .. }) => vec![well("catalog", error.to_string())],
-        Err(error) => vec![ill(
-            "catalog",
-            error.to_string(),
-            "name another file with --db, or set it right",
-        )],
+        // It says what to do.
+        Err(error) => vec![Check {
+            remedy: None,
+            ..ill("catalog", error.to_string(), "")
+        }],
         Ok(catalog) => vec![match catalog.integrity() {
             Ok(said) if said == "ok" => well("catalog", format!("{path} is sound")),
             Ok(said) => ill("catalog", said, "put a backup in its place"),

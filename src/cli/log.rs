@@ -20,6 +20,7 @@ pub fn start(global: &Global, bars: &Bars) {
     // As JSON, what people see as plain lines are log lines too: whoever parses standard error meets nothing else.
     let filter = match (global.log_format, global.quiet) {
         (LogFormat::Json, false) => format!("{filter},{TARGET}=info"),
+        (LogFormat::Json, true) => format!("{filter},{TARGET}=warn"),
         _ => filter.to_owned(),
     };
     let bars = bars.clone();

@@ -171,7 +171,7 @@ impl From<std::io::Error> for Failure {
         };
         Self {
             exit,
-            message: format!("cannot write the output: {error}"),
+            message: format!("cannot write the output: {}", crate::text::system_said(&error)),
         }
     }
 }
@@ -214,7 +214,7 @@ struct Global {
     /// Say more; twice: every request; three times: everything
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
-    /// Say nothing but errors
+    /// Say only what went wrong
     #[arg(short, long, global = true)]
     quiet: bool,
     /// Whether to use colours
@@ -298,7 +298,7 @@ struct DayArgs {
     #[arg(long, value_name = "YYYY-MM-DD", value_parser = day)]
     from: Option<NaiveDate>,
     /// Last UTC day, included; without it: today
-    #[arg(long, value_name = "YYYY-MM-DD", value_parser = day)]
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = day, requires = "from")]
     to: Option<NaiveDate>,
 }
 
@@ -339,7 +339,7 @@ struct VerifyArgs {
     #[arg(long, value_name = "YYYY-MM-DD", value_parser = day, requires = "zoom")]
     from: Option<NaiveDate>,
     /// With --zoom: the last UTC day, included; without it: today
-    #[arg(long, value_name = "YYYY-MM-DD", value_parser = day, requires = "zoom")]
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = day, requires_all = ["zoom", "from"])]
     to: Option<NaiveDate>,
     /// Print every difference as a line of JSON, and the summary as the last
     #[arg(long)]

@@ -112,8 +112,8 @@ impl Show {
     }
 
     /// Lets others print, the bars out of their way.
-    pub fn aside(&self, print: impl FnOnce()) {
-        self.bars.all.suspend(print);
+    pub fn aside<T>(&self, print: impl FnOnce() -> T) -> T {
+        self.bars.all.suspend(print)
     }
 
     fn line(&self, text: &str) {
@@ -121,6 +121,15 @@ impl Show {
             tracing::info!(target: TARGET, "{text}");
         } else if !self.quiet {
             let _ = writeln!(self.bars.writer(), "{}", clean(text));
+        }
+    }
+
+    /// A line that also they want who want to hear only what went wrong.
+    fn problem(&self, text: &str) {
+        if self.bars.json {
+            tracing::warn!(target: TARGET, "problem: {text}");
+        } else {
+            let _ = writeln!(self.bars.writer(), "problem: {}", clean(text));
         }
     }
 
@@ -181,7 +190,7 @@ impl Observer for Show {
             // The command that asked prints these.
             Progress::Differs(_) => {}
             Progress::Note(text) => self.line(text),
-            Progress::Problem(text) => self.line(&format!("problem: {text}")),
+            Progress::Problem(text) => self.problem(text),
         }
     }
 }

@@ -3,7 +3,10 @@
 use std::{ffi::OsString, io::ErrorKind, path::Path};
 
 use super::Failure;
-use crate::config::{self, Assignment, SETTINGS};
+use crate::{
+    config::{self, Assignment, SETTINGS},
+    text::system_said,
+};
 
 /// The environment, as far as it can be read as text.
 ///
@@ -43,7 +46,10 @@ pub fn dotenv() -> Result<Vec<Assignment>, Failure> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
         // A virtual environment may be a folder of that name: other programs' business.
         Err(error) if error.kind() == ErrorKind::IsADirectory => Ok(Vec::new()),
-        Err(error) => Err(Failure::usage(format!(".env cannot be read: {error}"))),
+        Err(error) => Err(Failure::usage(format!(
+            ".env cannot be read: {}; check its permissions",
+            system_said(&error)
+        ))),
     }
 }
 
@@ -52,8 +58,18 @@ pub fn dotenv() -> Result<Vec<Assignment>, Failure> {
 /// # Errors
 /// It cannot be read as text.
 pub fn file(path: &Path, what: &str) -> Result<String, Failure> {
-    std::fs::read_to_string(path)
-        .map_err(|error| Failure::usage(format!("{what} {} cannot be read: {error}", path.display())))
+    std::fs::read_to_string(path).map_err(|error| {
+        let remedy = match error.kind() {
+            ErrorKind::NotFound => "; check its name",
+            ErrorKind::PermissionDenied => "; check its permissions",
+            _ => "",
+        };
+        Failure::usage(format!(
+            "{what} {} cannot be read: {}{remedy}",
+            path.display(),
+            system_said(&error)
+        ))
+    })
 }
 
 /// A warning, if others on this machine may read the secrets in `.env`.

@@ -19,17 +19,28 @@ pub fn sync(context: &Context, args: &SyncArgs) -> Result<Exit, Failure> {
     let (summary, exit) =
         context.block_on(harvest(context, "sync", Some(&account), scope, !args.no_publish))?;
     if args.json {
-        out::json(&summary)?
-    } else {
-        out::print(&told(&summary))?
+        out::json(&summary)?;
+        return Ok(exit);
     }
-    Ok(exit)
+    report(context, &summary, exit)
 }
 
 pub fn publish(context: &Context) -> Result<Exit, Failure> {
     context.elastic_needed()?;
     let (summary, exit) = context.block_on(harvest(context, "publish", None, Scope::Nothing, true))?;
-    out::print(&told(&summary))?;
+    report(context, &summary, exit)
+}
+
+/// The summary; where only what went wrong is wanted, how it ended, if not well.
+fn report(context: &Context, summary: &Summary, exit: Exit) -> Result<Exit, Failure> {
+    if !context.quiet {
+        out::print(&told(summary))?;
+    } else if exit != Exit::Done {
+        return Err(Failure {
+            exit,
+            message: ended(summary),
+        });
+    }
     Ok(exit)
 }
 
@@ -148,7 +159,7 @@ pub fn reindex(context: &Context, drop_unknown: bool) -> Result<Exit, Failure> {
             }
         }
     })?;
-    out::print(&format!(
+    context.say(&format!(
         "rebuilt: {} meetings, {} documents, {} rejected",
         out::thousands(rebuilt.meetings),
         out::thousands(rebuilt.documents),
@@ -166,7 +177,7 @@ pub fn retry(context: &Context) -> Result<Exit, Failure> {
     let run = catalog.begin_run("retry", context.now())?;
     let due = catalog.retry()?;
     catalog.end_run(run, &Tally::default(), Exit::Done as u8, None, context.now())?;
-    out::print(&format!(
+    context.say(&format!(
         "{} meetings are due again; run `zoom-harvester sync` (or `publish`)",
         out::thousands(due)
     ))?;
@@ -228,6 +239,11 @@ pub fn told(summary: &Summary) -> String {
         ],
         vec!["failed or dead".to_owned(), n(summary.troubled)],
     ];
+    rows.push(vec!["ended".to_owned(), ended(summary)]);
+    out::table(&rows)
+}
+
+fn ended(summary: &Summary) -> String {
     let word = match &summary.ending {
         Ending::Done => "done",
         Ending::Incomplete => "finished, but not everything could be had",
@@ -235,12 +251,8 @@ pub fn told(summary: &Summary) -> String {
         Ending::Misconfigured => "stopped: something must be set right first",
         Ending::Interrupted => "interrupted",
     };
-    rows.push(vec![
-        "ended".to_owned(),
-        match &summary.message {
-            Some(message) => format!("{word}: {message}"),
-            None => word.to_owned(),
-        },
-    ]);
-    out::table(&rows)
+    match &summary.message {
+        Some(message) => format!("{word}: {message}"),
+        None => word.to_owned(),
+    }
 }

@@ -1,6 +1,6 @@
 //! `verify`: the indices compared with the catalog, or Zoom's listing compared with it.
 
-use std::cell::Cell;
+use std::{cell::Cell, io};
 
 use chrono::Days;
 use serde_json::json;
@@ -91,9 +91,9 @@ fn indices(context: &Context, args: &VerifyArgs) -> Result<Exit, Failure> {
         }
     })?;
     if args.json {
-        print(&json!({"summary": verified}).to_string());
+        print(&json!({"summary": verified}).to_string())?;
     } else {
-        print(&told(&verified));
+        print(&told(&verified))?;
     }
     Ok(exit(verified.equal))
 }
@@ -102,9 +102,12 @@ fn exit(equal: bool) -> Exit {
     if equal { Exit::Done } else { Exit::Incomplete }
 }
 
-/// A reader that has seen enough does not change what was found, nor how the program ends.
-fn print(text: &str) {
-    let _ = out::print(text);
+/// A reader that has seen enough does not change what was found, nor how the program ends; a report that cannot be written does.
+fn print(text: &str) -> io::Result<()> {
+    out::print(text).or_else(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => Ok(()),
+        _ => Err(error),
+    })
 }
 
 /// Prints the differences as they are found; the rest is shown as for every command.
@@ -120,14 +123,17 @@ impl Observer for Lines {
             Progress::Differs(difference) => {
                 let told = self.told.get() + 1;
                 self.told.set(told);
-                if self.json {
-                    print(&json!(difference).to_string());
+                // What fails here fails at the summary as well, and is told then.
+                let _ = if self.json {
+                    print(&json!(difference).to_string())
                 } else if told <= SHOWN {
-                    self.show.aside(|| print(&line(difference)));
+                    self.show.aside(|| print(&line(difference)))
                 } else if told == SHOWN + 1 {
                     self.show
-                        .aside(|| print("… and more (--json shows every difference)"));
-                }
+                        .aside(|| print("… and more (--json shows every difference)"))
+                } else {
+                    Ok(())
+                };
             }
             other => self.show.see(other),
         }
@@ -206,7 +212,7 @@ fn told(verified: &Verified) -> String {
     );
     match &verified.repaired {
         Some(done) => {
-            if verified.differences() > 0 {
+            if done.due > 0 {
                 rows.push(vec![
                     "repaired".to_owned(),
                     format!(
@@ -241,11 +247,19 @@ fn told(verified: &Verified) -> String {
                 ]);
             }
         }
-        None if verified.differences() > 0 => rows.push(vec![
-            "remedy".to_owned(),
-            "`zoom-harvester verify --repair`, then `publish`".to_owned(),
-        ]),
-        None => {}
+        None => {
+            let unknown = verified.unknown.total();
+            let mut remedies = Vec::new();
+            if verified.differences() > unknown {
+                remedies.push("`zoom-harvester verify --repair`, then `publish`");
+            }
+            if unknown > 0 {
+                remedies.push("unknown documents stay until `zoom-harvester verify --repair --drop-unknown`");
+            }
+            if !remedies.is_empty() {
+                rows.push(vec!["remedy".to_owned(), remedies.join("; ")]);
+            }
+        }
     }
     let ended = if verified.equal { "equal" } else { "not equal" };
     rows.push(vec!["the indices are".to_owned(), ended.to_owned()]);
@@ -288,11 +302,11 @@ fn zoom(context: &Context, args: &VerifyArgs) -> Result<Exit, Failure> {
     })?;
     if args.json {
         for one in &drift.meetings {
-            print(&json!(one).to_string());
+            print(&json!(one).to_string())?;
         }
-        print(&json!({"summary": drift}).to_string());
+        print(&json!({"summary": drift}).to_string())?;
     } else {
-        print(&drift_told(&drift, window));
+        print(&drift_told(&drift, window))?;
     }
     Ok(exit(drift.equal))
 }

@@ -20,7 +20,14 @@ pub fn assignments(text: &str) -> Result<Vec<Assignment>, Error> {
         };
         match assignment {
             Ok((name, value)) => {
-                passed = next(&|line| assigned(line) == Some(name.as_str())) + 1;
+                let first = next(&|line| assigned(line) == Some(name.as_str()));
+                if is_ours(&name) && substitutes(lines.get(first..).unwrap_or_default()) {
+                    return Err(Error::Dollar {
+                        line: first + 1,
+                        name,
+                    });
+                }
+                passed = first + 1;
                 found.push(Assignment {
                     line: passed,
                     name,
@@ -50,6 +57,30 @@ pub fn assignments(text: &str) -> Result<Vec<Assignment>, Error> {
         }
     }
     Ok(found)
+}
+
+/// Whether the value that begins in the first line has a `$` that stands for another variable: outside single quotes. Most secrets
+/// with a `$` mean the character, and without a word would become others.
+fn substitutes(lines: &[&str]) -> bool {
+    let text = lines.join("\n");
+    let mut quote = None;
+    let mut before = ' ';
+    let mut rest = text.chars().skip_while(|c| *c != '=').skip(1);
+    while let Some(c) = rest.next() {
+        match (c, quote) {
+            ('\'', Some('\'')) | ('"', Some('"')) => quote = None,
+            ('\'' | '"', None) => quote = Some(c),
+            ('$', None | Some('"')) => return true,
+            ('\\', None | Some('"')) => {
+                rest.next();
+            }
+            ('\n', None) => return false,
+            ('#', None) if before.is_whitespace() => return false,
+            _ => {}
+        }
+        before = c;
+    }
+    false
 }
 
 fn is_ours(name: &str) -> bool {
@@ -94,6 +125,13 @@ mod tests {
     }
 
     #[test]
+    fn a_dollar_that_stands_for_itself_is_kept() {
+        let text = "ZOOM_CLIENT_ID='a$b' # not $c\nZOOM_CLIENT_SECRET=a\\$b # $c\nZOOM_PLAN=\"a\\$b\"\nOTHER=$NOBODYS\n";
+        let values: Vec<String> = read(text).into_iter().map(|(_, _, value)| value).collect();
+        assert_eq!(values, ["a$b", "a$b", "a$b", ""]);
+    }
+
+    #[test]
     fn what_other_programs_wrote_is_their_business_and_ours_is_refused_without_being_shown() {
         let others = "SOME THING\nGREETING=hello there\nZOOM_PLAN=pro\n";
         assert_eq!(read(others), [(3, "ZOOM_PLAN".to_owned(), "pro".to_owned())]);
@@ -101,6 +139,9 @@ mod tests {
             "A=1\nZOOM_CLIENT_SECRET=hush hush\n",
             "A=1\nZOOM_CLIENT_SECRET='hush\nB=2\n",
             "A='never closed\nZOOM_CLIENT_SECRET=hush\n",
+            "A='$1'\nZOOM_CLIENT_SECRET=hush$hush\n",
+            "A=$1\nZOOM_CLIENT_SECRET = \"it's hush${A}\"\n",
+            "A=1\nZOOM_CLIENT_SECRET=a'$b'$hush\n",
         ] {
             let failure = assignments(text).unwrap_err();
             assert!(

@@ -297,7 +297,9 @@ impl Elastic {
         };
         if let Some(pem) = &settings.ca_cert_pem {
             let certificate = Certificate::from_pem(pem).map_err(|error| {
-                Error::Configuration(format!("ELASTICSEARCH_CA_CERT is no PEM certificate: {error}"))
+                Error::Configuration(format!(
+                    "the file that ELASTICSEARCH_CA_CERT names holds no PEM certificate: {error}"
+                ))
             })?;
             builder = builder.cert_validation(CertificateValidation::Full(certificate));
         }

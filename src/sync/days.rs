@@ -80,11 +80,16 @@ pub(super) fn wanted_days(
                 Some(reach) => catalog.settled_days(reach)?.into_iter().collect(),
                 None => BTreeSet::new(),
             };
+            // Days that were asked for and not listed, because that run was stopped, are still to be had.
+            let first_day = [catalog.first_day()?, catalog.wanted_from()?]
+                .into_iter()
+                .flatten()
+                .min();
             let whole = catalog
                 .whole_listed_at()?
                 .is_some_and(|at| now - at >= whole_listing_every);
             Wanted {
-                days: days_to_resume(catalog.first_day()?, &settled, whole, today),
+                days: days_to_resume(first_day, &settled, whole, today),
                 alone: false,
                 whole,
             }
@@ -113,6 +118,9 @@ impl Harvest<'_> {
     pub(super) fn want_days(&mut self) -> Result<(), Error> {
         let now = self.now();
         let today = now.date_naive();
+        if let Scope::Days(window) = self.options.scope {
+            self.catalog.want_from(window.from)?;
+        }
         let Wanted {
             days: wanted,
             alone,
@@ -175,7 +183,8 @@ impl Harvest<'_> {
                 match error.disposition() {
                     Disposition::Stop => self.stop_for(&error),
                     Disposition::Retry { .. } => {
-                        self.window_failed(window, &error.to_string());
+                        self.unlisted = true;
+                        self.tally.failed += 1;
                         self.stop(
                             Ending::StoppedEarly { come_back_at: None },
                             format!("Zoom did not list {window}: {error}"),

@@ -109,6 +109,7 @@ pub async fn drift(
             let known = drifted.entry(uuid).or_insert(kind);
             *known = Ord::min(*known, kind);
         }
+        Ok(())
     })
     .await?;
     drifted.retain(|uuid, kind| *kind != DriftKind::Vanished || !unchanged.contains(uuid));

@@ -98,6 +98,7 @@ pub async fn dry_run(
     };
     let mut requests: BTreeMap<Label, u64> = BTreeMap::new();
     let mut planned = BTreeSet::new();
+    let (mut hosts, mut series) = (BTreeSet::new(), BTreeSet::new());
     relist(catalog, zoom, &screen, &wanted, scope, today, |look| {
         *requests.entry(Label::ResourceIntensive).or_default() += u64::from(look.listing.pages);
         let listing = &look.listing;
@@ -115,6 +116,13 @@ pub async fn dry_run(
                     shown.new += 1;
                     found.want("new", &meeting.uuid.to_string(), &mut planned);
                     *requests.entry(Label::Heavy).or_default() += pages(meeting.participants);
+                    let asked = catalog.new_questions(&meeting)?;
+                    if asked.series {
+                        series.insert(asked.host_key.clone());
+                    }
+                    if asked.host {
+                        hosts.insert(asked.host_key);
+                    }
                 }
                 Change::Changed {
                     meeting,
@@ -138,6 +146,7 @@ pub async fn dry_run(
             *requests.entry(Label::Heavy).or_default() += 1;
         }
         found.windows.push(shown);
+        Ok(())
     })
     .await?;
     for due in catalog.due_details(RunId(-1), now, 1_000_000)? {
@@ -145,7 +154,11 @@ pub async fn dry_run(
             *requests.entry(Label::Heavy).or_default() += 1;
         }
     }
-    *requests.entry(Label::Medium).or_default() += catalog.hosts_wanting_series(now, 1_000_000)?.len() as u64;
+    // A list of series may have more pages than one, and a host may be missing from the report: not known before.
+    let wanting = catalog.hosts_wanting_series(now, 1_000_000)?.len();
+    *requests.entry(Label::Medium).or_default() += (wanting + series.len()) as u64;
+    let unknown = catalog.unknown_hosts(1_000_000)?.len();
+    *requests.entry(Label::Light).or_default() += (unknown + hosts.len()) as u64;
     for label in Label::ALL {
         let (count, per_window) = (
             requests.get(&label).copied().unwrap_or(0),

@@ -426,7 +426,7 @@ impl<'a> Harvest<'a> {
         let (ending, message) = if interrupted {
             (
                 Ending::Interrupted,
-                Some("interrupted; what was kept is kept, the next run goes on from here".to_owned()),
+                Some("what was kept is kept, the next run goes on from here".to_owned()),
             )
         } else if let Some(Stop { ending, message }) = self.stop.take() {
             (ending, Some(message))

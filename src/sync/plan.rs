@@ -15,7 +15,9 @@ pub fn plan(listing: &Listing, known: &Known, scope: Option<Window>) -> Vec<Chan
             None if scope.is_some_and(|scope| !meeting.is_inside(scope)) => None,
             None => Some(Change::New(Box::new(meeting.clone()))),
             Some(before) => {
-                let detail = before.listed_checksum != meeting.listed_checksum();
+                // Zoom had neither its detail nor, for a while, the meeting: as it lists it again, it may have both.
+                let back = before.vanished && before.gone;
+                let detail = back || before.listed_checksum != meeting.listed_checksum();
                 let differs = detail || before.vanished || before.shown_checksum != meeting.shown_checksum();
                 Some(if differs {
                     Change::Changed {
@@ -90,6 +92,7 @@ mod tests {
                         listed_checksum: meeting.listed_checksum(),
                         shown_checksum: meeting.shown_checksum(),
                         vanished,
+                        gone: false,
                         expected: true,
                     },
                 )

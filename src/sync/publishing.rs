@@ -270,7 +270,7 @@ impl Harvest<'_> {
         self.publishing.down(error, self.clock.now());
         if !self.publishing.tried_last {
             self.observer.see(Progress::Problem(&format!(
-                "{error}; harvesting goes on into the catalog"
+                "{error}; what is due waits in the catalog"
             )));
         }
     }

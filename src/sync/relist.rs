@@ -9,7 +9,7 @@ use super::{
     window::{windows, with_margin},
 };
 use crate::{
-    catalog::Catalog,
+    catalog::{self, Catalog},
     model::{Change, DateBasis, Listing},
     privacy::Screen,
     zoom::{self, Zoom},
@@ -30,7 +30,7 @@ pub(super) async fn relist(
     wanted: &Wanted,
     scope: Scope,
     today: NaiveDate,
-    mut see: impl FnMut(Look),
+    mut see: impl FnMut(Look) -> Result<(), catalog::Error>,
 ) -> Result<(), Failure> {
     let mut basis = DateBasis::EndTime;
     let asked = |basis| {
@@ -64,7 +64,7 @@ pub(super) async fn relist(
         screen.listing(&mut listing);
         let known = catalog.known(&listing)?;
         let changes = plan(&listing, &known, scope.inside());
-        see(Look { listing, changes });
+        see(Look { listing, changes })?;
     }
     Ok(())
 }

@@ -456,6 +456,26 @@ fn a_detail_that_comes_after_its_listing_changed_back_is_due_again() {
     ]);
 }
 
+/// The deletion of a session is acknowledged once the session is back: the catalog must not forget that the index has it.
+#[test]
+fn a_session_that_comes_back_while_it_is_deleted_can_be_lost_again() {
+    story(&[
+        Listed([2, 0], false),
+        GoesWell,
+        Listed([1, 0], false),
+        Ask,
+        detail(1),
+        Send,
+        Listed([2, 0], false),
+        Ask,
+        detail(2),
+        Sent([Fate::Acknowledged; 2]),
+        GoesWell,
+        Listed([1, 0], false),
+        GoesWell,
+    ]);
+}
+
 proptest! {
     #[test]
     fn told_anything_in_any_order_the_catalog_believes_what_is_so(

@@ -18,8 +18,8 @@ pub fn earliest_day(today: NaiveDate) -> NaiveDate {
     today.checked_sub_months(Months::new(6)).unwrap_or(today)
 }
 
-/// What a sync without dates lists: the days not settled since the first one that was ever listed, and once in a while the
-/// last 30 of them, settled or not. With nothing listed yet: yesterday and today.
+/// What a sync without dates lists: the days not settled since the first one that was ever listed or asked for, and once in a while
+/// the last 30 of them, settled or not. With nothing listed yet: yesterday and today.
 pub fn days_to_resume(
     first_day: Option<NaiveDate>,
     settled: &BTreeSet<NaiveDate>,

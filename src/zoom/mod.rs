@@ -729,8 +729,12 @@ impl Zoom {
                 Verdict::Final(error) => return Err(error),
                 Verdict::TooFast(wait) => {
                     throttles += 1;
-                    tracing::warn!(what, %label, wait_ms = wait.as_millis() as u64, "Zoom answered 429: slowing down");
-                    self.pacer.throttled(label, wait);
+                    let wait_ms = wait.as_millis() as u64;
+                    if self.pacer.throttled(label, wait) {
+                        tracing::warn!(what, %label, wait_ms, "Zoom answered 429: slowing down");
+                    } else {
+                        tracing::debug!(what, %label, wait_ms, "Zoom answered 429 again");
+                    }
                     if throttles > THROTTLES {
                         return Err(Error::Throttled {
                             what: what.to_owned(),

@@ -355,11 +355,17 @@ impl Pacer {
         }
     }
 
-    /// Zoom said 429: nothing of this label goes out before then. Other labels are not concerned.
-    pub fn throttled(&self, label: Label, wait: Duration) {
+    /// Zoom said 429: nothing of this label goes out before then. Other labels are not concerned. Answers whether that is the first
+    /// time for the label in a minute: one that is told to people.
+    pub fn throttled(&self, label: Label, wait: Duration) -> bool {
         let mut state = self.lane(label).state();
-        let until = Instant::now() + wait;
-        state.not_before = Some(state.not_before.map_or(until, |before| before.max(until)));
+        let now = Instant::now();
+        let until = now + wait;
+        let before = state.not_before.replace(until);
+        if let Some(before) = before {
+            state.not_before = Some(before.max(until));
+        }
+        before.is_none_or(|before| before + Duration::from_secs(60) < now)
     }
 
     /// Makes requests of an earlier process count. For Resource-intensive each time is a request; for the other labels a time is
