@@ -24,7 +24,7 @@
 //!
 //! - [`model`], [`privacy`] and [`text`] do no I/O. [`zoom`], [`catalog`] and [`elastic`] import neither each other nor [`sync`].
 //! - [`sync`] holds no SQL, no URL, no JSON: what crosses a border is a [`model`] type.
-//! - Nothing outside [`cli`] prints, reads the environment, the wall clock or unseeded chance (`clippy.toml` sees to it).
+//! - Nothing outside [`cli`] prints, reads the environment, the wall clock or unseeded chance (the lints in `Cargo.toml` and `clippy.toml` see to it).
 //! - [`sim`], the simulated account, imports none of the others: a misspelt field cannot cancel itself out.
 //! - No queue outlives a run: what to do next is always asked of the catalog. Dropping the process at any instruction loses at most
 //!   the requests in flight.

@@ -393,3 +393,23 @@ fn a_dotenv_that_others_may_read_is_a_warning() {
     assert!(!warned("ZOOM_CLIENT_SECRET=hush\n", 0o600));
     assert!(!warned("ZOOM_PLAN=pro\n", 0o644));
 }
+
+#[cfg(unix)]
+#[test]
+fn a_configuration_file_that_others_may_read_is_a_warning() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("h.toml");
+    let warned = |text: &str, mode: u32| {
+        std::fs::write(&file, text).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+        let output = program(folder.path())
+            .args(["--config", "h.toml", "status"])
+            .output();
+        said(&output.unwrap()).contains("chmod 600 h.toml")
+    };
+    let secret = "[privacy]\nkey = \"0123456789abcdef0123456789abcdef\"\n";
+    assert!(warned(secret, 0o644));
+    assert!(!warned(secret, 0o600));
+    assert!(!warned("[zoom]\nplan = \"pro\"\n", 0o644));
+}

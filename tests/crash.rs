@@ -222,7 +222,7 @@ fn kept(stage: &Stage) -> BTreeSet<String> {
 
 /// Every table, but for times, run ids, revisions, and the counters of what each run did.
 fn whole_catalog(stage: &Stage) -> BTreeMap<String, Vec<String>> {
-    const TABLES: [(&str, &str); 9] = [
+    const TABLES: [(&str, &str); 11] = [
         ("account", "account_id"),
         (
             "hosts",
@@ -244,6 +244,9 @@ fn whole_catalog(stage: &Stage) -> BTreeMap<String, Vec<String>> {
         ("published_sessions", "meeting_uuid, session_id, lost"),
         ("changes", "meeting_uuid, what, old_checksum, new_checksum"),
         ("windows", "day, basis, meetings"),
+        // Under a salt of this catalog.
+        ("forgotten", "kind"),
+        ("doomed_documents", "kind, document_id"),
     ];
     let conn = rusqlite::Connection::open(stage.db()).unwrap();
     let check: String = conn
@@ -466,6 +469,76 @@ async fn publish_killed_at_every_request_the_next_one_ends_with_every_document()
     assert_eq!(reached, 2 * requests);
 }
 
+/// Whether a text stands in the catalog or in a file beside it.
+fn in_files(stage: &Stage, text: &str) -> bool {
+    let files = std::fs::read_dir(stage.folder.path()).unwrap();
+    let mut files = files.map(|file| std::fs::read(file.unwrap().path()).unwrap());
+    files.any(|bytes| bytes.windows(text.len()).any(|window| window == text.as_bytes()))
+}
+
+/// A host, and all that ended before a day: killed anywhere, also before the first request, and completed by whatever comes next.
+#[tokio::test(flavor = "multi_thread")]
+async fn forget_killed_at_any_moment_is_completed_by_whatever_comes_next() {
+    let spec = spec(3, 8, 20, Utc::now());
+    let source = harvested(&spec).await;
+    let catalog = Arc::new(std::fs::read(source.db()).unwrap());
+    let email = "host001@example.edu";
+    assert!(in_files(&source, email));
+    let before = (source.clock.now().date_naive() - chrono::Days::new(2)).to_string();
+    for whom in [["--email", email], ["--before", before.as_str()]] {
+        let whom = whom.map(str::to_owned);
+        let forget = ["forget", whom[0].as_str(), whom[1].as_str()];
+        // The catalog at rest, published under a prefix of its own.
+        let published = async |spec: &Spec, catalog: &[u8]| {
+            let stage = stage(spec);
+            std::fs::write(stage.db(), catalog).unwrap();
+            ends_well("publish", command(&stage, &stage.es().url, &["publish"])).await;
+            stage
+        };
+        let undisturbed = published(&spec, &catalog).await;
+        let (url, seen) = proxy(&undisturbed.es().url, None).await;
+        ends_well("undisturbed", command(&undisturbed, &url, &forget)).await;
+        let expected = Arc::new((whole_catalog(&undisturbed), documents(&undisturbed).await));
+        let requests = seen.asked.load(Ordering::SeqCst);
+        assert!(requests > 3, "{requests}");
+        let kills = (1..=requests)
+            .flat_map(|k| [Kill::BeforeElastic(k), Kill::AfterElastic(k)])
+            .chain((0..8).map(|n| Kill::Later(Duration::from_millis(4 * n))));
+        let reached = futures::stream::iter(kills.zip(0..))
+            .map(|(kill, n)| {
+                let (spec, catalog, expected) = (spec.clone(), Arc::clone(&catalog), Arc::clone(&expected));
+                let whom = whom.clone();
+                tokio::spawn(async move {
+                    let what = format!("{kill:?}, {whom:?}");
+                    let forget = ["forget", whom[0].as_str(), whom[1].as_str()];
+                    let stage = published(&spec, &catalog).await;
+                    let reached = killed(&stage, kill, |url| command(&stage, url, &forget)).await;
+                    // Killed before the catalog had it, only the same command knows who was meant.
+                    let publishes = n % 2 == 0 && !matches!(kill, Kill::Later(_));
+                    let next: &[&str] = if publishes { &["publish"] } else { &forget };
+                    ends_well(&what, command(&stage, &stage.es().url, next)).await;
+                    let found = (whole_catalog(&stage), documents(&stage).await);
+                    for (table, rows) in &expected.0 {
+                        assert_eq!(rows, &found.0[table], "{what}: {table}");
+                    }
+                    assert!(expected.1 == found.1, "{what}: documents");
+                    assert!(
+                        whom[0] == "--before" || !in_files(&stage, email),
+                        "{what}: the files"
+                    );
+                    ends_well(&what, command(&stage, &stage.es().url, &["verify"])).await;
+                    ends_well(&what, command(&stage, &stage.es().url, &["catalog", "check"])).await;
+                    usize::from(reached && !matches!(kill, Kill::Later(_)))
+                })
+            })
+            .buffer_unordered(AT_ONCE)
+            .map(Result::unwrap)
+            .fold(0, |sum, one| async move { sum + one })
+            .await;
+        assert_eq!(reached, 2 * requests);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn reindex_killed_at_every_request_searchers_never_lose_a_document() {
     let spec = spec(3, 8, 20, Utc::now());
@@ -521,13 +594,26 @@ enum Moment {
     ReindexHangs,
     /// Elasticsearch answers 503: the pause before the next try.
     ReindexWaits,
+    VerifyHangs,
+    ForgetHangs,
+}
+
+impl Moment {
+    /// What is run; without, a sync.
+    fn args(self) -> Option<&'static [&'static str]> {
+        match self {
+            Self::ReindexHangs | Self::ReindexWaits => Some(&["reindex", "--drop-unknown"]),
+            Self::VerifyHangs => Some(&["verify", "--repair"]),
+            Self::ForgetHangs => Some(&["forget", "--email", "host001@example.edu"]),
+            _ => None,
+        }
+    }
 }
 
 async fn told_to_stop_at(moment: Moment, signal: &str, code: i32) {
     let spec = spec(3, 60, 150, Utc::now());
     let what = format!("{moment:?}, {signal}");
-    let reindex = matches!(moment, Moment::ReindexHangs | Moment::ReindexWaits);
-    let stage = if reindex {
+    let stage = if moment.args().is_some() {
         harvested(&spec).await
     } else {
         stage(&spec)
@@ -539,20 +625,25 @@ async fn told_to_stop_at(moment: Moment, signal: &str, code: i32) {
         Moment::WaitingToTryAgain => details(&json!({"answer": {"status": 503}})),
         Moment::ZoomHangs => details(&json!("silent")),
         Moment::TokenHangs => hang(Some("token"), 1, false),
-        Moment::Fetching | Moment::ElasticHangs | Moment::ReindexHangs | Moment::ReindexWaits => {
-            FaultPlan::default()
-        }
+        _ => FaultPlan::default(),
     });
-    let hold = matches!(moment, Moment::ElasticHangs | Moment::ReindexHangs).then_some(Hold::Before(1));
+    let hold = match moment {
+        Moment::ElasticHangs | Moment::ReindexHangs | Moment::ForgetHangs => Some(Hold::Before(1)),
+        // The first page of documents.
+        Moment::VerifyHangs => {
+            ends_well(&what, crate::command(&stage, &stage.es().url, &["publish"])).await;
+            Some(Hold::AnyBefore(6))
+        }
+        _ => None,
+    };
     let (mut url, seen) = proxy(&stage.es().url, hold).await;
     if matches!(moment, Moment::ReindexWaits) {
         // Nobody listens on the discard port.
         url = "http://127.0.0.1:9".to_owned();
     }
-    let mut command = if reindex {
-        command(&stage, &url, &["reindex", "--drop-unknown"])
-    } else {
-        sync(&stage, &url)
+    let mut command = match moment.args() {
+        Some(args) => command(&stage, &url, args),
+        None => sync(&stage, &url),
     };
     let mut child = command.env("ZOOM_RETRY_MS", "20000").spawn().unwrap();
     wait_for(&what, &mut child, || match moment {
@@ -565,7 +656,9 @@ async fn told_to_stop_at(moment: Moment, signal: &str, code: i32) {
         // What was answered is kept by now, or nearly so: the run has nothing else to do.
         Moment::ZoomHangs => stage.sim.count("detail") >= 19 + IN_FLIGHT,
         Moment::TokenHangs => stage.sim.count("token") > 0,
-        Moment::ElasticHangs | Moment::ReindexHangs => seen.held.load(Ordering::SeqCst) > 0,
+        Moment::ElasticHangs | Moment::ReindexHangs | Moment::VerifyHangs | Moment::ForgetHangs => {
+            seen.held.load(Ordering::SeqCst) > 0
+        }
         // A pause of at least a quarter of a second comes first, or the try before it.
         Moment::ReindexWaits => stage.number("SELECT count(*) FROM runs WHERE command = 'reindex'") > 0,
     })
@@ -587,7 +680,11 @@ async fn told_to_stop_at(moment: Moment, signal: &str, code: i32) {
     assert_eq!(output.status.code(), Some(code), "{what}");
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8_lossy(&said);
-    assert!(said.contains("kept"), "{what}: {said}");
+    let word = match moment {
+        Moment::ForgetHangs => "the index still holds what was erased, until",
+        _ => "kept",
+    };
+    assert!(said.contains(word), "{what}: {said}");
     // It ended by itself, so it also wrote that down.
     assert_eq!(
         stage.number("SELECT exit_code FROM runs ORDER BY run_id DESC LIMIT 1"),
@@ -611,6 +708,8 @@ async fn told_to_stop_at_any_moment_it_stops_at_once_and_says_what_is_kept() {
         Moment::ElasticHangs,
         Moment::ReindexHangs,
         Moment::ReindexWaits,
+        Moment::VerifyHangs,
+        Moment::ForgetHangs,
     ];
     futures::stream::iter(
         moments

@@ -936,7 +936,7 @@ async fn a_strange_authority_a_wrong_name_and_no_tls_are_refused_and_said() {
     });
     let said = nonsense.unwrap_err().to_string();
     assert!(
-        said.contains("ELASTICSEARCH_CA_CERT is no PEM certificate"),
+        said.contains("the file that ELASTICSEARCH_CA_CERT names holds no PEM certificate"),
         "{said}"
     );
 }

@@ -886,6 +886,24 @@ fn a_late_detail_that_also_changed_ends_right() {
     ]);
 }
 
+/// Whose meetings these are is asked about the first, which is deleted by then; the second can tell.
+#[test]
+fn a_host_whose_first_meeting_was_deleted_is_known_by_another() {
+    let daily = Fault {
+        endpoint: "past_meeting",
+        kind: "daily",
+        from: 1,
+        times: 1,
+        after: false,
+    };
+    let add = Add {
+        hours_ago: 1,
+        host: 1,
+        sessions: 1,
+    };
+    story(&[add.clone(), Run(Resume, daily), Remove(0), add]);
+}
+
 /// A detail's second page comes without its rows: the first is kept, looked for again, and then whole.
 #[test]
 fn a_detail_whose_second_page_came_empty_ends_right() {

@@ -66,7 +66,7 @@ fn every_audit_query_runs_on_the_example_which_is_current_and_small() {
             .prepare(query)
             .unwrap_or_else(|error| panic!("{query}: {error}"));
         let rows = statement.query_map([], |_| Ok(())).unwrap().count();
-        let may_be_empty = ["What failed", "missing something"]
+        let may_be_empty = ["What failed", "missing something", "never listed"]
             .iter()
             .any(|word| query.contains(word));
         assert!(rows > 0 || may_be_empty, "{query}");

@@ -97,7 +97,8 @@ impl Catalog {
         Ok(())
     }
 
-    /// Records what Zoom answered to a question; `None` means that it does not know either, and is asked no more.
+    /// Records what Zoom answered to a question; `None` means that it does not know either. That may be so because the meeting that it
+    /// was asked about was deleted: then it is asked once more, about the host's newest meeting, and after that no more.
     ///
     /// # Errors
     /// As SQLite fails.
@@ -122,14 +123,25 @@ impl Catalog {
                 resolve(&tx, &question.host_key, &host.host_id, now)?;
             }
             None => {
-                let update = Query::update()
+                let newest = Query::select()
+                    .column(Meetings::MeetingUuid)
+                    .from(Meetings::Table)
+                    .and_where(Expr::cust("host_id IS NULL"))
+                    .and_where(Expr::col(Meetings::HostKey).eq(question.host_key.as_str()))
+                    .and_where(Expr::col(Meetings::VanishedAt).is_null())
+                    .order_by(Meetings::EndTime, Order::Desc)
+                    .limit(1)
+                    .take();
+                let newest = first(&tx, &newest, |row| row.get::<_, String>(0))?;
+                let mut update = Query::update()
                     .table(HostLookups::Table)
-                    .values([
-                        (HostLookups::Status, "not_found".into()),
-                        (HostLookups::AskedAt, iso(now).into()),
-                    ])
+                    .value(HostLookups::AskedAt, iso(now))
                     .and_where(Expr::col(HostLookups::HostKey).eq(question.host_key.as_str()))
                     .take();
+                match newest.filter(|newest| newest != question.uuid.as_str()) {
+                    Some(newest) => update.value(HostLookups::MeetingUuid, newest),
+                    None => update.value(HostLookups::Status, "not_found"),
+                };
                 execute(&tx, &update)?;
             }
         }

@@ -39,7 +39,8 @@ impl Context {
             file,
         };
         let mut config = Config::new(&inputs)?;
-        config.warnings.extend(sources::exposed(&inputs.dotenv));
+        let exposed = sources::exposed(&inputs.dotenv, &config.in_force);
+        config.warnings.extend(exposed);
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }

@@ -180,7 +180,7 @@ async fn zoom(context: &Context) -> Vec<Check> {
         Err(error) => ill(
             "dashboards",
             error.to_string(),
-            "see the README on plans and scopes",
+            "if it is about the plan or a scope, the README says which are needed",
         ),
     });
     let per_second = end.pacer.per_window(crate::model::Label::Heavy);

@@ -24,7 +24,7 @@ pub struct ForgetArgs {
     /// The person with this email, as a participant and as a host
     #[arg(long, value_name = "EMAIL", value_parser = said)]
     email: Option<String>,
-    /// The person with this id: id, participant_user_id, participant_uuid or registrant_id
+    /// The person with this id: id, participant_user_id, participant_uuid, registrant_id or a host's id
     #[arg(long, value_name = "ID", value_parser = said)]
     participant: Option<String>,
     /// Every meeting that ended before this UTC day
@@ -90,7 +90,7 @@ pub fn run(context: &Context, args: &ForgetArgs) -> Result<Exit, Failure> {
         };
         if args.dry_run {
             catalog.end_run(run, &Tally::default(), Exit::Done as u8, None, context.now())?;
-            out::print(&told(&forgot, "would be erased", "nothing was changed"))?;
+            out::print(&told(&forgot, "would be erased", "nothing was erased"))?;
             return Ok(Exit::Done);
         }
         let without_index = elastic.is_none();

@@ -131,6 +131,12 @@ pub fn thousands(number: u64) -> String {
     text
 }
 
+/// `1 meeting`, `12,345 meetings`.
+pub fn counted(number: u64, what: &str) -> String {
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{} {what}{ending}", thousands(number))
+}
+
 /// `0.4 s`, `42 s`, `2 min 5 s`, `3 h 20 min`.
 pub fn duration(time: Duration) -> String {
     let seconds = time.as_secs_f64();

@@ -4,7 +4,7 @@ use std::{ffi::OsString, io::ErrorKind, path::Path};
 
 use super::Failure;
 use crate::{
-    config::{self, Assignment, SETTINGS},
+    config::{self, Assignment, InForce, Origin, SETTINGS},
     text::system_said,
 };
 
@@ -72,24 +72,34 @@ pub fn file(path: &Path, what: &str) -> Result<String, Failure> {
     })
 }
 
-/// A warning, if others on this machine may read the secrets in `.env`.
+/// A warning for each file with secrets that others on this machine may read: `.env`, and the file that `--config` names.
 #[cfg(unix)]
-pub fn exposed(read: &[Assignment]) -> Option<String> {
+pub fn exposed(dotenv: &[Assignment], in_force: &[InForce]) -> Vec<String> {
     use std::os::unix::fs::PermissionsExt;
-    let secret = |one: &Assignment| {
+    let in_dotenv = dotenv.iter().any(|one| {
         SETTINGS
             .iter()
             .any(|setting| setting.secret && setting.name == one.name)
-    };
-    let mode = std::fs::metadata(".env").ok()?.permissions().mode() & 0o777;
-    (mode & 0o077 != 0 && read.iter().any(secret))
-        .then(|| format!(".env holds secrets and others may read it (mode {mode:04o}): chmod 600 .env"))
+    });
+    let in_file = in_force.iter().find_map(|said| match &said.origin {
+        Origin::File { path, .. } if said.setting.secret => Some(path.as_path()),
+        _ => None,
+    });
+    let files = in_dotenv.then_some(Path::new(".env")).into_iter().chain(in_file);
+    let exposed = files.filter_map(|file| {
+        let mode = std::fs::metadata(file).ok()?.permissions().mode() & 0o777;
+        let file = file.display();
+        (mode & 0o077 != 0).then(|| {
+            format!("{file} holds secrets and others may read it (mode {mode:04o}): chmod 600 {file}")
+        })
+    });
+    exposed.collect()
 }
 
 /// Elsewhere access is not told by a mode.
 #[cfg(not(unix))]
-pub fn exposed(_: &[Assignment]) -> Option<String> {
-    None
+pub fn exposed(_: &[Assignment], _: &[InForce]) -> Vec<String> {
+    Vec::new()
 }
 
 #[cfg(all(test, unix))]

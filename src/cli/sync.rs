@@ -178,15 +178,15 @@ pub fn retry(context: &Context) -> Result<Exit, Failure> {
     let due = catalog.retry()?;
     catalog.end_run(run, &Tally::default(), Exit::Done as u8, None, context.now())?;
     context.say(&format!(
-        "{} meetings are due again; run `zoom-harvester sync` (or `publish`)",
-        out::thousands(due)
+        "{} due again; run `zoom-harvester sync` (or `publish`)",
+        out::counted(due, "meeting")
     ))?;
     Ok(Exit::Done)
 }
 
 /// The summary for people.
 pub fn told(summary: &Summary) -> String {
-    let n = out::thousands;
+    let (n, counted) = (out::thousands, out::counted);
     let tally = &summary.tally;
     let requests: Vec<String> = summary
         .zoom_requests
@@ -203,26 +203,30 @@ pub fn told(summary: &Summary) -> String {
         vec![
             "listed".to_owned(),
             format!(
-                "{} windows: {} new meetings, {} changed, {} vanished",
-                n(tally.listings),
-                n(tally.new),
+                "{}: {}, {} changed, {} vanished",
+                counted(tally.listings, "window"),
+                counted(tally.new, "new meeting"),
                 n(tally.changed),
                 n(tally.vanished)
             ),
         ],
         vec![
             "fetched".to_owned(),
-            format!("{} details with {} sessions", n(tally.details), n(tally.sessions)),
+            format!(
+                "{} with {}",
+                counted(tally.details, "detail"),
+                counted(tally.sessions, "session")
+            ),
         ],
         vec![
             "published".to_owned(),
             if summary.publishing {
                 format!(
-                    "{} meetings: {} documents sent, {} deleted, in {} bulk requests",
-                    n(tally.published),
-                    n(summary.documents),
+                    "{}: {} sent, {} deleted, in {}",
+                    counted(tally.published, "meeting"),
+                    counted(summary.documents, "document"),
                     n(summary.deleted),
-                    n(summary.bulk_requests)
+                    counted(summary.bulk_requests, "bulk request")
                 )
             } else {
                 "nothing: no Elasticsearch (ELASTICSEARCH_URL); the catalog keeps it all".to_owned()
@@ -232,9 +236,9 @@ pub fn told(summary: &Summary) -> String {
         vec![
             "still due".to_owned(),
             format!(
-                "{} details, documents of {} meetings",
-                n(summary.details_due),
-                n(summary.documents_due)
+                "{}, documents of {}",
+                counted(summary.details_due, "detail"),
+                counted(summary.documents_due, "meeting")
             ),
         ],
         vec!["failed or dead".to_owned(), n(summary.troubled)],

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     catalog::HostQuestion,
-    model::{Host, HostId, PastMeeting, SeriesRow, Window},
+    model::{Host, HostId, MeetingUuid, PastMeeting, SeriesRow, Window},
     zoom::{self, Zoom},
 };
 
@@ -26,7 +26,7 @@ pub(super) struct Questions {
     pub reports: VecDeque<Window>,
     pub reported: BTreeSet<(NaiveDate, NaiveDate)>,
     pub reports_under_way: usize,
-    pub asked_hosts: HashSet<String>,
+    pub asked_hosts: HashSet<(String, MeetingUuid)>,
     pub asked_series: HashSet<HostId>,
     pub under_way: usize,
     /// Whether the catalog may have new questions since it was last asked.
@@ -52,7 +52,10 @@ impl Harvest<'_> {
         let asked = self.questions.asked_hosts.len() as u64;
         for question in self.catalog.unknown_hosts(asked + QUESTIONS_AT_ONCE as u64)? {
             if self.questions.under_way < QUESTIONS_AT_ONCE
-                && self.questions.asked_hosts.insert(question.host_key.clone())
+                && self
+                    .questions
+                    .asked_hosts
+                    .insert((question.host_key.clone(), question.uuid.clone()))
             {
                 self.questions.under_way += 1;
                 let zoom = Arc::clone(zoom);
