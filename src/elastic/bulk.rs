@@ -227,10 +227,11 @@ impl Elastic {
         while let Some(mut body) = waiting.pop() {
             let bytes = body.iter().flat_map(|op| op.lines.iter().copied()).collect();
             sent.requests += 1;
-            let mut wanted = None;
+            let (mut wanted, mut shrunk) = (None, false);
             let failure = match self.call_once(Method::Post, &path, Some(bytes)).await {
                 Ok(answer) if answer.status == 200 && answer.body["items"].is_array() => {
                     taken = true;
+                    let items = body.len();
                     match read_items(&answer.body, body, target, &mut sent) {
                         Ok(None) => {
                             // It goes on: the next refusal is a first one.
@@ -238,6 +239,11 @@ impl Elastic {
                             continue;
                         }
                         Ok(Some((again, failure))) => {
+                            shrunk = again.len() < items;
+                            if shrunk {
+                                // Some were taken: it goes on, if slowly.
+                                delays = self.delays(salt);
+                            }
                             body = again;
                             failure
                         }
@@ -306,8 +312,12 @@ impl Elastic {
             };
             tracing::debug!(%failure, items = body.len(), "sending again");
             tokio::time::sleep(pause).await;
-            // Smaller bodies are refused less, where memory is what is short.
-            waiting.extend(halves(body));
+            // Smaller bodies are refused less, where memory is what is short; this one may be smaller already.
+            if shrunk {
+                waiting.push(body);
+            } else {
+                waiting.extend(halves(body));
+            }
         }
         sent
     }
