@@ -108,14 +108,17 @@ fn ill(answer: &mut Value, statuses: &[(u64, &str)]) {
     }
 }
 
-/// Every fault, what the run it meets ends with, and at most how many bulk requests it makes.
-fn faults() -> Vec<(&'static str, Rule, Ending, usize)> {
-    let rule = |from, times, acted, fault| Rule {
+fn rule(from: usize, times: usize, acted: bool, fault: Fault) -> Rule {
+    Rule {
         from,
         times,
         acted,
         fault,
-    };
+    }
+}
+
+/// Every fault, what the run it meets ends with, and at most how many bulk requests it makes.
+fn faults() -> Vec<(&'static str, Rule, Ending, usize)> {
     let answer = Fault::Answer;
     let mut all = Vec::new();
     for (name, acted, fault) in [
@@ -318,6 +321,81 @@ async fn bodies_and_documents_that_are_always_too_large_are_listed_one_by_one() 
     assert_eq!(stage.sync(Scope::Resume).await.bulk_requests, 0, "never looping");
     assert_eq!(retry(&stage), 24);
     recovers("413", &mut stage).await;
+}
+
+/// The program as its user runs it: for each way in which publishing can end, the exit code that the README lists, one line that says
+/// why, and with the next undisturbed `publish` the account in the index.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_ending_has_its_exit_code() {
+    const EARLY: i32 = 3;
+    let forbidden = Fault::Edit(|answer| ill(answer, &[(403, "security_exception"); 999]));
+    let endings: [(&str, Option<Rule>, i32, &str); 6] = [
+        ("nothing", None, 0, "ended"),
+        (
+            "503",
+            Some(rule(1, EVER, false, Fault::Answer(503, None, HTML))),
+            EARLY,
+            "503",
+        ),
+        (
+            "cut",
+            Some(rule(1, EVER, false, Fault::Cut)),
+            EARLY,
+            "stopped early; run it again",
+        ),
+        (
+            "no items",
+            Some(rule(
+                1,
+                EVER,
+                true,
+                Fault::Edit(|answer| answer["items"] = json!([])),
+            )),
+            EARLY,
+            "have no answer",
+        ),
+        (
+            "forbidden",
+            Some(rule(1, EVER, true, forbidden)),
+            1,
+            "security_exception",
+        ),
+        (
+            "too large",
+            Some(rule(1, EVER, false, Fault::Answer(413, None, HTML))),
+            2,
+            "24 meetings failed or are dead",
+        ),
+    ];
+    for (name, rule, code, word) in endings {
+        let mut stage = staged(ElasticStage::new(ENGINES[0]));
+        stage.run(stage.days(9), true, false).await;
+        behind(&mut stage, rule.into_iter().collect()).await;
+        let es = stage.es();
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_zoom-harvester"));
+        command
+            .env_clear()
+            .current_dir(stage.folder.path())
+            .env("ELASTICSEARCH_URL", es.through.clone().unwrap())
+            .env("ELASTICSEARCH_INDEX_PREFIX", &es.prefix)
+            .env("ELASTICSEARCH_REPLICAS", "0")
+            .env("ELASTICSEARCH_BULK_BYTES", es.bulk_bytes.to_string())
+            .env("ELASTICSEARCH_RETRIES", "1")
+            .arg("publish");
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap())
+            .await
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(code), "{name}: {said}");
+        let ended = said.lines().find(|line| line.starts_with("ended")).unwrap();
+        assert!(ended.contains(word), "{name}: {ended}");
+        let noted = "SELECT exit_code FROM runs ORDER BY run_id DESC LIMIT 1";
+        assert_eq!(stage.number(noted), i64::from(code), "{name}");
+        if code == 2 {
+            assert_eq!(retry(&stage), 24, "{name}");
+        }
+        recovers(name, &mut stage).await;
+    }
 }
 
 /// Documents that a field's type refuses: among good ones, several in a body, for real.
