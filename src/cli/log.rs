@@ -2,10 +2,10 @@
 
 use tracing_subscriber::{EnvFilter, fmt, prelude::*};
 
-use super::{Global, LogFormat, progress::Bars};
-
-/// What a run tells of itself, when that goes into the log.
-pub const TARGET: &str = "zoom_harvester::run";
+use super::{
+    Global, LogFormat,
+    progress::{Bars, TARGET},
+};
 
 /// Sends log lines to standard error, above the progress bars if there are any.
 pub fn start(global: &Global, bars: &Bars) {

@@ -376,7 +376,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Exit {
         Ok(Err(failure)) => {
             match failure.exit {
                 Exit::Done => {}
-                _ if json => tracing::error!(target: log::TARGET, "{}", failure.message),
+                _ if json => tracing::error!(target: progress::TARGET, "{}", failure.message),
                 _ => out::error(&failure.message, color),
             }
             failure.exit

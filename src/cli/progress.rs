@@ -8,11 +8,11 @@ use std::{
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{
-    log::TARGET,
-    out::{clean, thousands},
-};
+use super::out::{clean, thousands};
 use crate::sync::{Observer, Progress};
+
+/// What a run tells of itself, when that goes into the log.
+pub const TARGET: &str = "zoom_harvester::run";
 
 /// The bars, and the way for other lines to pass above them.
 #[derive(Clone, Debug)]

@@ -7,8 +7,7 @@ use serde::Serialize;
 
 use super::{
     days::{Scope, wanted_days},
-    dry_run::Failure,
-    relist::relist,
+    relist::{Failure, relist},
 };
 use crate::{
     catalog::Catalog,

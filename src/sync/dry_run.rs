@@ -7,13 +7,13 @@ use serde::Serialize;
 
 use super::{
     days::{Scope, wanted_days},
-    relist::relist,
+    relist::{Failure, relist},
 };
 use crate::{
-    catalog::{self, Catalog, RunId},
+    catalog::{Catalog, RunId},
     model::{Change, Label},
     privacy::{Policy, Screen},
-    zoom::{self, Zoom, pace::Pacer},
+    zoom::{Zoom, pace::Pacer},
 };
 
 /// What a sync would do.
@@ -59,17 +59,6 @@ pub struct Forecast {
     pub requests: u64,
     /// How many a window of its limit (a second, or a minute for Resource-intensive) we may make.
     pub per_window: u32,
-}
-
-/// What can end a dry run.
-#[derive(Debug, thiserror::Error)]
-pub enum Failure {
-    /// The catalog failed.
-    #[error(transparent)]
-    Catalog(#[from] catalog::Error),
-    /// Zoom failed.
-    #[error(transparent)]
-    Zoom(#[from] zoom::Error),
 }
 
 /// Lists what a sync would list and tells what it would make of it.

@@ -24,10 +24,11 @@ use serde::Serialize;
 
 pub use days::Scope;
 pub use drift::{Drift, DriftKind, Drifted, drift};
-pub use dry_run::{DryRun, Failure, Forecast, WindowPlan, dry_run};
+pub use dry_run::{DryRun, Forecast, WindowPlan, dry_run};
 pub use forget::{Forgot, Whom, forget};
 pub use harvest::{Harvest, Options, Sides};
 pub use reindex::{Rebuilt, reindex};
+pub use relist::Failure;
 pub use verify::{Count, Difference, DifferenceKind, Remedy, Verified, verify};
 pub use window::earliest_day;
 

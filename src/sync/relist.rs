@@ -4,7 +4,6 @@ use chrono::NaiveDate;
 
 use super::{
     days::{Scope, Wanted, without},
-    dry_run::Failure,
     plan::plan,
     window::{windows, with_margin},
 };
@@ -14,6 +13,17 @@ use crate::{
     privacy::Screen,
     zoom::{self, Zoom},
 };
+
+/// What can end a look at Zoom.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The catalog failed.
+    #[error(transparent)]
+    Catalog(#[from] catalog::Error),
+    /// Zoom failed.
+    #[error(transparent)]
+    Zoom(#[from] zoom::Error),
+}
 
 /// A window as Zoom lists it now, and what that would change.
 pub(super) struct Look {
