@@ -413,3 +413,76 @@ fn a_configuration_file_that_others_may_read_is_a_warning() {
     assert!(!warned(secret, 0o600));
     assert!(!warned("[zoom]\nplan = \"pro\"\n", 0o644));
 }
+
+/// Ends a program that serves until it is told to stop.
+struct Served(std::process::Child);
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The plan of faults in the docs, served by one command and met by another.
+#[test]
+fn the_fault_plan_in_the_docs_is_served_and_met_as_it_says() {
+    use std::io::{BufRead, BufReader};
+    let folder = tempfile::tempdir().unwrap();
+    let docs = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/faults.md");
+    let docs = std::fs::read_to_string(docs).unwrap();
+    let plan = docs.split("```json").nth(1).unwrap().split("```").next().unwrap();
+    std::fs::write(folder.path().join("faults.json"), plan).unwrap();
+    let account = [
+        "--port=0",
+        "--hosts=3",
+        "--meetings=30",
+        "--sessions=90",
+        "--days=4",
+    ];
+    let mut served = std::process::Command::new(env!("CARGO_BIN_EXE_zoom-harvester"))
+        .env_clear()
+        .current_dir(folder.path())
+        .args(["simulate", "--faults", "faults.json", "--no-limits"])
+        .args(account)
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(served.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    let _served = Served(served);
+    let variables = line.trim().strip_prefix("export ").unwrap().split(' ');
+    let variables: Vec<(&str, &str)> = variables.map(|one| one.split_once('=').unwrap()).collect();
+    let run = |args: &[&str]| {
+        let mut command = program(folder.path());
+        command
+            .envs(variables.clone())
+            .env("ZOOM_RETRY_MS", "10")
+            .args(args);
+        command.output().unwrap()
+    };
+
+    let from = (Utc::now().date_naive() - Days::new(6)).to_string();
+    let output = run(&["sync", "--from", &from]);
+    // Reset and 502 are got over; one meeting is blocked for ever.
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    let output = run(&["status", "--json"]);
+    let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&status["meetings"]["fetched"], &status["meetings"]["failed"]),
+        (&29.into(), &1.into()),
+        "{status}"
+    );
+    let reason = status["troubled"][0]["reason"].as_str().unwrap();
+    assert!(reason.contains("403"), "{reason}");
+    // The fourth meeting went on for longer by then: the next listing shows it.
+    let output = run(&["sync", "--from", &from, "--json"]);
+    let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&summary["changed"], &summary["details"]),
+        (&1.into(), &1.into()),
+        "{summary}"
+    );
+}
