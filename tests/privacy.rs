@@ -222,6 +222,42 @@ async fn what_is_dropped_or_replaced_is_nowhere() {
     }
 }
 
+/// What is dropped may be what others are found by: every field alone, and an unchanged account still costs nothing.
+#[tokio::test]
+async fn each_field_can_be_dropped_alone() {
+    for (field, name) in Field::ALL {
+        let mut stage = Stage::new(small(), None);
+        stage.policy = Policy::new([(field, Treatment::Drop)].into(), false, None).unwrap();
+        let first = stage.sync(stage.days(8)).await;
+        assert_eq!(
+            (&first.ending, first.tally.details),
+            (&Ending::Done, 40),
+            "{name}"
+        );
+        // Without their email hosts are known by their meetings, one by one; else only who stands in no report.
+        let unreported = stage
+            .sim
+            .with_world(|world| world.hosts.iter().filter(|host| !host.reported).count());
+        let asked = if name == "host_email" { 40 } else { unreported };
+        assert_eq!(stage.sim.count("past_meeting"), asked, "{name}");
+        let strangers = "SELECT count(*) FROM meetings WHERE host_id IS NULL";
+        assert_eq!(stage.number(strangers), 0, "{name}");
+        if name == "host_email" {
+            let hosts = stage.sim.with_world(|world| world.hosts.clone());
+            nowhere(&[&stored(&stage)], hosts.iter().map(|host| host.email.as_str()));
+        }
+        stage.sim.clear_log();
+        let second = stage.sync(stage.days(8)).await;
+        assert_eq!(
+            (&second.ending, second.tally.changed),
+            (&Ending::Done, 0),
+            "{name}"
+        );
+        let costs = ["detail", "past_meeting", "series"].map(|endpoint| stage.sim.count(endpoint));
+        assert_eq!(costs, [0, 0, 0], "{name}");
+    }
+}
+
 async fn people_can_still_be_counted(variable: &str) {
     let mut stage = Stage::new(small(), Some(variable));
     stage.policy = policy(Treatment::Pseudonymise);

@@ -757,6 +757,25 @@ async fn the_command_says_what_differs_repairs_it_and_ends_as_documented() {
         &json!({"meeting": "\u{202e}y"}),
     )
     .await;
+    // A report that cannot be written is no success, and one that nobody reads to its end changes nothing.
+    for (sink, code) in [("/dev/full", 3), ("| head -c 1", 2)] {
+        let program = env!("CARGO_BIN_EXE_zoom-harvester");
+        let script = match sink.strip_prefix('|') {
+            Some(reader) => format!("{{ \"{program}\" verify; echo $? >ended; }} |{reader} >/dev/null"),
+            None => format!("\"{program}\" verify >{sink}; echo $? >ended"),
+        };
+        let mut shell = std::process::Command::new("sh");
+        shell
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("ELASTICSEARCH_URL", &stage.es().url)
+            .env("ELASTICSEARCH_INDEX_PREFIX", &stage.es().prefix)
+            .current_dir(stage.folder.path())
+            .args(["-c", &script]);
+        shell.output().unwrap();
+        let ended = std::fs::read_to_string(stage.folder.path().join("ended")).unwrap();
+        assert_eq!(ended.trim(), code.to_string(), "{sink}");
+    }
     let runs = stage.number("SELECT count(*) FROM runs");
     let (code, out, err) = said(&stage, &["verify"]);
     assert_eq!(code, 2, "{out}{err}");
