@@ -574,10 +574,10 @@ async fn the_past_is_forgotten_even_while_elasticsearch_is_down() {
         uuids.map(Result::unwrap).collect::<BTreeSet<String>>()
     };
     assert_eq!(in_catalog(), kept);
-    assert_eq!(
-        stage.number(&format!("SELECT count(*) FROM windows WHERE day < '{date}'")),
-        0
-    );
+    for days in ["windows", "unlisted_days"] {
+        let before = format!("SELECT count(*) FROM {days} WHERE day < '{date}'");
+        assert_eq!(stage.number(&before), 0, "{days}");
+    }
     assert_eq!(
         stage.es().all("meetings").await.len(),
         40,

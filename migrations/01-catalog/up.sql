@@ -11,7 +11,7 @@ CREATE TABLE account ( -- whose meetings these are; one row, once the first sync
 
 CREATE TABLE runs ( -- every command that may change something
     run_id      INTEGER PRIMARY KEY,
-    command     TEXT NOT NULL,       -- sync, publish, reindex, retry
+    command     TEXT NOT NULL,       -- sync, publish, reindex, retry, verify (that repairs), forget, backup, vacuum
     started_at  TEXT NOT NULL,
     ended_at    TEXT,                -- NULL: under way, or killed
     exit_code   INTEGER,

@@ -11,4 +11,5 @@ days(day) AS (
     UNION ALL
     SELECT date(day, '+1 day') FROM days WHERE day < (SELECT last FROM reach)
 )
-SELECT day FROM days WHERE day NOT IN (SELECT day FROM windows);
+SELECT day FROM days
+WHERE day NOT IN (SELECT day FROM windows) AND day >= (SELECT coalesce(before_day, day) FROM forgetting);
