@@ -15,12 +15,15 @@ pub use crate::text::clean;
 
 /// Prints lines to standard output, each cleaned.
 pub fn print(text: &str) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
+    print_to(&mut io::stdout().lock(), text)
+}
+
+fn print_to(sink: &mut impl Write, text: &str) -> io::Result<()> {
     for line in text.trim_end_matches('\n').split('\n') {
-        stdout.write_all(clean(line).as_bytes())?;
-        stdout.write_all(b"\n")?;
+        sink.write_all(clean(line).as_bytes())?;
+        sink.write_all(b"\n")?;
     }
-    stdout.flush()
+    sink.flush()
 }
 
 /// Prints a value as JSON.
@@ -164,6 +167,13 @@ mod tests {
         assert!(!text.contains(steers), "{text}");
         assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);
         assert_eq!(escaped("{\n}"), "{\n}");
+    }
+
+    #[test]
+    fn what_is_printed_steers_nothing_even_if_nobody_cleaned_it_before() {
+        let mut printed = Vec::new();
+        print_to(&mut printed, "a\u{1b}[2J\nb\u{202e}\n").unwrap();
+        assert_eq!(String::from_utf8(printed).unwrap(), "a\u{fffd}[2J\nb\u{fffd}\n");
     }
 
     #[test]
