@@ -356,10 +356,9 @@ async fn what_must_be_true_together_is_written_together() {
             told.get(begun..)
         })
         .collect();
-    let write = |transaction: &[String], what: &str| transaction.iter().any(|sql| sql.starts_with(what));
     let (mut kept, mut listed) = (0, 0);
     for transaction in transactions {
-        let writes = |what| write(transaction, what);
+        let writes = |what: &str| transaction.iter().any(|sql| sql.starts_with(what));
         let row = transaction
             .iter()
             .any(|sql| sql.starts_with("UPDATE \"meetings\"") && sql.contains("\"detail_checksum\" ="));

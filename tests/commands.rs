@@ -377,17 +377,22 @@ fn no_secret_is_printed_or_left_behind() {
     }
 }
 
+/// Whether the program warns of a file with this text, when this is its mode.
+#[cfg(unix)]
+fn warned(name: &str, args: &[&str], text: &str, mode: u32) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(name);
+    std::fs::write(&file, text).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+    let output = program(folder.path()).args(args).arg("status").output();
+    said(&output.unwrap()).contains(&format!("chmod 600 {name}"))
+}
+
 #[cfg(unix)]
 #[test]
 fn a_dotenv_that_others_may_read_is_a_warning() {
-    use std::os::unix::fs::PermissionsExt;
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join(".env");
-    let warned = |text: &str, mode: u32| {
-        std::fs::write(&file, text).unwrap();
-        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
-        said(&program(folder.path()).arg("status").output().unwrap()).contains("chmod 600 .env")
-    };
+    let warned = |text, mode| warned(".env", &[], text, mode);
     assert!(warned("ZOOM_CLIENT_SECRET=hush\n", 0o644));
     assert!(warned("ELASTICSEARCH_API_KEY=hush\n", 0o640));
     assert!(!warned("ZOOM_CLIENT_SECRET=hush\n", 0o600));
@@ -397,17 +402,7 @@ fn a_dotenv_that_others_may_read_is_a_warning() {
 #[cfg(unix)]
 #[test]
 fn a_configuration_file_that_others_may_read_is_a_warning() {
-    use std::os::unix::fs::PermissionsExt;
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("h.toml");
-    let warned = |text: &str, mode: u32| {
-        std::fs::write(&file, text).unwrap();
-        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
-        let output = program(folder.path())
-            .args(["--config", "h.toml", "status"])
-            .output();
-        said(&output.unwrap()).contains("chmod 600 h.toml")
-    };
+    let warned = |text, mode| warned("h.toml", &["--config", "h.toml"], text, mode);
     let secret = "[privacy]\nkey = \"0123456789abcdef0123456789abcdef\"\n";
     assert!(warned(secret, 0o644));
     assert!(!warned(secret, 0o600));

@@ -10,7 +10,7 @@ use super::{
     Catalog, Error, all,
     detail::TROUBLED,
     first,
-    schema::{Changes, Hosts, Meetings, Runs, Series, Windows},
+    schema::{Changes, Hosts, Meetings, Runs, Series, UnlistedDays, Windows},
 };
 use crate::model::{HostId, Label, MeetingUuid, SeriesId, Status};
 
@@ -417,11 +417,12 @@ impl Catalog {
             .filter_map(|(day, settled)| Some((day.parse().ok()?, settled.is_some())))
             .collect();
         let (from, to) = (days.keys().next().copied(), days.keys().next_back().copied());
-        let mut unlisted = self.conn.prepare("SELECT day FROM unlisted_days")?;
-        let unlisted = unlisted.query_map([], |row| row.get::<_, String>(0))?;
-        let missing = unlisted
-            .filter_map(|day| day.map(|day| day.parse().ok()).transpose())
-            .collect::<Result<_, _>>()?;
+        let select = Query::select()
+            .column(UnlistedDays::Day)
+            .from(UnlistedDays::Table)
+            .take();
+        let unlisted = all(&self.conn, &select, |row| row.get::<_, String>(0))?;
+        let missing = unlisted.iter().filter_map(|day| day.parse().ok()).collect();
         Ok(Coverage {
             from,
             to,

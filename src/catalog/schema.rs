@@ -20,6 +20,7 @@ tables! {
         Failed, Published,
     }
     Windows { Day, Basis, Meetings, Changes, Listings, FirstListedAt, LastListedAt, SettledAt }
+    UnlistedDays { Day }
     Hosts { HostId, Email, Name, Dept, UserType, Status, RecordedAt, SeriesListedAt }
     HostLookups { HostKey, HostId, Status, MeetingUuid, AskedAt }
     Series { SeriesId, Kind, Status, Topic, HostId, FirstSeenAt, LookedUpAt }

@@ -52,9 +52,10 @@ fn told(standing: &Standing, context: &Context) -> String {
     let total: u64 = standing.meetings.values().sum();
     rows.push(vec![
         "meetings".to_owned(),
-        match statuses.is_empty() {
-            true => "none yet".to_owned(),
-            false => format!("{} ({})", n(total), statuses.join(", ")),
+        if statuses.is_empty() {
+            "none yet".to_owned()
+        } else {
+            format!("{} ({})", n(total), statuses.join(", "))
         },
     ]);
     rows.push(vec![

@@ -122,10 +122,12 @@ fn catalog(context: &Context) -> Vec<Check> {
             format!("{path} is not there yet; the first sync makes it"),
         )],
         Err(error @ Error::Older { .. }) => vec![well("catalog", error.to_string())],
-        // It says what to do.
         Err(error) => vec![Check {
+            name: "catalog".to_owned(),
+            ok: false,
+            said: error.to_string(),
+            // What it says ends with one.
             remedy: None,
-            ..ill("catalog", error.to_string(), "")
         }],
         Ok(catalog) => vec![match catalog.integrity() {
             Ok(said) if said == "ok" => well("catalog", format!("{path} is sound")),

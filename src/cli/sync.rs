@@ -199,7 +199,7 @@ pub fn told(summary: &Summary) -> String {
     } else {
         requests.join(", ")
     };
-    let mut rows = vec![
+    let rows = vec![
         vec![
             "listed".to_owned(),
             format!(
@@ -242,8 +242,8 @@ pub fn told(summary: &Summary) -> String {
             ),
         ],
         vec!["failed or dead".to_owned(), n(summary.troubled)],
+        vec!["ended".to_owned(), ended(summary)],
     ];
-    rows.push(vec!["ended".to_owned(), ended(summary)]);
     out::table(&rows)
 }
 

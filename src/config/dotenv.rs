@@ -62,10 +62,10 @@ pub fn assignments(text: &str) -> Result<Vec<Assignment>, Error> {
 /// Whether the value that begins in the first line has a `$` that stands for another variable: outside single quotes. Most secrets
 /// with a `$` mean the character, and without a word would become others.
 fn substitutes(lines: &[&str]) -> bool {
-    let text = lines.join("\n");
+    let text = lines.iter().flat_map(|line| line.chars().chain(['\n']));
     let mut quote = None;
     let mut before = ' ';
-    let mut rest = text.chars().skip_while(|c| *c != '=').skip(1);
+    let mut rest = text.skip_while(|c| *c != '=').skip(1);
     while let Some(c) = rest.next() {
         match (c, quote) {
             ('\'', Some('\'')) | ('"', Some('"')) => quote = None,

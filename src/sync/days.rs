@@ -118,9 +118,6 @@ impl Harvest<'_> {
     pub(super) fn want_days(&mut self) -> Result<(), Error> {
         let now = self.now();
         let today = now.date_naive();
-        if let Scope::Days(window) = self.options.scope {
-            self.catalog.want_from(window.from)?;
-        }
         let Wanted {
             days: wanted,
             alone,
@@ -183,6 +180,7 @@ impl Harvest<'_> {
                 match error.disposition() {
                     Disposition::Stop => self.stop_for(&error),
                     Disposition::Retry { .. } => {
+                        // As `window_failed` does, but told once: by what stops the run.
                         self.unlisted = true;
                         self.tally.failed += 1;
                         self.stop(

@@ -167,6 +167,9 @@ impl<'a> Harvest<'a> {
             unlisted: false,
         };
         if harvest.zoom.is_some() {
+            if let Scope::Days(window) = harvest.options.scope {
+                harvest.catalog.want_from(window.from)?;
+            }
             harvest.want_days()?;
         }
         Ok(harvest)

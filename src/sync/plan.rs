@@ -46,13 +46,13 @@ pub fn plan(listing: &Listing, known: &Known, scope: Option<Window>) -> Vec<Chan
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use serde_json::json;
 
     use super::*;
     use crate::model::{DateBasis, KnownMeeting, ListedMeeting, ListingType, Malformed, SeriesId};
 
-    fn meeting(uuid: &str, topic: &str, participants: i64) -> ListedMeeting {
+    pub fn meeting(uuid: &str, topic: &str, participants: i64) -> ListedMeeting {
         let at = |text: &str| crate::model::from_iso(text);
         ListedMeeting {
             uuid: MeetingUuid::new(uuid),
@@ -72,7 +72,7 @@ mod tests {
         }
     }
 
-    fn listing(meetings: Vec<ListedMeeting>) -> Listing {
+    pub fn listing(meetings: Vec<ListedMeeting>) -> Listing {
         Listing {
             window: Window::day("2026-03-04".parse().unwrap()),
             basis: DateBasis::EndTime,

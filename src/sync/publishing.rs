@@ -199,7 +199,7 @@ impl Harvest<'_> {
                     Trust::WrittenByAnother => {
                         self.observer.see(Progress::Note(
                             "another catalog, or a newer copy of this one, wrote to the indices: listing again and publishing \
-                         everything that is kept (whoever was forgotten there is not forgotten here: run `forget` again)",
+                             everything that is kept (whoever was forgotten there is not forgotten here: run `forget` again)",
                         ));
                         self.list_again()?;
                     }

@@ -7,13 +7,16 @@ use chrono::{DateTime, TimeDelta, Utc};
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::{plan::plan, publishing::acknowledgement};
+use super::{
+    plan::{
+        plan,
+        tests::{listing, meeting},
+    },
+    publishing::acknowledgement,
+};
 use crate::{
     catalog::{Catalog, Due, Found, IndexRecord, RunId, Tally},
-    model::{
-        AccountId, Checksum, DateBasis, Detail, IndexKind, Kept, ListedMeeting, Listing, ListingType,
-        MeetingUuid, Row, SeriesId, Window, from_iso,
-    },
+    model::{AccountId, Checksum, Detail, IndexKind, Kept, MeetingUuid, Row, from_iso},
 };
 
 const MEETINGS: [&str; 2] = ["first==", "second/+="];
@@ -140,31 +143,13 @@ struct Play {
 fn sessions(uuid: &MeetingUuid, count: u8, open: bool) -> Vec<Row> {
     (0..count)
         .map(|n| {
-            let left = if open && n == 0 { "" } else { "2026-03-09T10:30:00Z" };
+            let left = if open && n == 0 { "" } else { "2026-03-04T10:30:00Z" };
             let row = json!({
-                "participant_uuid": format!("{uuid} {n}"), "join_time": "2026-03-09T10:00:00Z", "leave_time": left
+                "participant_uuid": format!("{uuid} {n}"), "join_time": "2026-03-04T10:00:00Z", "leave_time": left
             });
             row.as_object().unwrap().clone()
         })
         .collect()
-}
-
-fn listed(uuid: &str, joins: u8, renamed: bool) -> ListedMeeting {
-    let topic = if renamed { "After" } else { "Before" };
-    let row = json!({"uuid": uuid, "topic": topic, "participants": joins});
-    ListedMeeting {
-        uuid: MeetingUuid::new(uuid),
-        series_id: Some(SeriesId(91_234_567_890)),
-        listing_type: ListingType::Past,
-        topic: topic.into(),
-        host_name: "Host 001".into(),
-        host_email: "host001@example.edu".into(),
-        start_time: from_iso("2026-03-09T10:00:00Z"),
-        end_time: from_iso("2026-03-09T11:00:00Z"),
-        duration_s: Some(3_600),
-        participants: Some(joins.into()),
-        row: row.as_object().unwrap().clone(),
-    }
 }
 
 impl Play {
@@ -217,13 +202,9 @@ impl Play {
             Listed(joins, renamed) => {
                 self.listed = (joins, renamed);
                 let shown = MEETINGS.iter().zip(joins).filter(|(_, joins)| *joins > 0);
-                let listing = Listing {
-                    window: Window::day("2026-03-09".parse().unwrap()),
-                    basis: DateBasis::EndTime,
-                    meetings: shown.map(|(uuid, joins)| listed(uuid, joins, renamed)).collect(),
-                    malformed: Vec::new(),
-                    pages: 2,
-                };
+                let topic = if renamed { "After" } else { "Before" };
+                let shown = shown.map(|(uuid, joins)| meeting(uuid, topic, joins.into()));
+                let listing = listing(shown.collect());
                 let changes = plan(&listing, &self.catalog.known(&listing).unwrap(), None);
                 let (days, mut tally) = ([listing.window.from], Tally::default());
                 self.catalog

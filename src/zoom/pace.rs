@@ -360,11 +360,8 @@ impl Pacer {
     pub fn throttled(&self, label: Label, wait: Duration) -> bool {
         let mut state = self.lane(label).state();
         let now = Instant::now();
-        let until = now + wait;
-        let before = state.not_before.replace(until);
-        if let Some(before) = before {
-            state.not_before = Some(before.max(until));
-        }
+        let (before, until) = (state.not_before, now + wait);
+        state.not_before = Some(before.map_or(until, |before| before.max(until)));
         before.is_none_or(|before| before + Duration::from_secs(60) < now)
     }
 
