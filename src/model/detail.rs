@@ -1,0 +1,237 @@
+//! Details: every session of one meeting.
+
+use std::{borrow::Cow, collections::HashMap};
+
+use chrono::{DateTime, Utc};
+use sha2::{Digest, Sha256};
+
+use super::{Checksum, Json, MeetingUuid, Row, RowView, SessionId, checksum::hex};
+
+/// All that is fetched for one meeting. Like a [`super::Listing`] it exists only once the last page has been read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Detail {
+    /// Whose it is.
+    pub uuid: MeetingUuid,
+    /// Sessions that Zoom counts and does not show: with any of these it may take nothing away.
+    pub missing: u64,
+    payload: Box<str>,
+    len: usize,
+}
+
+/// One participant's one stay, as far as the program decides by it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session<'a> {
+    /// The `_id` of its document.
+    pub id: SessionId,
+    /// The display name, possibly empty.
+    pub user_name: Cow<'a, str>,
+    /// The email, possibly empty: guests have none.
+    pub email: Cow<'a, str>,
+    /// When it began, if Zoom says so.
+    pub join_time: Option<DateTime<Utc>>,
+    /// When it ended, if Zoom says so.
+    pub leave_time: Option<DateTime<Utc>>,
+}
+
+impl Detail {
+    /// Puts the sessions in canonical order (by join time, then by all they say), so that the order of Zoom's pages
+    /// changes no checksum and no id.
+    pub fn new(uuid: MeetingUuid, rows: Vec<Row>) -> Self {
+        let mut order: Vec<(Cow<'_, str>, &str)> = rows
+            .iter()
+            .map(|row| (row.text("join_time"), row.as_str()))
+            .collect();
+        order.sort_unstable();
+        let bytes: usize = order.iter().map(|(_, row)| row.len() + 1).sum();
+        let mut payload = String::with_capacity(bytes + 2);
+        payload.push('[');
+        for (at, (_, row)) in order.iter().enumerate() {
+            if at > 0 {
+                payload.push(',');
+            }
+            payload.push_str(row);
+        }
+        payload.push(']');
+        Self {
+            uuid,
+            missing: 0,
+            payload: payload.into(),
+            len: rows.len(),
+        }
+    }
+
+    /// A detail as it was kept, in canonical order by then. Nothing if the payload is no list of objects.
+    pub fn kept(uuid: MeetingUuid, payload: String) -> Option<Self> {
+        let json = Json::kept(&payload);
+        let mut len = 0;
+        for item in json.items() {
+            item.object()?;
+            len += 1;
+        }
+        json.is_list().then(|| Self {
+            uuid,
+            missing: 0,
+            len,
+            payload: payload.into(),
+        })
+    }
+
+    /// Canonical JSON of the sessions: what the catalog keeps.
+    pub fn payload(&self) -> &str {
+        &self.payload
+    }
+
+    /// Over [`Detail::payload`].
+    pub fn checksum(&self) -> Checksum {
+        Checksum::of_bytes(self.payload.as_bytes())
+    }
+
+    /// How many sessions there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Each session as Zoom sent it, in canonical order.
+    pub fn rows(&self) -> impl Iterator<Item = RowView<'_>> {
+        Json::kept(&self.payload).items().filter_map(Json::object)
+    }
+
+    /// Each session as far as the program decides by it, in the order of [`Detail::rows`].
+    ///
+    /// Its id is a digest of meeting, participant and join time, and an ordinal among those that have all three alike. `participant_uuid`
+    /// names the participant, else `user_id`: both are Zoom's, valid inside the meeting only, and not always there.
+    pub fn sessions(&self) -> Vec<Session<'_>> {
+        let mut seen: HashMap<(Cow<'_, str>, Cow<'_, str>), u32> = HashMap::with_capacity(self.len);
+        self.rows()
+            .map(|row| {
+                let mut session = Session {
+                    id: SessionId::new(""),
+                    user_name: "".into(),
+                    email: "".into(),
+                    join_time: None,
+                    leave_time: None,
+                };
+                let (mut participant, mut user, mut joined) = (None, None, None);
+                for (name, value) in row.members() {
+                    match name {
+                        "email" => session.email = value.text().unwrap_or_default(),
+                        "join_time" => {
+                            joined = Some(value);
+                            session.join_time = value.time();
+                        }
+                        "leave_time" => session.leave_time = value.time(),
+                        "participant_uuid" => participant = value.text().filter(|text| !text.is_empty()),
+                        "user_id" => user = Some(value),
+                        "user_name" => session.user_name = value.text().unwrap_or_default(),
+                        _ => {}
+                    }
+                }
+                let participant = participant.unwrap_or_else(|| user.map(said).unwrap_or_default());
+                let joined = joined.map(said).unwrap_or_default();
+                let ordinal = seen
+                    .entry((participant.clone(), joined.clone()))
+                    .and_modify(|n| *n += 1)
+                    .or_insert(0);
+                session.id = self.session_id(&participant, &joined, *ordinal);
+                session
+            })
+            .collect()
+    }
+
+    /// The `_id` of each session's document, in the order of [`Detail::rows`].
+    pub fn session_ids(&self) -> Vec<SessionId> {
+        self.sessions().into_iter().map(|session| session.id).collect()
+    }
+
+    fn session_id(&self, participant: &str, joined: &str, ordinal: u32) -> SessionId {
+        // Texts and a number can always be written as JSON.
+        let key = serde_json::to_vec(&(self.uuid.as_str(), participant, joined, ordinal)).unwrap_or_default();
+        let digest = Sha256::digest(&key);
+        SessionId::new(hex(digest.get(..16).unwrap_or_default()))
+    }
+
+    /// Whether every session says when it ended.
+    pub fn all_left(&self) -> bool {
+        self.rows().all(|row| !row.text("leave_time").is_empty())
+    }
+}
+
+/// The text; of anything else, how it is written.
+fn said(value: Json<'_>) -> Cow<'_, str> {
+    match value.as_str() {
+        "null" => "".into(),
+        written => value.text().unwrap_or(written.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(json: &str) -> Row {
+        Row::read(json).unwrap()
+    }
+
+    #[test]
+    fn session_ids_do_not_depend_on_the_order_of_pages() {
+        let a = row(r#"{"user_id": "1", "join_time": "2026-03-01T10:00:00Z", "leave_time": "x"}"#);
+        let b = row(r#"{"user_id": "1", "join_time": "2026-03-01T10:00:00Z", "leave_time": "y"}"#);
+        let uuid = MeetingUuid::new("u==");
+        let one = Detail::new(uuid.clone(), vec![a.clone(), b.clone()]);
+        let other = Detail::new(uuid, vec![b, a]);
+        assert_eq!(one, other);
+        let ids = one.session_ids();
+        assert_ne!(ids[0], ids[1]);
+    }
+
+    /// Other ids would double every document of an index that an older program filled.
+    #[test]
+    fn session_ids_stay_what_they_are() {
+        let uuid = MeetingUuid::new("gm8s9L+PTEC+FG3sFbd1Cw==");
+        let detail = Detail::new(
+            uuid,
+            vec![
+                row(r#"{"participant_uuid": "P-1", "user_id": "7", "join_time": "2026-03-04T10:00:05Z"}"#),
+                row(r#"{"participant_uuid": "", "user_id": 16778240, "join_time": 5, "user_name": "x"}"#),
+                row(r#"{"participant_uuid": null, "user_id": "a \" b"}"#),
+            ],
+        );
+        let ids: Vec<String> = detail.session_ids().iter().map(ToString::to_string).collect();
+        assert_eq!(ids, IDS);
+    }
+
+    /// As `sha256sum` computes them of `["gm8s9L+PTEC+FG3sFbd1Cw==",PARTICIPANT,JOIN_TIME,0]`, the first 32 digits.
+    const IDS: [&str; 3] = [
+        "997015e1d8a3c45b57f523ef47627295",
+        "f34ab9054c33cca8db4375c88acb4c9f",
+        "c2a2acfe541da82602498620b0914077",
+    ];
+
+    #[test]
+    fn what_was_kept_is_read_as_it_was() {
+        let detail = Detail::new(
+            MeetingUuid::new("u"),
+            vec![row(
+                r#"{"leave_time": "2026-03-04T10:30:00Z", "user_name": "\u00e9", "email": "x@example.edu"}"#,
+            )],
+        );
+        let kept = Detail::kept(MeetingUuid::new("u"), detail.payload().to_owned()).unwrap();
+        assert_eq!((&kept, kept.len(), kept.all_left()), (&detail, 1, true));
+        let session = &kept.sessions()[0];
+        assert_eq!((&*session.user_name, &*session.email), ("é", "x@example.edu"));
+        assert!(session.join_time.is_none() && session.leave_time.is_some());
+        for bad in ["", "{}", "[1]", "7"] {
+            assert_eq!(Detail::kept(MeetingUuid::new("u"), bad.to_owned()), None, "{bad}");
+        }
+        assert!(
+            Detail::kept(MeetingUuid::new("u"), "[]".to_owned())
+                .unwrap()
+                .is_empty()
+        );
+    }
+}

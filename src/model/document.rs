@@ -1,0 +1,146 @@
+//! Documents: what they are built from, what an index holds, and what became of those that were sent.
+
+use chrono::{DateTime, Utc};
+
+use super::{AccountId, Checksum, Detail, HostId, MeetingUuid, Row, SeriesId, SessionId};
+
+/// Everything about one meeting that its documents are built from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Kept {
+    /// Its key.
+    pub uuid: MeetingUuid,
+    /// The account it belongs to.
+    pub account_id: AccountId,
+    /// Its series, if known.
+    pub series_id: Option<SeriesId>,
+    /// Its host's id, if known.
+    pub host_id: Option<HostId>,
+    /// When it began, if known.
+    pub start_time: Option<DateTime<Utc>>,
+    /// When it ended, if known.
+    pub end_time: Option<DateTime<Utc>>,
+    /// Its length in seconds, if known.
+    pub duration_s: Option<i64>,
+    /// The listing's row.
+    pub listing: Row,
+    /// The detail's sessions.
+    pub detail: Detail,
+    /// The version its documents carry: milliseconds since 1970, always more than the one before.
+    pub revision: i64,
+    /// What an acknowledgement of these documents is recorded as.
+    pub document_checksum: Checksum,
+    /// Sessions that were sent, or may have been, and belong to it no more: to be deleted.
+    pub lost_sessions: Vec<SessionId>,
+}
+
+impl Kept {
+    /// The version of the documents' form: part of every document checksum, so that a new form makes every document
+    /// due, from the kept payloads.
+    const DOCUMENT_FORM: u32 = 1;
+
+    /// Over everything that the documents are built from.
+    pub fn document_checksum(
+        listed: &Checksum,
+        shown: &Checksum,
+        detail: &Checksum,
+        host_id: Option<&HostId>,
+    ) -> Checksum {
+        Checksum::of_json(&(Self::DOCUMENT_FORM, listed, shown, detail, host_id))
+    }
+}
+
+/// A document that is to be deleted, whatever became of what it was built from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deletion {
+    /// Where it is.
+    pub index: IndexKind,
+    /// Its `_id`.
+    pub id: String,
+    /// Above every version that was sent of it.
+    pub version: i64,
+}
+
+/// One of the two indices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum IndexKind {
+    /// One document a meeting.
+    Meetings,
+    /// One document a session.
+    Sessions,
+}
+
+impl IndexKind {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Meetings, Self::Sessions];
+
+    /// The part of the alias after the prefix: `zoom-meetings`, `zoom-sessions`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Meetings => "meetings",
+            Self::Sessions => "sessions",
+        }
+    }
+}
+
+/// A document, ready to be sent or exported.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Document {
+    /// Where it belongs.
+    pub index: IndexKind,
+    /// Its deterministic `_id`.
+    pub id: String,
+    /// Its external version, see [`Kept::revision`].
+    pub version: i64,
+    /// The body, JSON on one line.
+    pub body: String,
+}
+
+/// What the documents of an index are read by, in the order of its keyword fields: the bytes of the text, and what is absent last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// The meeting that a document says it belongs to.
+    pub meeting: Option<MeetingUuid>,
+    /// For a session's, the session that it says it is.
+    pub session: Option<SessionId>,
+}
+
+impl Ord for Key {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        fn order(key: &Key) -> (bool, Option<&MeetingUuid>, bool, Option<&SessionId>) {
+            let (meeting, session) = (key.meeting.as_ref(), key.session.as_ref());
+            (meeting.is_none(), meeting, session.is_none(), session)
+        }
+        order(self).cmp(&order(other))
+    }
+}
+
+impl PartialOrd for Key {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// A document as an index holds it, or should: told by its id, its version and a checksum of its content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// What its fields say it is.
+    pub key: Key,
+    /// Its `_id`.
+    pub id: String,
+    /// Its version.
+    pub version: i64,
+    /// Over its content, but for what [`VOLATILE_LISTING_FIELDS`] names in a meeting's.
+    pub checksum: Checksum,
+}
+
+/// What became of one meeting's documents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All are in Elasticsearch, in this version or a newer one; the lost sessions are deleted.
+    Published,
+    /// One was refused for what it is (4xx): sending it again would not help.
+    Rejected {
+        /// Which and why, in one line.
+        reason: String,
+    },
+}

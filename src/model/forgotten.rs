@@ -1,0 +1,64 @@
+//! Pseudonyms, and what must not be kept if it comes again.
+
+use std::collections::BTreeSet;
+
+use chrono::NaiveDate;
+
+use super::Checksum;
+
+/// What a pseudonym begins with, so that nobody takes it for a value.
+pub const PSEUDONYM: &str = "pseudonym-";
+
+/// Whether a text stands in for a value. Somebody may call themselves so, and is then taken at their word: it tells nothing of them.
+pub fn is_pseudonym(text: &str) -> bool {
+    text.strip_prefix(PSEUDONYM).is_some_and(|digest| {
+        digest.len() == 32
+            && digest
+                .bytes()
+                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    })
+}
+
+/// What a forgotten value names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ForgottenKind {
+    /// A person, by email.
+    Email,
+    /// A person, by an id that sessions bear.
+    Participant,
+    /// A host, by id.
+    Host,
+    /// A meeting whose host is forgotten, where Zoom lists it without an email.
+    Meeting,
+}
+
+impl ForgottenKind {
+    /// All four.
+    pub const ALL: [Self; 4] = [Self::Email, Self::Participant, Self::Host, Self::Meeting];
+
+    /// As the catalog writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Email => "email",
+            Self::Participant => "participant",
+            Self::Host => "host",
+            Self::Meeting => "meeting",
+        }
+    }
+
+    /// The kind of that name.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+/// What must not be kept if it comes again, in digests.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Forgotten {
+    /// What makes this catalog's digests unlike those of any other.
+    pub salt: String,
+    /// Who.
+    pub digests: BTreeSet<(ForgottenKind, Checksum)>,
+    /// Everything that ended before this UTC day.
+    pub before: Option<NaiveDate>,
+}

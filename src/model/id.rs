@@ -1,0 +1,63 @@
+//! The ids of Zoom's things: opaque, and never mixed up.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! text_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(String);
+
+        impl $name {
+            /// Wraps the text as it came; it is opaque and never taken apart.
+            pub fn new(text: impl Into<String>) -> Self {
+                Self(text.into())
+            }
+
+            /// The text as it came.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+text_id! {
+    /// A Zoom account, as in the app's credentials.
+    AccountId
+}
+text_id! {
+    /// A Zoom user with an account who hosts meetings; Zoom's API mostly calls it "user id".
+    HostId
+}
+text_id! {
+    /// One meeting instance: the only safe key. Base64, may contain `/`, `+` and `=`.
+    MeetingUuid
+}
+text_id! {
+    /// The `_id` of a session document: 32 hex digits, see [`Detail::session_ids`].
+    SessionId
+}
+
+/// What Zoom calls "meeting id" or "meeting number": 9 to 11 digits today, int64 by its documentation;
+
+/// What Zoom calls "meeting id" or "meeting number": 9 to 11 digits today, int64 by its documentation;
+/// stays the same through a scheduled or recurring series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SeriesId(pub i64);
+
+impl fmt::Display for SeriesId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}

@@ -1,0 +1,200 @@
+//! Listings: what Zoom shows for a window of days, what the catalog knows of it, and what the difference means.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, NaiveDate, Utc};
+
+use super::{Checksum, MeetingUuid, Row, RowEdit, SeriesId, Window, iso};
+
+/// Which of Zoom's two lists of ended meetings a meeting stands in; its detail must be asked for with the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ListingType {
+    /// Two or more participants.
+    Past,
+    /// One participant.
+    PastOne,
+}
+
+impl ListingType {
+    /// Both; a complete listing is the union of both.
+    pub const ALL: [Self; 2] = [Self::Past, Self::PastOne];
+
+    /// As Zoom's `type` parameter.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Past => "past",
+            Self::PastOne => "pastOne",
+        }
+    }
+
+    /// The type of that name.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+/// By which of a meeting's times Zoom selects the meetings of a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DateBasis {
+    /// `query_date_type=end_time`: what we ask for first.
+    EndTime,
+    /// Zoom's default, and all that some accounts may ask for (code 12700).
+    StartTime,
+}
+
+impl DateBasis {
+    /// As Zoom's `query_date_type` parameter.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::EndTime => "end_time",
+            Self::StartTime => "start_time",
+        }
+    }
+}
+
+/// One row of a meeting listing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListedMeeting {
+    /// Its key.
+    pub uuid: MeetingUuid,
+    /// Its series, if Zoom named one that is a number.
+    pub series_id: Option<SeriesId>,
+    /// The list it stands in.
+    pub listing_type: ListingType,
+    /// The topic, possibly empty.
+    pub topic: String,
+    /// The host's display name, possibly empty.
+    pub host_name: String,
+    /// The host's email as Zoom wrote it, possibly empty.
+    pub host_email: String,
+    /// When it began; Zoom sometimes does not say (yet).
+    pub start_time: Option<DateTime<Utc>>,
+    /// When it ended; Zoom sometimes does not say (yet).
+    pub end_time: Option<DateTime<Utc>>,
+    /// Its length in seconds; Zoom sometimes does not say (yet).
+    pub duration_s: Option<i64>,
+    /// Zoom's count of joins (not of people).
+    pub participants: Option<i64>,
+    /// The whole row, unknown fields too.
+    pub row: Row,
+}
+
+/// Fields of a listing that change by themselves after a meeting: they make nothing due.
+pub const VOLATILE_LISTING_FIELDS: [&str; 4] = [
+    "audio_quality",
+    "video_quality",
+    "screen_share_quality",
+    "avg_jointime_cost",
+];
+
+/// Fields of a listing that bear on the detail, beside the list it stands in.
+const DETAIL_LISTING_FIELDS: [&str; 4] = ["start_time", "end_time", "duration", "participants"];
+
+impl ListedMeeting {
+    /// What decides whether the detail must be fetched: times, length, joins. It covers named fields in their
+    /// parsed form and begins with a version, so that neither a new field of Zoom's, nor a number that
+    /// becomes a string, refetches an account.
+    pub fn listed_checksum(&self) -> Checksum {
+        let time = |at: Option<DateTime<Utc>>| at.map(iso);
+        Checksum::of_json(&(
+            1,
+            self.listing_type.as_str(),
+            time(self.start_time),
+            time(self.end_time),
+            self.duration_s,
+            self.participants,
+        ))
+    }
+
+    /// The day it counts for: of its end, else of its start, else the last day of the window it was listed in.
+    pub fn listed_day(&self, window: Window) -> NaiveDate {
+        self.end_time
+            .or(self.start_time)
+            .map_or(window.to, |at| at.date_naive())
+    }
+
+    /// Whether it began or ended inside. Where Zoom does not say when it ended, the window it was listed in decides.
+    pub fn is_inside(&self, window: Window) -> bool {
+        let inside = |at: Option<DateTime<Utc>>| at.is_some_and(|at| window.contains(at.date_naive()));
+        inside(self.start_time)
+            || inside(self.end_time)
+            || (self.start_time.is_none() && self.end_time.is_none())
+    }
+
+    /// What only the documents show: every other field that does not change by itself.
+    pub fn shown_checksum(&self) -> Checksum {
+        Self::shown_checksum_of(&self.row)
+    }
+
+    /// The same, of a row alone.
+    pub fn shown_checksum_of(row: &Row) -> Checksum {
+        let mut shown = RowEdit::new(row.view());
+        shown.retain(|name| {
+            !VOLATILE_LISTING_FIELDS.contains(&name) && !DETAIL_LISTING_FIELDS.contains(&name)
+        });
+        Checksum::of_bytes(shown.finish().as_str().as_bytes())
+    }
+}
+
+/// An item of an answer that could not be read; the rest of the answer is used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Malformed {
+    /// Where it stood, e.g. `meetings[3] of past 2026-03-01..2026-03-31, page 2`.
+    pub place: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// Zoom's complete answer for a window: `past` and `pastOne`, united by UUID. It exists only once the last page of both
+/// has been read, so whoever holds one may conclude that what is not in it is not there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listing {
+    /// The days it speaks for: what was asked, cut to what Zoom echoed.
+    pub window: Window,
+    /// By which time Zoom selected.
+    pub basis: DateBasis,
+    /// The rows, each UUID once.
+    pub meetings: Vec<ListedMeeting>,
+    /// Rows that could not be read; with any of these nothing may be concluded from absence.
+    pub malformed: Vec<Malformed>,
+    /// Pages read.
+    pub pages: u32,
+}
+
+/// What the catalog knows of a meeting that a listing may show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownMeeting {
+    /// [`ListedMeeting::listed_checksum`] as last recorded.
+    pub listed_checksum: Checksum,
+    /// [`ListedMeeting::shown_checksum`] as last recorded.
+    pub shown_checksum: Checksum,
+    /// Whether a complete listing had lost it.
+    pub vanished: bool,
+    /// Whether Zoom did not have its detail when it was last asked.
+    pub gone: bool,
+    /// Whether by its recorded times the listing would have to show it, were it still there.
+    pub expected: bool,
+}
+
+/// What the catalog knows that bears on one listing.
+pub type Known = HashMap<MeetingUuid, KnownMeeting>;
+
+/// What a listing means for one meeting. Planning is a pure function to these; the dry run prints them.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change<'a> {
+    /// Not in the catalog yet.
+    New(&'a ListedMeeting),
+    /// Listed differently than before.
+    Changed {
+        /// The row as it is now.
+        meeting: &'a ListedMeeting,
+        /// Whether what bears on the detail differs: then the detail is due, else only the documents.
+        detail: bool,
+        /// Whether an earlier listing had lost it.
+        reappeared: bool,
+    },
+    /// As before.
+    Unchanged(&'a MeetingUuid),
+    /// In the catalog, but a complete listing of its days does not show it any more.
+    Vanished(MeetingUuid),
+}

@@ -1,0 +1,30 @@
+//! The nouns of the program: ids, windows, checksums, rows, listings, details, documents, states. No I/O.
+//!
+//! Everything that crosses a border between two rooms is one of these types.
+
+mod checksum;
+mod detail;
+mod document;
+mod forgotten;
+mod host;
+mod id;
+mod label;
+mod listing;
+mod row;
+mod state;
+mod time;
+
+pub use checksum::Checksum;
+pub use detail::{Detail, Session};
+pub use document::{Deletion, Document, Held, IndexKind, Kept, Key, Outcome};
+pub use forgotten::{Forgotten, ForgottenKind, PSEUDONYM, is_pseudonym};
+pub use host::{Host, PastMeeting, SeriesKind, SeriesRow};
+pub use id::{AccountId, HostId, MeetingUuid, SeriesId, SessionId};
+pub use label::Label;
+pub use listing::{
+    Change, DateBasis, Known, KnownMeeting, ListedMeeting, Listing, ListingType, Malformed,
+    VOLATILE_LISTING_FIELDS,
+};
+pub use row::{Items, Json, Members, Row, RowEdit, RowView, json_text};
+pub use state::{Disposition, Event, Status};
+pub use time::{Clock, Window, from_iso, iso, parse_time};

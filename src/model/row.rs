@@ -1,0 +1,609 @@
+//! Rows: JSON objects in canonical form, kept as text and read where they stand.
+//!
+//! Canonical form is JSON with the names of every object sorted by their bytes, each once, and no white space between tokens. It is written
+//! while the received JSON is read, never grown as a tree; two rows say the same if and only if their texts are equal.
+
+use std::{borrow::Cow, fmt, ops::Range};
+
+use chrono::{DateTime, Utc};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+use super::parse_time;
+
+/// A JSON object in canonical form.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Row(Box<str>);
+
+impl Row {
+    /// Reads an object, in whatever form it comes.
+    ///
+    /// # Errors
+    /// It is no JSON object; the parser's words, which quote nothing.
+    pub fn read(json: &str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(json)
+    }
+
+    /// Takes text that is canonical already, as it was kept.
+    pub fn kept(canonical: &str) -> Self {
+        Self(canonical.into())
+    }
+
+    /// An object without members.
+    pub fn empty() -> Self {
+        Self("{}".into())
+    }
+
+    /// Its text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Its members.
+    pub fn view(&self) -> RowView<'_> {
+        RowView(&self.0)
+    }
+
+    /// The value of that name.
+    pub fn get(&self, name: &str) -> Option<Json<'_>> {
+        self.view().get(name)
+    }
+
+    /// The text of that name; empty if it is absent or no text.
+    pub fn text(&self, name: &str) -> Cow<'_, str> {
+        self.view().text(name)
+    }
+}
+
+impl fmt::Debug for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Serialize for Row {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let raw: &RawValue = serde_json::from_str(&self.0).map_err(serde::ser::Error::custom)?;
+        raw.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Row {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut out = Vec::with_capacity(1024);
+        deserializer.deserialize_map(Canonical(&mut out))?;
+        // Every part was text when it was written, so this never fails.
+        let text = String::from_utf8(out).map_err(D::Error::custom)?;
+        Ok(Self(text.into()))
+    }
+}
+
+/// A row where it stands, for example inside a kept detail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RowView<'a>(&'a str);
+
+impl<'a> RowView<'a> {
+    /// Its text.
+    pub fn as_str(self) -> &'a str {
+        self.0
+    }
+
+    /// Its members, in the order of their names.
+    pub fn members(self) -> Members<'a> {
+        Members { rest: inside(self.0) }
+    }
+
+    /// The value of that name.
+    pub fn get(self, name: &str) -> Option<Json<'a>> {
+        self.members()
+            .find(|(found, _)| *found == name)
+            .map(|(_, value)| value)
+    }
+
+    /// The text of that name; empty if it is absent or no text.
+    pub fn text(self, name: &str) -> Cow<'a, str> {
+        self.get(name).and_then(Json::text).unwrap_or_default()
+    }
+
+    /// A copy that stands alone.
+    pub fn to_row(self) -> Row {
+        Row(self.0.into())
+    }
+}
+
+/// The members of an object in canonical form. A name is as it is written: none that Zoom documents needs an escape.
+#[derive(Clone, Debug)]
+pub struct Members<'a> {
+    rest: &'a str,
+}
+
+impl<'a> Iterator for Members<'a> {
+    type Item = (&'a str, Json<'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (name, rest) = self.rest.split_at_checked(value_end(self.rest)?)?;
+        let rest = rest.strip_prefix(':')?;
+        let (value, rest) = rest.split_at_checked(value_end(rest)?)?;
+        self.rest = rest.strip_prefix(',').unwrap_or_default();
+        Some((inside(name), Json(value)))
+    }
+}
+
+/// A value in canonical form, where it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Json<'a>(&'a str);
+
+impl<'a> Json<'a> {
+    /// Takes text that is canonical already.
+    pub fn kept(canonical: &'a str) -> Self {
+        Self(canonical)
+    }
+
+    /// As it is written.
+    pub fn as_str(self) -> &'a str {
+        self.0
+    }
+
+    /// What it says, if it is text.
+    pub fn text(self) -> Option<Cow<'a, str>> {
+        if !self.0.starts_with('"') {
+            return None;
+        }
+        if self.0.contains('\\') {
+            serde_json::from_str::<String>(self.0).ok().map(Cow::Owned)
+        } else {
+            Some(inside(self.0).into())
+        }
+    }
+
+    /// What it says, if it is text or a number.
+    pub fn text_or_number(self) -> Option<Cow<'a, str>> {
+        if self.is_number() {
+            Some(self.0.into())
+        } else {
+            self.text()
+        }
+    }
+
+    /// Whether it is a number.
+    pub fn is_number(self) -> bool {
+        self.0.starts_with(|c: char| c == '-' || c.is_ascii_digit())
+    }
+
+    /// Whether it is a list.
+    pub fn is_list(self) -> bool {
+        self.0.starts_with('[')
+    }
+
+    /// The number, if it is a whole one that 64 bits hold.
+    pub fn whole_number(self) -> Option<i64> {
+        if self.is_number() {
+            self.0.parse().ok()
+        } else {
+            None
+        }
+    }
+
+    /// The number, if it is one.
+    pub fn number(self) -> Option<f64> {
+        if self.is_number() {
+            self.0.parse().ok()
+        } else {
+            None
+        }
+    }
+
+    /// The time, if it is text that says one.
+    pub fn time(self) -> Option<DateTime<Utc>> {
+        parse_time(&self.text()?)
+    }
+
+    /// The object, if it is one.
+    pub fn object(self) -> Option<RowView<'a>> {
+        self.0.starts_with('{').then_some(RowView(self.0))
+    }
+
+    /// Its items; none if it is no list.
+    pub fn items(self) -> Items<'a> {
+        Items {
+            rest: if self.is_list() { inside(self.0) } else { "" },
+        }
+    }
+}
+
+/// The items of a list in canonical form.
+#[derive(Clone, Debug)]
+pub struct Items<'a> {
+    rest: &'a str,
+}
+
+impl<'a> Iterator for Items<'a> {
+    type Item = Json<'a>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (value, rest) = self.rest.split_at_checked(value_end(self.rest)?)?;
+        self.rest = rest.strip_prefix(',').unwrap_or_default();
+        Some(Json(value))
+    }
+}
+
+/// What stands between the first and the last character.
+fn inside(json: &str) -> &str {
+    json.get(1..json.len().saturating_sub(1)).unwrap_or_default()
+}
+
+/// Where the value ends with which canonical JSON begins; nothing if there is none.
+fn value_end(json: &str) -> Option<usize> {
+    let bytes = json.as_bytes();
+    match bytes.first()? {
+        b'"' => string_end(bytes, 0),
+        b'{' | b'[' => {
+            let (mut depth, mut at) = (0_usize, 0);
+            loop {
+                match bytes.get(at)? {
+                    b'"' => {
+                        at = string_end(bytes, at)?;
+                        continue;
+                    }
+                    b'{' | b'[' => depth += 1,
+                    b'}' | b']' => depth -= 1,
+                    _ => {}
+                }
+                at += 1;
+                if depth == 0 {
+                    return Some(at);
+                }
+            }
+        }
+        _ => Some(
+            bytes
+                .iter()
+                .position(|byte| matches!(byte, b',' | b']' | b'}' | b':'))
+                .unwrap_or(bytes.len()),
+        ),
+    }
+}
+
+/// Where the string ends that begins at `start`.
+fn string_end(bytes: &[u8], start: usize) -> Option<usize> {
+    let mut at = start + 1;
+    loop {
+        at += memchr::memchr2(b'"', b'\\', bytes.get(at..)?)?;
+        if bytes.get(at) == Some(&b'"') {
+            return Some(at + 1);
+        }
+        // A backslash and what it escapes.
+        at += 2;
+    }
+}
+
+/// A row being changed, member by member.
+#[derive(Clone, Debug)]
+pub struct RowEdit<'a> {
+    members: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+}
+
+impl<'a> RowEdit<'a> {
+    /// Begins with what the row says.
+    pub fn new(row: RowView<'a>) -> Self {
+        Self {
+            members: row
+                .members()
+                .map(|(name, value)| (name.into(), value.0.into()))
+                .collect(),
+        }
+    }
+
+    fn place(&self, name: &str) -> Result<usize, usize> {
+        self.members
+            .binary_search_by(|(found, _)| found.as_ref().cmp(name))
+    }
+
+    /// The value of that name as it stands now.
+    pub fn get(&self, name: &str) -> Option<Json<'_>> {
+        let (_, value) = self.members.get(self.place(name).ok()?)?;
+        Some(Json(value))
+    }
+
+    /// Takes a member out; answers its value.
+    pub fn remove(&mut self, name: &str) -> Option<Cow<'a, str>> {
+        self.place(name).ok().map(|at| self.members.remove(at).1)
+    }
+
+    /// Puts canonical JSON in, in place of what stood there.
+    pub fn set(&mut self, name: &'a str, canonical: impl Into<Cow<'a, str>>) {
+        match self.place(name) {
+            Ok(at) => {
+                if let Some((_, value)) = self.members.get_mut(at) {
+                    *value = canonical.into();
+                }
+            }
+            Err(at) => self.members.insert(at, (name.into(), canonical.into())),
+        }
+    }
+
+    /// Puts text in.
+    pub fn set_text(&mut self, name: &'a str, text: &str) {
+        self.set(name, json_text(text));
+    }
+
+    /// Keeps the members whose names `wanted` says are.
+    pub fn retain(&mut self, wanted: impl Fn(&str) -> bool) {
+        self.members.retain(|(name, _)| wanted(name));
+    }
+
+    /// The row as it is now.
+    pub fn finish(&self) -> Row {
+        let mut out = String::with_capacity(1024);
+        out.push('{');
+        for (name, value) in &self.members {
+            if out.len() > 1 {
+                out.push(',');
+            }
+            out.push('"');
+            out.push_str(name);
+            out.push_str("\":");
+            out.push_str(value);
+        }
+        out.push('}');
+        Row(out.into())
+    }
+}
+
+/// Text as canonical JSON.
+pub fn json_text(text: &str) -> String {
+    // A string can always be written as JSON.
+    serde_json::to_string(text).unwrap_or_default()
+}
+
+/// Writes what it reads, in canonical form, at the end of a buffer.
+struct Canonical<'w>(&'w mut Vec<u8>);
+
+impl Canonical<'_> {
+    fn write<E: serde::de::Error>(self, value: impl Serialize) -> Result<(), E> {
+        serde_json::to_writer(self.0, &value).map_err(E::custom)
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Canonical<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Canonical<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> Result<(), E> {
+        self.0.extend_from_slice(b"null");
+        Ok(())
+    }
+
+    fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<(), E> {
+        self.write(value)
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<(), E> {
+        self.write(value)
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<(), E> {
+        self.write(value)
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<(), E> {
+        self.write(value)
+    }
+
+    fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<(), E> {
+        self.write(value)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        let out = self.0;
+        out.push(b'[');
+        let begin = out.len();
+        loop {
+            let end = out.len();
+            if end > begin {
+                out.push(b',');
+            }
+            if items.next_element_seed(Canonical(out))?.is_none() {
+                out.truncate(end);
+                break;
+            }
+        }
+        out.push(b']');
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        let out = self.0;
+        out.push(b'{');
+        let begin = out.len();
+        let mut written: Vec<(Name<'de>, Range<usize>)> = Vec::with_capacity(64);
+        let mut in_order = true;
+        while let Some(name) = members.next_key::<Name<'de>>()? {
+            if !written.is_empty() {
+                out.push(b',');
+            }
+            let start = out.len();
+            serde_json::to_writer(&mut *out, name.0.as_ref()).map_err(A::Error::custom)?;
+            out.push(b':');
+            members.next_value_seed(Canonical(out))?;
+            in_order &= written.last().is_none_or(|(before, _)| before.0 < name.0);
+            written.push((name, start..out.len()));
+        }
+        if !in_order {
+            sort_members(out, begin, &mut written);
+        }
+        out.push(b'}');
+        Ok(())
+    }
+}
+
+/// Puts the members that stand in `out` from `begin` on into the order of their names. Of several with one name the last counts, as with every
+/// reader of JSON that Zoom's clients use.
+fn sort_members(out: &mut Vec<u8>, begin: usize, members: &mut [(Name<'_>, Range<usize>)]) {
+    // Stable: of equal names the last stays the last.
+    members.sort_by(|(one, _), (other, _)| one.0.cmp(&other.0));
+    let mut sorted = Vec::with_capacity(out.len() - begin);
+    for (at, (name, place)) in members.iter().enumerate() {
+        let again = members.get(at + 1).is_some_and(|(next, _)| next.0 == name.0);
+        if again {
+            continue;
+        }
+        if !sorted.is_empty() {
+            sorted.push(b',');
+        }
+        sorted.extend_from_slice(out.get(place.clone()).unwrap_or_default());
+    }
+    out.truncate(begin);
+    out.append(&mut sorted);
+}
+
+/// The name of a member, borrowed where it needs no unescaping.
+struct Name<'de>(Cow<'de, str>);
+
+impl<'de> Deserialize<'de> for Name<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NameVisitor;
+        impl<'de> Visitor<'de> for NameVisitor {
+            type Value = Name<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a name")
+            }
+
+            fn visit_borrowed_str<E: serde::de::Error>(self, name: &'de str) -> Result<Name<'de>, E> {
+                Ok(Name(name.into()))
+            }
+
+            fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Name<'de>, E> {
+                Ok(Name(name.to_owned().into()))
+            }
+        }
+        deserializer.deserialize_str(NameVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Map, Value, json};
+
+    use super::*;
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            any::<f64>()
+                .prop_filter("JSON has finite numbers only", |n| n.is_finite())
+                .prop_map(Value::from),
+            "(?s).{0,12}".prop_map(Value::from),
+            Just(Value::from("\\\"\u{0}\u{1f}\u{7f}é\u{1f600}")),
+        ];
+        leaf.prop_recursive(4, 40, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+                prop::collection::btree_map("(?s)[a-c\"\\\\é]{0,4}", inner, 0..6)
+                    .prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    fn object(value: &Value) -> Map<String, Value> {
+        [("value".to_owned(), value.clone()), ("a".to_owned(), json!(1))]
+            .into_iter()
+            .collect()
+    }
+
+    proptest! {
+        /// The naive way to canonical form is a tree with sorted names.
+        #[test]
+        fn canonical_form_is_what_a_sorted_tree_prints(value in any_json()) {
+            let tree = Value::Object(object(&value));
+            let reversed: Vec<String> = object(&value)
+                .iter()
+                .rev()
+                .map(|(name, value)| format!("{} : {}", json_text(name), serde_json::to_string_pretty(value).unwrap()))
+                .collect();
+            let row = Row::read(&format!(" {{ {} }} ", reversed.join(" ,\n"))).unwrap();
+            prop_assert_eq!(row.as_str(), tree.to_string());
+            prop_assert_eq!(Row::read(row.as_str()).unwrap(), row);
+        }
+
+        #[test]
+        fn members_and_items_are_those_of_the_tree(value in any_json()) {
+            let row = Row::read(&Value::Object(object(&value)).to_string()).unwrap();
+            check(Json(row.as_str()), &Value::Object(object(&value)));
+        }
+
+        /// Whatever stands in a damaged file, it is read without a panic and to an end.
+        #[test]
+        fn text_that_is_not_canonical_is_no_trouble(text in "[\\[\\]{}\",:\\\\a0-9é ]{0,40}") {
+            let row = RowView(&text);
+            prop_assert!(row.members().count() <= text.len());
+            prop_assert!(Json(&text).items().count() <= text.len());
+            let _ = (Json(&text).text(), Json(&text).number(), RowEdit::new(row).finish());
+        }
+    }
+
+    fn check(json: Json<'_>, value: &Value) {
+        assert_eq!(json.as_str(), value.to_string());
+        assert_eq!(json.text().as_deref(), value.as_str());
+        assert_eq!(json.whole_number(), value.as_i64());
+        if let Value::Array(items) = value {
+            assert_eq!(json.items().count(), items.len());
+            json.items()
+                .zip(items)
+                .for_each(|(item, value)| check(item, value));
+        }
+        if let Value::Object(members) = value {
+            let found: Vec<_> = json.object().unwrap().members().collect();
+            assert_eq!(found.len(), members.len());
+            for ((name, json), (wanted, value)) in found.into_iter().zip(members) {
+                assert_eq!(name, inside(&json_text(wanted)));
+                check(json, value);
+            }
+        }
+    }
+
+    #[test]
+    fn of_a_name_that_comes_twice_the_last_counts() {
+        let row = Row::read(r#"{"b": 1, "a": {"d": 2, "c": 3}, "b": [ ]}"#).unwrap();
+        assert_eq!(row.as_str(), r#"{"a":{"c":3,"d":2},"b":[]}"#);
+        for bad in ["7", "[]", "", "{", r#"{"n":1e999}"#] {
+            assert!(Row::read(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_row_is_changed_member_by_member() {
+        let row = Row::read(r#"{"a":1,"c":"x","d":null}"#).unwrap();
+        let mut edit = RowEdit::new(row.view());
+        edit.set_text("b", "a \"name\"");
+        edit.set("c", "[2]");
+        assert_eq!(edit.remove("d").as_deref(), Some("null"));
+        assert_eq!(edit.get("b").and_then(Json::text).as_deref(), Some("a \"name\""));
+        assert_eq!(edit.finish().as_str(), r#"{"a":1,"b":"a \"name\"","c":[2]}"#);
+        edit.retain(|name| name != "a");
+        assert_eq!(edit.finish().as_str(), r#"{"b":"a \"name\"","c":[2]}"#);
+        assert_eq!(
+            serde_json::to_string(&[row]).unwrap(),
+            r#"[{"a":1,"c":"x","d":null}]"#
+        );
+    }
+}
