@@ -42,4 +42,4 @@ pub mod model;
 pub mod sim;
 // TRIM pub mod sync;
 pub mod text;
-// TRIM pub mod zoom;
+pub mod zoom;

@@ -145,16 +145,25 @@ pub struct Malformed {
     pub reason: String,
 }
 
-/// Zoom's complete answer for a window: `past` and `pastOne`, united by UUID. It exists only once the last page of both
-/// has been read, so whoever holds one may conclude that what is not in it is not there.
+/// Rows of a listing that has not been read to its end: what is in them is there, and nothing follows from what is not.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListingPage {
+    /// The days the listing speaks for.
+    pub window: Window,
+    /// The rows.
+    pub meetings: Vec<ListedMeeting>,
+}
+
+/// Zoom's complete answer for a window: `past` and `pastOne`, united by UUID. It exists only once the last page of both has been read, so
+/// whoever holds one may conclude that what is not in it is not there. The rows themselves came page by page.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Listing {
     /// The days it speaks for: what was asked, cut to what Zoom echoed.
     pub window: Window,
     /// By which time Zoom selected.
     pub basis: DateBasis,
-    /// The rows, each UUID once.
-    pub meetings: Vec<ListedMeeting>,
+    /// The meetings it shows, each with the day that it counts for.
+    pub shown: HashMap<MeetingUuid, NaiveDate>,
     /// Rows that could not be read; with any of these nothing may be concluded from absence.
     pub malformed: Vec<Malformed>,
     /// Pages read.

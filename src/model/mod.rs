@@ -22,9 +22,9 @@ pub use host::{Host, PastMeeting, SeriesKind, SeriesRow};
 pub use id::{AccountId, HostId, MeetingUuid, SeriesId, SessionId};
 pub use label::Label;
 pub use listing::{
-    Change, DateBasis, Known, KnownMeeting, ListedMeeting, Listing, ListingType, Malformed,
+    Change, DateBasis, Known, KnownMeeting, ListedMeeting, Listing, ListingPage, ListingType, Malformed,
     VOLATILE_LISTING_FIELDS,
 };
-pub use row::{Items, Json, Members, Row, RowEdit, RowView, json_text};
+pub use row::{CanonicalJson, Items, Json, Members, Row, RowEdit, RowView, json_text};
 pub use state::{Disposition, Event, Status};
 pub use time::{Clock, Window, from_iso, iso, parse_time};

@@ -280,8 +280,8 @@ fn string_end(bytes: &[u8], start: usize) -> Option<usize> {
     }
 }
 
-/// A row being changed, member by member.
-#[derive(Clone, Debug)]
+/// A row being changed, or made, member by member.
+#[derive(Clone, Debug, Default)]
 pub struct RowEdit<'a> {
     members: Vec<(Cow<'a, str>, Cow<'a, str>)>,
 }
@@ -314,19 +314,20 @@ impl<'a> RowEdit<'a> {
     }
 
     /// Puts canonical JSON in, in place of what stood there.
-    pub fn set(&mut self, name: &'a str, canonical: impl Into<Cow<'a, str>>) {
-        match self.place(name) {
+    pub fn set(&mut self, name: impl Into<Cow<'a, str>>, canonical: impl Into<Cow<'a, str>>) {
+        let name = name.into();
+        match self.place(&name) {
             Ok(at) => {
                 if let Some((_, value)) = self.members.get_mut(at) {
                     *value = canonical.into();
                 }
             }
-            Err(at) => self.members.insert(at, (name.into(), canonical.into())),
+            Err(at) => self.members.insert(at, (name, canonical.into())),
         }
     }
 
     /// Puts text in.
-    pub fn set_text(&mut self, name: &'a str, text: &str) {
+    pub fn set_text(&mut self, name: impl Into<Cow<'a, str>>, text: &str) {
         self.set(name, json_text(text));
     }
 
@@ -350,6 +351,25 @@ impl<'a> RowEdit<'a> {
         }
         out.push('}');
         Row(out.into())
+    }
+}
+
+/// Any JSON value in canonical form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CanonicalJson(String);
+
+impl CanonicalJson {
+    /// Its text.
+    pub fn into_text(self) -> String {
+        self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for CanonicalJson {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut out = Vec::new();
+        deserializer.deserialize_any(Canonical(&mut out))?;
+        String::from_utf8(out).map(Self).map_err(D::Error::custom)
     }
 }
 

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::Value;
 use tokio::{sync::Mutex, time::Instant};
 
 use super::{Error, Settings, http, wire};
-use crate::text::one_line;
+use crate::{
+    model::{Json, Row},
+    text::one_line,
+};
 
 /// A token is renewed this long before it expires.
 const EARLY: Duration = Duration::from_secs(60);
@@ -120,21 +122,18 @@ const LONGEST_LIFE_S: u64 = 24 * 3600;
 /// The token in an answer.
 fn read(body: &[u8], generation: u64) -> Result<Token, String> {
     let answer = wire::object(body)?;
-    let text = |name| crate::model::text(&answer, name).trim();
+    let text = |name| answer.text(name).trim().to_owned();
     let secret = text("access_token");
     if secret.is_empty() || !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err("it holds no access_token that a header can carry".to_owned());
     }
-    let lives_s = match answer.get("expires_in") {
-        Some(Value::Number(seconds)) => seconds.as_u64(),
-        Some(Value::String(seconds)) => seconds.trim().parse().ok(),
-        _ => None,
-    };
+    let lives_s = answer.get("expires_in").and_then(Json::text_or_number);
+    let lives_s = lives_s.and_then(|seconds| seconds.trim().parse().ok());
     let lives = Duration::from_secs(lives_s.unwrap_or(3600).min(LONGEST_LIFE_S));
     Ok(Token {
-        secret: secret.to_owned().into(),
+        secret: secret.into(),
         generation,
-        api_url: Some(text("api_url").to_owned()).filter(|url| !url.is_empty()),
+        api_url: Some(text("api_url")).filter(|url| !url.is_empty()),
         scopes: text("scope").split_whitespace().map(str::to_owned).collect(),
         // A token that lives shorter than the margin is used for half its life.
         expires_at: Instant::now() + lives.checked_sub(EARLY).unwrap_or(lives / 2),
@@ -160,10 +159,10 @@ fn checked(token: Token, settings: &Settings) -> Result<Token, Error> {
 }
 
 fn refusal(answer: &http::Answer) -> String {
-    let row = wire::object(&answer.body).unwrap_or_default();
-    let said: Vec<&str> = ["reason", "message", "error"]
+    let row = wire::object(&answer.body).unwrap_or_else(|_| Row::empty());
+    let said: Vec<_> = ["reason", "message", "error"]
         .into_iter()
-        .map(|name| crate::model::text(&row, name))
+        .map(|name| row.text(name))
         .filter(|said| !said.is_empty())
         .collect();
     match said.is_empty() {

@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 
-use serde_json::Value;
+use sha2::{Digest, Sha256};
 
-use crate::model::{Checksum, Row};
+use super::wire::Page;
+use crate::model::{Json, Row};
 
 /// Where a list is given up: 600,000 rows, more than any account has in one. A server that always names a next page must end too.
 pub const MOST_PAGES: u32 = 2_000;
@@ -46,20 +47,22 @@ pub enum Fault {
     Endless,
 }
 
-/// What has been read of a list.
+/// How far a list was read. The rows themselves are whoever's who asked for them.
 #[derive(Debug, Default)]
 pub struct Pages {
-    /// The rows, each with the page it stood on, from 1.
-    pub rows: Vec<(u32, Value)>,
     /// What the first page says beside its rows.
-    pub first: Row,
+    pub first: Option<Row>,
     /// Pages read.
     pub read: u32,
     /// The most that a page said there are.
     pub counted: u64,
+    /// Rows that were shown.
+    pub shown: u64,
+    /// Of these, rows that are no objects or cannot be read.
+    pub unreadable: u64,
     token: String,
     seen: HashSet<String>,
-    contents: HashSet<Checksum>,
+    contents: HashSet<[u8; 32]>,
     empty: u32,
 }
 
@@ -71,31 +74,37 @@ impl Pages {
 
     /// Rows that Zoom counts and does not show.
     pub fn missing(&self) -> u64 {
-        self.counted.saturating_sub(self.rows.len() as u64)
+        self.counted.saturating_sub(self.shown)
     }
 
     /// Whether every row that Zoom counts is there and an object: else nothing follows from the absence of one.
     pub fn sound(&self) -> bool {
-        self.missing() == 0 && self.rows.iter().all(|(_, row)| row.is_object())
+        self.missing() == 0 && self.unreadable == 0
     }
 
-    /// Takes the answer that is the next page; its rows stand in `array`. Answers whether another follows.
+    /// Takes the answer that is the next page, whose rows stand in `array`. Answers them, and whether another page follows.
     ///
     /// # Errors
     /// What makes the list unusable; what was read of it is no list.
-    pub fn take(&mut self, mut answer: Row, array: &str) -> Result<bool, Fault> {
+    pub fn take(&mut self, page: Page, array: &str) -> Result<(Vec<Option<Row>>, bool), Fault> {
         self.read += 1;
-        let Some(Value::Array(rows)) = answer.remove(array) else {
+        let Page {
+            rows: Some(rows),
+            head,
+        } = page
+        else {
             return Err(Fault::NoRows {
                 page: self.read,
                 array: array.to_owned(),
             });
         };
-        self.token = match answer.get("next_page_token") {
-            None | Some(Value::Null) => String::new(),
-            Some(Value::String(token)) => token.clone(),
-            Some(Value::Number(token)) => token.to_string(),
-            Some(_) => return Err(Fault::NoToken { page: self.read }),
+        self.token = match head.get("next_page_token") {
+            None => String::new(),
+            Some(value) if value.as_str() == "null" => String::new(),
+            Some(value) => value
+                .text_or_number()
+                .ok_or(Fault::NoToken { page: self.read })?
+                .into_owned(),
         };
         if !self.token.is_empty() && !self.seen.insert(self.token.clone()) {
             return Err(Fault::Repeated);
@@ -105,37 +114,49 @@ impl Pages {
             return Err(Fault::Nowhere);
         }
         // A last page leads nowhere, whatever it holds.
-        if !self.token.is_empty() && !rows.is_empty() {
-            let content = Checksum::of_bytes(&serde_json::to_vec(&rows).unwrap_or_default());
-            if !self.contents.insert(content) {
-                return Err(Fault::Circle { page: self.read });
-            }
+        if !self.token.is_empty() && !rows.is_empty() && !self.contents.insert(content(&rows)) {
+            return Err(Fault::Circle { page: self.read });
         }
-        let counted = answer.get("total_records").and_then(Value::as_u64);
-        self.counted = self.counted.max(counted.unwrap_or(0));
-        self.rows.extend(rows.into_iter().map(|row| (self.read, row)));
-        if self.read == 1 {
-            self.first = answer;
-        }
+        let counted = head.get("total_records").and_then(Json::whole_number);
+        self.counted = self
+            .counted
+            .max(counted.and_then(|n| u64::try_from(n).ok()).unwrap_or(0));
+        self.shown += rows.len() as u64;
+        self.unreadable += rows.iter().filter(|row| row.is_none()).count() as u64;
+        self.first.get_or_insert(head);
         if self.token.is_empty() {
-            return Ok(false);
+            return Ok((rows, false));
         }
         if self.read >= MOST_PAGES {
             return Err(Fault::Endless);
         }
-        Ok(true)
+        Ok((rows, true))
     }
+}
+
+/// A digest of what a page shows.
+fn content(rows: &[Option<Row>]) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    for row in rows {
+        digest.update(row.as_ref().map_or("null", Row::as_str));
+        digest.update("\n");
+    }
+    digest.finalize().into()
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
-    fn page(token: Value) -> Row {
+    fn page(token: Value) -> Page {
         let page = json!({"rows": [{"after": token}], "next_page_token": token, "page_size": 300});
-        page.as_object().unwrap().clone()
+        crate::zoom::wire::page(page.to_string().as_bytes(), "rows").unwrap()
+    }
+
+    fn take(pages: &mut Pages, token: Value) -> Result<bool, Fault> {
+        pages.take(page(token), "rows").map(|(_, more)| more)
     }
 
     #[test]
@@ -144,20 +165,21 @@ mod tests {
             let mut pages = Pages::default();
             // A token that is a number is a token: taking it for none would end the list too early.
             for token in [json!("a"), json!(7)] {
-                assert_eq!(pages.take(page(token), "rows"), Ok(true));
+                assert_eq!(take(&mut pages, token), Ok(true));
             }
             assert_eq!(pages.token(), Some("7"));
-            assert_eq!(pages.take(page(last), "rows"), Ok(false));
-            assert_eq!((pages.rows.len(), pages.read, pages.token()), (3, 3, None));
-            assert!(!pages.first.contains_key("rows") && pages.first.contains_key("page_size"));
+            assert_eq!(take(&mut pages, last), Ok(false));
+            assert_eq!((pages.shown, pages.read, pages.token()), (3, 3, None));
+            let first = pages.first.unwrap();
+            assert!(first.get("rows").is_none() && first.get("page_size").is_some());
         }
         for (token, fault) in [
             (json!({"a": 1}), Fault::NoToken { page: 2 }),
             (json!("a"), Fault::Repeated),
         ] {
             let mut pages = Pages::default();
-            assert_eq!(pages.take(page(json!("a")), "rows"), Ok(true));
-            assert_eq!(pages.take(page(token), "rows"), Err(fault));
+            assert_eq!(take(&mut pages, json!("a")), Ok(true));
+            assert_eq!(take(&mut pages, token), Err(fault));
         }
     }
 
@@ -167,7 +189,7 @@ mod tests {
         let mut asked = 0;
         let fault = loop {
             asked += 1;
-            if let Err(fault) = pages.take(page(json!(format!("token {asked}"))), "rows") {
+            if let Err(fault) = take(&mut pages, json!(format!("token {asked}"))) {
                 break fault;
             }
         };
