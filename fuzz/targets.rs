@@ -7,10 +7,9 @@ use reqwest::{
     StatusCode,
     header::{HeaderMap, HeaderName, HeaderValue},
 };
-use serde_json::Value;
 use zoom_harvester::{
     config::{Config, Error, Inputs, assignments},
-    model::{Detail, Label, ListingType, MeetingUuid, iso, parse_time},
+    model::{Detail, Json, Label, ListingType, MeetingUuid, Row, RowEdit, iso, json_text, parse_time},
     text::{one_line, steers},
     zoom::{
         http::{Answer, LONGEST_RETRY_AFTER, Verdict, judge, retry_after},
@@ -36,33 +35,35 @@ pub fn wire(bytes: &[u8]) {
     if let Some((_, message)) = wire::error_body(bytes) {
         assert!(!one_line(&message).contains(steers));
     }
-    let row = match wire::object(bytes) {
-        Ok(row) => row,
+    let answer = match wire::object(bytes) {
+        Ok(answer) => answer,
         Err(said) => return assert!(said.starts_with("it is no ")),
     };
     // What was read is JSON again, and reads as the same.
-    let again = serde_json::to_vec(&row).unwrap();
-    assert_eq!(wire::object(&again).unwrap(), row);
-    let _ = wire::past_meeting(&row);
-    let _ = (wire::echoed_day(&row, "from"), wire::echoed_day(&row, "to"));
-    let lists = row.values().filter_map(Value::as_array).flatten();
+    assert_eq!(wire::object(answer.as_str().as_bytes()).unwrap(), answer);
+    assert_eq!(Row::read(answer.as_str()).unwrap(), answer);
+    let _ = wire::past_meeting(&answer);
+    let _ = (wire::echoed_day(&answer, "from"), wire::echoed_day(&answer, "to"));
     let mut sessions = Vec::new();
-    for value in lists {
-        let _ = (wire::host(value), wire::series(value));
-        if let Ok(meeting) = wire::listed_meeting(value, ListingType::Past) {
-            assert!(!meeting.uuid.as_str().is_empty());
-            assert_eq!(meeting.listed_checksum(), meeting.listed_checksum());
-            let _ = meeting.shown_checksum();
+    for (name, value) in answer.view().members() {
+        let page = wire::page(bytes, name).unwrap();
+        assert_eq!(page.rows.is_some(), value.is_list() && page.head.get(name).is_none(), "{name}");
+        for row in page.rows.into_iter().flatten().flatten() {
+            let _ = (wire::host(&row), wire::series(&row));
+            if let Ok(meeting) = wire::listed_meeting(row.clone(), ListingType::Past) {
+                assert!(!meeting.uuid.as_str().is_empty());
+                assert_eq!(meeting.listed_checksum(), meeting.listed_checksum());
+                let _ = meeting.shown_checksum();
+            }
+            sessions.push(row);
         }
-        sessions.extend(value.as_object().cloned());
     }
+    let rows = sessions.len();
     let detail = Detail::new(MeetingUuid::new("u"), sessions);
     let ids = detail.session_ids();
     let different: std::collections::HashSet<_> = ids.iter().collect();
-    assert_eq!(
-        (ids.len(), different.len()),
-        (detail.sessions.len(), detail.sessions.len())
-    );
+    assert_eq!((ids.len(), different.len(), detail.rows().count()), (rows, rows, rows));
+    assert_eq!(Detail::kept(MeetingUuid::new("u"), detail.payload().to_owned()), Some(detail));
 }
 
 /// Lines `name: value`, an empty line, a body; the first byte is the status and the label.
@@ -120,13 +121,10 @@ pub fn values(bytes: &[u8]) {
             Some(at.timestamp())
         );
     }
-    let value = Value::from(text.as_ref());
-    if let Some(seconds) = wire::duration_s(&value) {
+    if let Some(seconds) = wire::duration_s(Json::kept(&json_text(&text))) {
         assert!(seconds >= 0);
     }
-    if let Ok(value) = serde_json::from_slice::<Value>(bytes) {
-        let _ = wire::duration_s(&value);
-    }
+    let _ = wire::duration_s(Json::kept(&text));
     let line = one_line(&text);
     assert!(!line.is_empty() && !line.contains(steers) && line.chars().count() <= 401);
 }
@@ -135,7 +133,7 @@ pub fn values(bytes: &[u8]) {
 pub fn pages(bytes: &[u8]) {
     let bodies: Vec<_> = bytes
         .split(|byte| *byte == b'\n')
-        .filter_map(|body| wire::object(body).ok())
+        .filter_map(|body| wire::page(body, "rows").ok())
         .collect();
     let Some(last) = bodies.last() else { return };
     let mut pages = Pages::default();
@@ -143,18 +141,20 @@ pub fn pages(bytes: &[u8]) {
     loop {
         let mut body = bodies.get(asked).unwrap_or(last).clone();
         // A server that counts on.
-        if let Some(Value::String(token)) = body.get_mut("next_page_token")
-            && token.ends_with('+')
-        {
-            token.push_str(&asked.to_string());
+        let token = body.head.text("next_page_token").into_owned();
+        if token.ends_with('+') {
+            let head = body.head.clone();
+            let mut head = RowEdit::new(head.view());
+            head.set_text("next_page_token", &format!("{token}{asked}"));
+            body.head = head.finish();
         }
         asked += 1;
-        rows += body.get("rows").and_then(Value::as_array).map_or(0, Vec::len);
+        rows += body.rows.as_ref().map_or(0, Vec::len);
         match pages.take(body, "rows") {
-            Ok(true) => assert!(pages.token().is_some()),
-            Ok(false) => {
+            Ok((_, true)) => assert!(pages.token().is_some()),
+            Ok((_, false)) => {
                 assert!(pages.token().is_none());
-                assert_eq!((pages.rows.len(), pages.read as usize), (rows, asked));
+                assert_eq!((pages.shown as usize, pages.read as usize), (rows, asked));
                 return;
             }
             Err(fault) => return assert!(!fault.to_string().is_empty()),

@@ -176,7 +176,7 @@ pub fn show(context: &Context, id: &str) -> Result<Exit, Failure> {
             text.push_str(&format!("\nhistory\n{}\n", shown.history.join("\n")));
             text.push_str(&format!("\n{} sessions\n", shown.sessions.len()));
             for session in &shown.sessions {
-                text.push_str(&pretty(&serde_json::Value::Object(session.clone())));
+                text.push_str(&pretty(session));
                 text.push('\n');
             }
             text
@@ -188,8 +188,10 @@ pub fn show(context: &Context, id: &str) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn pretty(value: &serde_json::Value) -> String {
-    out::escaped(&serde_json::to_string_pretty(value).unwrap_or_default()).into_owned()
+/// A row on many lines. Printing is no hot path, so a tree will do.
+fn pretty(row: &Row) -> String {
+    let tree: serde_json::Value = serde_json::from_str(row.as_str()).unwrap_or_default();
+    out::escaped(&serde_json::to_string_pretty(&tree).unwrap_or_default()).into_owned()
 }
 
 fn columns(what: &str, row: &std::collections::BTreeMap<String, serde_json::Value>) -> String {
@@ -235,13 +237,14 @@ pub fn export(context: &Context, only: Option<IndexArg>) -> Result<Exit, Failure
         let batch = catalog.kept_after(after.as_ref(), 500, 4 << 20)?;
         let Some(last) = batch.last() else { break };
         after = Some(last.uuid.clone());
-        let documents = batch.iter().flat_map(elastic::documents);
-        for document in documents.filter(|document| only.is_none_or(|only| only == document.index)) {
-            let index = format!("{prefix}-{}", document.index.as_str());
-            let line = serde_json::json!({
-                "_index": index, "_id": document.id, "_version": document.version, "_source": document.body,
-            });
-            writeln!(stdout, "{}", out::escaped(&line.to_string()))?;
+        for stored in batch {
+            let documents = elastic::documents(&stored.open()?).into_iter();
+            for document in documents.filter(|document| only.is_none_or(|only| only == document.index)) {
+                let index = json_text(&format!("{prefix}-{}", document.index.as_str()));
+                let (id, version, source) = (json_text(&document.id), document.version, &document.body);
+                let line = format!(r#"{{"_id":{id},"_index":{index},"_source":{source},"_version":{version}}}"#);
+                writeln!(stdout, "{}", out::escaped(&line))?;
+            }
         }
     }
     stdout.flush()?;

@@ -44,11 +44,9 @@ text_id! {
     MeetingUuid
 }
 text_id! {
-    /// The `_id` of a session document: 32 hex digits, see [`Detail::session_ids`].
+    /// The `_id` of a session document: 32 hex digits, see [`super::Detail::sessions`].
     SessionId
 }
-
-/// What Zoom calls "meeting id" or "meeting number": 9 to 11 digits today, int64 by its documentation;
 
 /// What Zoom calls "meeting id" or "meeting number": 9 to 11 digits today, int64 by its documentation;
 /// stays the same through a scheduled or recurring series.

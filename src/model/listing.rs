@@ -181,8 +181,6 @@ pub struct KnownMeeting {
     pub vanished: bool,
     /// Whether Zoom did not have its detail when it was last asked.
     pub gone: bool,
-    /// Whether by its recorded times the listing would have to show it, were it still there.
-    pub expected: bool,
 }
 
 /// What the catalog knows that bears on one listing.

@@ -1,30 +1,10 @@
-//! The days of a run: which are wanted, in which windows they are listed, and what becomes of an answer.
+//! Which days are to be listed, and in which windows. Pure.
 
-use std::{
-    collections::{BTreeSet, HashMap, HashSet, VecDeque},
-    sync::Arc,
-};
+use std::collections::BTreeSet;
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{Datelike, Days, Months, NaiveDate};
 
-use super::{
-    Ending, Error, Progress,
-    harvest::{Done, Harvest},
-    plan,
-    window::{days_to_resume, earliest_day, windows, with_margin},
-};
-use crate::{
-    catalog::{self, Catalog},
-    model::{Change, DateBasis, Disposition, Listing, Malformed, MeetingUuid, Window},
-    zoom::{self, Zoom},
-};
-
-/// Listings at once: they share the tightest limit, and page tokens live for 15 minutes only.
-const LISTINGS_AT_ONCE: usize = 2;
-
-/// A listing that shows none at all, where at least so many meetings are known, is believed only when the next run hears it again:
-/// single meetings are deleted, not all of a window's.
-const EMPTIED: usize = 3;
+use crate::model::{DateBasis, Window};
 
 /// What to list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,276 +27,85 @@ impl Scope {
     }
 }
 
-/// The days that a run wants listed.
-pub(super) struct Wanted {
-    pub days: BTreeSet<NaiveDate>,
-    /// Whether they are all there is: then meetings that reach over their edges are found by listing a little more.
-    pub alone: bool,
-    /// Whether they are also the whole listing of the last 30 days.
-    pub whole: bool,
+/// A meeting is at most 30 hours long (Zoom's limit for licensed hosts), so it may touch this many days beyond those on which it
+/// is listed.
+const MARGIN_DAYS: u64 = 2;
+
+/// How many days the weekly whole listing looks back.
+pub const WHOLE_LISTING_DAYS: u64 = 30;
+
+/// The earliest day that Zoom still lists: its dashboards reach back six months.
+pub fn earliest_day(today: NaiveDate) -> NaiveDate {
+    today.checked_sub_months(Months::new(6)).unwrap_or(today)
 }
 
-/// Works out the days to list.
-pub(super) fn wanted_days(
-    catalog: &Catalog,
-    scope: Scope,
-    whole_listing_every: chrono::TimeDelta,
-    now: DateTime<Utc>,
-) -> Result<Wanted, catalog::Error> {
-    let today = now.date_naive();
-    let mut wanted = match scope {
-        Scope::Nothing => Wanted {
-            days: BTreeSet::new(),
-            alone: false,
-            whole: false,
-        },
-        Scope::Days(window) => Wanted {
-            days: window.days().collect(),
-            alone: true,
-            whole: false,
-        },
-        Scope::Resume => {
-            let settled = match Window::new(earliest_day(today), today) {
-                Some(reach) => catalog.settled_days(reach)?.into_iter().collect(),
-                None => BTreeSet::new(),
-            };
-            // Days that were asked for and not listed, because that run was stopped, are still to be had.
-            let first_day = [catalog.first_day()?, catalog.wanted_from()?]
-                .into_iter()
-                .flatten()
-                .min();
-            let whole = catalog
-                .whole_listed_at()?
-                .is_some_and(|at| now - at >= whole_listing_every);
-            Wanted {
-                days: days_to_resume(first_day, &settled, whole, today),
-                alone: false,
-                whole,
-            }
-        }
-    };
-    if let Some(before) = catalog.forgotten()?.before {
-        wanted.days.retain(|day| *day >= before);
-    }
-    Ok(wanted)
-}
-
-/// Days to list and windows under way.
-pub(super) struct Days {
-    pub wanted: BTreeSet<NaiveDate>,
-    pub basis: DateBasis,
-    pub whole: bool,
-    pub queue: VecDeque<Window>,
-    pub under_way: usize,
-    pub listed: BTreeSet<NaiveDate>,
-    /// Meetings that a listing lacked, by its window: it is read once more before that counts.
-    pub doubted: HashMap<Window, HashSet<MeetingUuid>>,
-}
-
-impl Harvest<'_> {
-    /// Works out the days to list: at the beginning, and again if they turn out to be others.
-    pub(super) fn want_days(&mut self) -> Result<(), Error> {
-        let now = self.now();
-        let today = now.date_naive();
-        let Wanted {
-            days: wanted,
-            alone,
-            whole,
-        } = wanted_days(
-            self.catalog,
-            self.options.scope,
-            self.options.whole_listing_every,
-            now,
-        )?;
-        self.days.whole = whole;
-        let mut asked = with_margin(&wanted, self.days.basis, alone, today);
-        asked.retain(|day| !self.days.listed.contains(day));
-        self.days.wanted = wanted;
-        self.days.queue = windows(&asked).into();
-        Ok(())
-    }
-
-    pub(super) fn start_listings(&mut self, zoom: &Arc<Zoom>) {
-        while self.days.under_way < LISTINGS_AT_ONCE
-            && let Some(window) = self.days.queue.pop_front()
-        {
-            self.days.under_way += 1;
-            let (zoom, basis) = (Arc::clone(zoom), self.days.basis);
-            self.jobs.push(Box::pin(async move {
-                Done::Listing(window, basis, zoom.list_meetings(window, basis).await)
-            }));
-        }
-    }
-
-    pub(super) fn listed(
-        &mut self,
-        window: Window,
-        basis: DateBasis,
-        result: Result<Listing, zoom::Error>,
-    ) -> Result<(), Error> {
-        if basis != self.days.basis {
-            // Another listing met the refusal below meanwhile; these days stand in the new windows.
-            return Ok(());
-        }
-        let mut listing = match result {
-            Ok(listing) => listing,
-            Err(zoom::Error::EndTimeRefused) if basis == DateBasis::EndTime => {
-                self.note("this account does not list meetings by their end; listing by their start, from 30 hours before");
-                self.days.basis = DateBasis::StartTime;
-                self.days.doubted.clear();
-                return self.want_days();
-            }
-            Err(error @ zoom::Error::ListingTooLong { .. }) => {
-                match window.halves() {
-                    Some((first, second)) => {
-                        self.days.queue.push_front(second);
-                        self.days.queue.push_front(first);
-                    }
-                    None => self.window_failed(window, &error.to_string()),
-                }
-                return Ok(());
-            }
-            Err(error) => {
-                match error.disposition() {
-                    Disposition::Stop => self.stop_for(&error),
-                    Disposition::Retry { .. } => {
-                        // As `window_failed` does, but told once: by what stops the run.
-                        self.unlisted = true;
-                        self.tally.failed += 1;
-                        self.stop(
-                            Ending::StoppedEarly { come_back_at: None },
-                            format!("Zoom did not list {window}: {error}"),
-                        );
-                    }
-                    Disposition::Skip => self.window_failed(window, &error.to_string()),
-                }
-                return Ok(());
-            }
-        };
-        let ignored = self.screen.listing(&mut listing);
-        if ignored > 0 {
-            self.note(&format!(
-                "{ignored} meetings of {} ended before the day up to which everything is forgotten; they are ignored",
-                listing.window
-            ));
-        }
-        let known = self.catalog.known(&listing)?;
-        let mut changes = plan::plan(&listing, &known, self.options.scope.inside());
-        if self.doubts(window, &mut listing, &mut changes)? {
-            self.days.queue.push_front(window);
-            return Ok(());
-        }
-        for bad in &listing.malformed {
-            self.problem(format!("{}: {}", bad.place, bad.reason));
-        }
-        for rest in without(window, listing.window) {
-            self.note(&format!(
-                "Zoom answered for {} where {window} was asked; asking for {rest} again",
-                listing.window
-            ));
-            self.days.queue.push_back(rest);
-        }
-        let wanted: Vec<NaiveDate> = self.days.wanted.iter().copied().collect();
-        self.catalog.record(
-            self.run,
-            &listing,
-            &changes,
-            &wanted,
-            self.clock.now(),
-            &mut self.tally,
-        )?;
-        self.days.listed.extend(listing.window.days());
-        self.details.stale = true;
-        self.details.due = self.catalog.count_due_details(self.now())?;
-        self.questions.stale = true;
-        // Asked of the catalog, not of the changes: a killed run may have recorded them and not got its report.
-        let shown: HashSet<&MeetingUuid> = listing.meetings.iter().map(|one| &one.uuid).collect();
-        let strangers = self
-            .catalog
-            .unknown_hosts(u64::from(u32::MAX))?
-            .iter()
-            .any(|question| shown.contains(&question.uuid));
-        if strangers
-            && self
-                .questions
-                .reported
-                .insert((listing.window.from, listing.window.to))
-        {
-            self.questions.reports.push_back(listing.window);
-        }
-        if self.days.whole && self.days.queue.is_empty() && self.days.under_way == 0 && !self.unlisted {
-            self.catalog.record_whole_listing(self.now())?;
-        }
-        self.observer.see(Progress::Listed {
-            window: listing.window,
-            meetings: listing.meetings.len(),
-            tally: &self.tally,
-        });
-        Ok(())
-    }
-
-    /// Whether a listing is to be read once more before its absences count. What the second reading shows after all, or lacks
-    /// alone, is not taken for vanished; then the days are not settled either.
-    fn doubts(
-        &mut self,
-        window: Window,
-        listing: &mut Listing,
-        changes: &mut Vec<Change>,
-    ) -> Result<bool, Error> {
-        let absent: HashSet<MeetingUuid> = changes
-            .iter()
-            .filter_map(|change| match change {
-                Change::Vanished(uuid) => Some(uuid.clone()),
-                _ => None,
-            })
+/// What a sync without dates lists: the days not settled since the first one that was ever listed or asked for, and once in a while
+/// the last 30 of them, settled or not. With nothing listed yet: yesterday and today.
+pub fn days_to_resume(
+    first_day: Option<NaiveDate>,
+    settled: &BTreeSet<NaiveDate>,
+    whole: bool,
+    today: NaiveDate,
+) -> BTreeSet<NaiveDate> {
+    let Some(first_day) = first_day else {
+        return (today - Days::new(1))
+            .iter_days()
+            .take_while(|day| *day <= today)
             .collect();
-        let before = self.days.doubted.remove(&window);
-        if absent.is_empty() {
-            return Ok(false);
-        }
-        let Some(before) = before else {
-            self.days.doubted.insert(window, absent);
-            return Ok(true);
-        };
-        let emptied = listing.meetings.is_empty()
-            && absent.len() >= EMPTIED
-            && self.catalog.shown_last(listing.window)? > 0;
-        let unproven = absent
-            .iter()
-            .filter(|uuid| emptied || !before.contains(uuid))
-            .count();
-        if unproven > 0 {
-            listing.malformed.push(Malformed {
-                place: format!("meetings of {window}"),
-                reason: format!(
-                    "Zoom shows {unproven} that are known no more; believed when the next sync hears it again"
-                ),
-            });
-            changes.retain(|change| match change {
-                Change::Vanished(uuid) => !emptied && before.contains(uuid),
-                _ => true,
-            });
-        }
-        Ok(false)
-    }
+    };
+    let whole_from = today - Days::new(WHOLE_LISTING_DAYS - 1);
+    first_day
+        .max(earliest_day(today))
+        .iter_days()
+        .take_while(|day| *day <= today)
+        .filter(|day| !settled.contains(day) || (whole && *day >= whole_from))
+        .collect()
+}
 
-    pub(super) fn window_failed(&mut self, window: Window, reason: &str) {
-        self.unlisted = true;
-        self.problem(format!("{window} could not be listed: {reason}"));
-    }
+/// The days to ask Zoom for, so that every meeting that began or ended on the wanted days is among the answers.
+///
+/// Zoom selects by one time only. Selecting by end, a meeting that began on a wanted day may have ended up to 30 hours later, and
+/// one-person meetings are selected by start all the same: that matters where the days are all there is (`alone`), for otherwise the
+/// days beside them are listed too, now or earlier. Selecting by start, one that ended on a wanted day may have begun before it,
+/// and did not stand in the listing of that day while it went on.
+pub fn with_margin(
+    wanted: &BTreeSet<NaiveDate>,
+    basis: DateBasis,
+    alone: bool,
+    today: NaiveDate,
+) -> BTreeSet<NaiveDate> {
+    let earliest = earliest_day(today);
+    wanted
+        .iter()
+        .flat_map(|day| {
+            let (back, ahead) = match basis {
+                DateBasis::StartTime => (MARGIN_DAYS, 0),
+                DateBasis::EndTime if alone => (MARGIN_DAYS, MARGIN_DAYS),
+                DateBasis::EndTime => (0, 0),
+            };
+            let last = *day + Days::new(ahead);
+            (*day - Days::new(back))
+                .iter_days()
+                .take_while(move |one| *one <= last)
+        })
+        .filter(|day| (earliest..=today).contains(day))
+        .collect()
+}
 
-    /// Another catalog has seen more of Zoom than this one: every day within reach is listed again.
-    pub(super) fn list_again(&mut self) -> Result<(), Error> {
-        let unsettled = self.catalog.unsettle(earliest_day(self.now().date_naive()))?;
-        if unsettled > 0 && self.zoom.is_some() && self.options.scope == Scope::Resume {
-            self.want_days()?;
+/// The fewest windows that hold these days and no others, none longer than a calendar month: what Zoom allows in one listing.
+pub fn windows(days: &BTreeSet<NaiveDate>) -> Vec<Window> {
+    let mut windows: Vec<Window> = Vec::new();
+    for day in days {
+        match windows.last_mut() {
+            Some(last) if last.to + Days::new(1) == *day && last.to.month() == day.month() => last.to = *day,
+            _ => windows.push(Window::day(*day)),
         }
-        Ok(())
     }
+    windows
 }
 
 /// The parts of a window that another does not cover.
-pub(super) fn without(window: Window, covered: Window) -> Vec<Window> {
+pub fn without(window: Window, covered: Window) -> Vec<Window> {
     let before = covered
         .from
         .pred_opt()
@@ -326,4 +115,98 @@ pub(super) fn without(window: Window, covered: Window) -> Vec<Window> {
         .succ_opt()
         .and_then(|from| Window::new(from.max(window.from), window.to));
     before.into_iter().chain(after).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn day(text: &str) -> NaiveDate {
+        text.parse().unwrap()
+    }
+
+    fn days(from: &str, to: &str) -> BTreeSet<NaiveDate> {
+        Window::new(day(from), day(to)).unwrap().days().collect()
+    }
+
+    #[test]
+    fn windows_end_with_the_month_and_leave_settled_days_out() {
+        let mut wanted = days("2026-02-25", "2026-03-10");
+        wanted.remove(&day("2026-03-05"));
+        let shown: Vec<String> = windows(&wanted).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            shown,
+            [
+                "2026-02-25..2026-02-28",
+                "2026-03-01..2026-03-04",
+                "2026-03-06..2026-03-10"
+            ]
+        );
+    }
+
+    #[test]
+    fn an_empty_catalog_begins_with_yesterday() {
+        assert_eq!(
+            days_to_resume(None, &BTreeSet::new(), false, day("2026-03-10")),
+            days("2026-03-09", "2026-03-10")
+        );
+    }
+
+    #[test]
+    fn once_a_week_settled_days_are_listed_too_but_none_before_the_first() {
+        let settled = days("2026-03-01", "2026-03-08");
+        let today = day("2026-03-10");
+        let resume = |whole| days_to_resume(Some(day("2026-03-01")), &settled, whole, today);
+        assert_eq!(resume(false), days("2026-03-09", "2026-03-10"));
+        assert_eq!(resume(true), days("2026-03-01", "2026-03-10"));
+    }
+
+    #[test]
+    fn a_catalog_left_alone_for_a_year_resumes_where_zoom_still_answers() {
+        let resumed = days_to_resume(
+            Some(day("2025-01-01")),
+            &BTreeSet::new(),
+            false,
+            day("2026-03-10"),
+        );
+        assert_eq!(resumed.first(), Some(&day("2025-09-10")));
+    }
+
+    #[test]
+    fn margins_reach_over_midnight_but_never_into_the_future_or_out_of_reach() {
+        let today = day("2026-03-10");
+        let one = days("2026-03-04", "2026-03-04");
+        assert_eq!(
+            with_margin(&one, DateBasis::EndTime, true, today),
+            days("2026-03-02", "2026-03-06")
+        );
+        assert_eq!(with_margin(&one, DateBasis::EndTime, false, today), one);
+        assert_eq!(
+            with_margin(&one, DateBasis::StartTime, true, today),
+            days("2026-03-02", "2026-03-04")
+        );
+        let last = days("2026-03-10", "2026-03-10");
+        assert_eq!(
+            with_margin(&last, DateBasis::EndTime, true, today),
+            days("2026-03-08", "2026-03-10")
+        );
+        let first = days("2025-09-10", "2025-09-10");
+        assert_eq!(with_margin(&first, DateBasis::StartTime, true, today), first);
+    }
+
+    proptest! {
+        #[test]
+        fn windows_hold_every_day_once_and_stay_inside_a_month(offsets in prop::collection::btree_set(0_u64..400, 0..200)) {
+            let wanted: BTreeSet<NaiveDate> =
+                offsets.iter().map(|offset| day("2025-01-01") + Days::new(*offset)).collect();
+            let made = windows(&wanted);
+            let listed: Vec<NaiveDate> = made.iter().flat_map(|window| window.days()).collect();
+            prop_assert_eq!(listed, wanted.into_iter().collect::<Vec<_>>());
+            for window in made {
+                prop_assert_eq!((window.from.year(), window.from.month()), (window.to.year(), window.to.month()));
+            }
+        }
+    }
 }

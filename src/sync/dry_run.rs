@@ -1,23 +1,27 @@
 //! The dry run: what a sync would list and fetch, and why. It makes listing requests only and changes nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::{
-    days::{Scope, wanted_days},
-    relist::{Failure, relist},
+    Failure, Scope,
+    listings::{Complete, PagePlan},
+    preview::{Seen, preview},
 };
 use crate::{
-    catalog::{Catalog, RunId},
-    model::{Change, Label},
+    catalog::{self, Catalog, RunId},
+    model::{Change, Label, ListedMeeting, MeetingUuid},
     privacy::{Policy, Screen},
     zoom::{Zoom, pace::Pacer},
 };
 
+/// Details that a dry run names.
+const EXAMPLES: usize = 10;
+
 /// What a sync would do.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct DryRun {
     /// What it would list.
     pub windows: Vec<WindowPlan>,
@@ -34,7 +38,7 @@ pub struct DryRun {
 }
 
 /// A window to be listed.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct WindowPlan {
     /// Its days.
     pub window: String,
@@ -75,42 +79,63 @@ pub async fn dry_run(
     now: DateTime<Utc>,
 ) -> Result<DryRun, Failure> {
     let screen = Screen::new(policy, catalog.forgotten()?);
-    let today = now.date_naive();
-    let wanted = wanted_days(catalog, scope, whole_listing_every, now)?;
-    let mut found = DryRun {
-        windows: Vec::new(),
-        details: BTreeMap::new(),
-        examples: Vec::new(),
-        documents_only: 0,
-        forecast: Vec::new(),
-        minutes: 0.0,
-    };
-    let mut requests: BTreeMap<Label, u64> = BTreeMap::new();
-    let mut planned = BTreeSet::new();
-    let (mut hosts, mut series) = (BTreeSet::new(), BTreeSet::new());
-    relist(catalog, zoom, &screen, &wanted, scope, today, |look| {
-        *requests.entry(Label::ResourceIntensive).or_default() += u64::from(look.listing.pages);
-        let listing = &look.listing;
-        let mut shown = WindowPlan {
-            window: listing.window.to_string(),
-            meetings: listing.meetings.len() as u64,
-            new: 0,
-            changed: 0,
-            vanished: 0,
-            unchanged: 0,
-        };
-        for change in look.changes {
+    let mut counted = Counted::default();
+    preview(
+        catalog,
+        zoom,
+        &screen,
+        scope,
+        whole_listing_every,
+        now,
+        |seen| match seen {
+            Seen::Page(plan) => counted.page(catalog, plan),
+            Seen::Listing(complete) => {
+                counted.listing(complete);
+                Ok(())
+            }
+        },
+    )
+    .await?;
+    Ok(counted.forecast(catalog, pacer, now)?)
+}
+
+/// A dry run while it is counted.
+#[derive(Default)]
+struct Counted {
+    found: DryRun,
+    /// The window whose pages are being read.
+    window: WindowPlan,
+    /// Meetings that a page showed: one that is read twice counts once.
+    seen: HashSet<MeetingUuid>,
+    /// Meetings whose detail would be fetched.
+    planned: HashSet<MeetingUuid>,
+    requests: BTreeMap<Label, u64>,
+    /// Hosts that would be asked for one by one, and hosts whose list of series would be read.
+    hosts: BTreeSet<String>,
+    series: BTreeSet<String>,
+}
+
+impl Counted {
+    fn page(&mut self, catalog: &Catalog, plan: &PagePlan<'_>) -> Result<(), catalog::Error> {
+        for change in &plan.changes {
+            let uuid = match change {
+                Change::New(meeting) | Change::Changed { meeting, .. } => &meeting.uuid,
+                Change::Unchanged(uuid) => *uuid,
+                Change::Vanished(uuid) => uuid,
+            };
+            if !self.seen.insert(uuid.clone()) {
+                continue;
+            }
             match change {
                 Change::New(meeting) => {
-                    shown.new += 1;
-                    found.want("new", &meeting.uuid.to_string(), &mut planned);
-                    *requests.entry(Label::Heavy).or_default() += pages(meeting.participants);
-                    let asked = catalog.new_questions(&meeting)?;
+                    self.window.new += 1;
+                    self.detail("new", meeting);
+                    let asked = catalog.new_questions(meeting)?;
                     if asked.series {
-                        series.insert(asked.host_key.clone());
+                        self.series.insert(asked.host_key.clone());
                     }
                     if asked.host {
-                        hosts.insert(asked.host_key);
+                        self.hosts.insert(asked.host_key);
                     }
                 }
                 Change::Changed {
@@ -118,67 +143,87 @@ pub async fn dry_run(
                     detail: true,
                     ..
                 } => {
-                    shown.changed += 1;
-                    found.want("changed", &meeting.uuid.to_string(), &mut planned);
-                    *requests.entry(Label::Heavy).or_default() += pages(meeting.participants);
+                    self.window.changed += 1;
+                    self.detail("changed", meeting);
                 }
                 Change::Changed { detail: false, .. } => {
-                    shown.changed += 1;
-                    found.documents_only += 1;
+                    self.window.changed += 1;
+                    self.found.documents_only += 1;
                 }
-                Change::Vanished(_) => shown.vanished += 1,
-                Change::Unchanged(_) => shown.unchanged += 1,
+                Change::Unchanged(_) => self.window.unchanged += 1,
+                Change::Vanished(_) => {}
             }
         }
+        Ok(())
+    }
+
+    fn detail(&mut self, reason: &'static str, meeting: &ListedMeeting) {
+        self.found.want(reason, meeting.uuid.as_str());
+        self.planned.insert(meeting.uuid.clone());
+        *self.requests.entry(Label::Heavy).or_default() += pages(meeting.participants);
+    }
+
+    fn listing(&mut self, complete: &Complete) {
+        let listing = &complete.listing;
+        *self.requests.entry(Label::ResourceIntensive).or_default() += u64::from(listing.pages);
+        let shown = std::mem::take(&mut self.window);
         if shown.new > 0 {
             // One report of the window's hosts; their number of pages is not known before.
-            *requests.entry(Label::Heavy).or_default() += 1;
+            *self.requests.entry(Label::Heavy).or_default() += 1;
         }
-        found.windows.push(shown);
-        Ok(())
-    })
-    .await?;
-    for due in catalog.due_details(RunId(-1), now, 1_000_000)? {
-        if found.want("due from earlier runs", due.uuid.as_str(), &mut planned) {
-            *requests.entry(Label::Heavy).or_default() += 1;
-        }
-    }
-    // A list of series may have more pages than one, and a host may be missing from the report: not known before.
-    let wanting = catalog.hosts_wanting_series(now, 1_000_000)?.len();
-    *requests.entry(Label::Medium).or_default() += (wanting + series.len()) as u64;
-    let unknown = catalog.unknown_hosts(1_000_000)?.len();
-    *requests.entry(Label::Light).or_default() += (unknown + hosts.len()) as u64;
-    for label in Label::ALL {
-        let (count, per_window) = (
-            requests.get(&label).copied().unwrap_or(0),
-            pacer.per_window(label),
-        );
-        let windows_a_minute = if label == Label::ResourceIntensive {
-            1.0
-        } else {
-            60.0
-        };
-        let minutes = count as f64 / f64::from(per_window) / windows_a_minute;
-        found.minutes = found.minutes.max(minutes);
-        found.forecast.push(Forecast {
-            label: label.as_str(),
-            requests: count,
-            per_window,
+        self.found.windows.push(WindowPlan {
+            window: listing.window.to_string(),
+            meetings: listing.shown.len() as u64,
+            vanished: complete.vanished.len() as u64,
+            ..shown
         });
     }
-    Ok(found)
+
+    fn forecast(
+        mut self,
+        catalog: &Catalog,
+        pacer: &Pacer,
+        now: DateTime<Utc>,
+    ) -> Result<DryRun, catalog::Error> {
+        for due in catalog.due_details(RunId(-1), now, 1_000_000)? {
+            if !self.planned.contains(&due.uuid) {
+                self.found.want("due from earlier runs", due.uuid.as_str());
+                *self.requests.entry(Label::Heavy).or_default() += 1;
+            }
+        }
+        // A list of series may have more pages than one, and a host may be missing from the report: not known before.
+        let wanting = catalog.hosts_wanting_series(now, 1_000_000)?.len();
+        *self.requests.entry(Label::Medium).or_default() += (wanting + self.series.len()) as u64;
+        let unknown = catalog.unknown_hosts(1_000_000)?.len();
+        *self.requests.entry(Label::Light).or_default() += (unknown + self.hosts.len()) as u64;
+        for label in Label::ALL {
+            let (count, per_window) = (
+                self.requests.get(&label).copied().unwrap_or(0),
+                pacer.per_window(label),
+            );
+            let windows_a_minute = if label == Label::ResourceIntensive {
+                1.0
+            } else {
+                60.0
+            };
+            let minutes = count as f64 / f64::from(per_window) / windows_a_minute;
+            self.found.minutes = self.found.minutes.max(minutes);
+            self.found.forecast.push(Forecast {
+                label: label.as_str(),
+                requests: count,
+                per_window,
+            });
+        }
+        Ok(self.found)
+    }
 }
 
 impl DryRun {
-    fn want(&mut self, reason: &'static str, uuid: &str, planned: &mut BTreeSet<String>) -> bool {
-        let fresh = planned.insert(uuid.to_owned());
-        if fresh {
-            *self.details.entry(reason).or_default() += 1;
-            if self.examples.len() < 10 {
-                self.examples.push(format!("{uuid}: {reason}"));
-            }
+    fn want(&mut self, reason: &'static str, uuid: &str) {
+        *self.details.entry(reason).or_default() += 1;
+        if self.examples.len() < EXAMPLES {
+            self.examples.push(format!("{uuid}: {reason}"));
         }
-        fresh
     }
 }
 

@@ -1,36 +1,45 @@
 //! The engine: the only code that knows the order of things. It holds no SQL, no URL and no JSON.
 //!
-//! Everything runs in one task, around one loop: start what the catalog says is due, wait for whichever comes first, write its
-//! result down. List, fetch and publish so overlap in time, and each talks to the catalog only. What to do next is always asked of the
+//! A run is one loop ([`Harvest`]) that owns the catalog and asks four workers in turn what they want done: listings, look-ups (hosts and
+//! series), details, publisher. It starts what they ask for, waits for whichever comes first, and tells the worker whose it was; that one writes
+//! the result down. List, fetch and publish so overlap in time, and each talks to the catalog only. What to do next is always asked of the
 //! catalog, so a killed run and a new one find the same work.
+//!
+//! ```text
+//! run ──► listings ──► plan, days        dry_run, verify_zoom ──► preview ──► listings
+//!  ├────► lookups                         reindex, verify_index ─► publisher
+//!  ├────► details                         (each worker) ─────────► run_state
+//!  └────► publisher
+//! ```
 
 mod days;
-mod drift;
+mod details;
 mod dry_run;
 mod forget;
-mod harvest;
+mod listings;
+mod lookups;
 mod plan;
-mod publishing;
-mod questions;
+mod preview;
+mod publisher;
 mod reindex;
-mod relist;
+mod run;
+mod run_state;
 #[cfg(test)]
 mod tests;
-mod verify;
-mod window;
+mod verify_index;
+mod verify_zoom;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-pub use days::Scope;
-pub use drift::{Drift, DriftKind, Drifted, drift};
+pub use days::{Scope, earliest_day};
 pub use dry_run::{DryRun, Forecast, WindowPlan, dry_run};
 pub use forget::{Forgot, Whom, forget};
-pub use harvest::{Harvest, Options, Sides};
+pub use preview::Failure;
 pub use reindex::{Rebuilt, reindex};
-pub use relist::Failure;
-pub use verify::{Count, Difference, DifferenceKind, Remedy, Verified, verify};
-pub use window::earliest_day;
+pub use run::{Harvest, Options, Sides};
+pub use verify_index::{Count, Difference, DifferenceKind, Remedy, Verified, verify};
+pub use verify_zoom::{Drift, DriftKind, Drifted, drift};
 
 use crate::{
     catalog::{self, Tally},

@@ -1,48 +1,41 @@
 //! What a listing means: a pure function from what Zoom says and what the catalog knows to a list of changes.
 
-use std::collections::HashSet;
+use crate::model::{Change, Known, ListedMeeting, Listing, MeetingUuid, Window};
 
-use crate::model::{Change, Known, Listing, MeetingUuid, Window};
-
-/// Compares a complete listing with what is known. Meetings that are neither known nor inside `scope` (if there is one) are none
+/// Compares the rows of a page with what is known of them. Meetings that are neither known nor inside `scope` (if there is one) are none
 /// of our business: they are there because the listing reaches a little further than what was asked for.
-pub fn plan(listing: &Listing, known: &Known, scope: Option<Window>) -> Vec<Change> {
-    let listed: HashSet<&MeetingUuid> = listing.meetings.iter().map(|meeting| &meeting.uuid).collect();
-    let shown = listing
-        .meetings
+pub fn page<'p>(meetings: &'p [ListedMeeting], known: &Known, scope: Option<Window>) -> Vec<Change<'p>> {
+    meetings
         .iter()
-        .filter_map(|meeting| match known.get(&meeting.uuid) {
-            None if scope.is_some_and(|scope| !meeting.is_inside(scope)) => None,
-            None => Some(Change::New(Box::new(meeting.clone()))),
-            Some(before) => {
-                // Zoom had neither its detail nor, for a while, the meeting: as it lists it again, it may have both.
-                let back = before.vanished && before.gone;
-                let detail = back || before.listed_checksum != meeting.listed_checksum();
-                let differs = detail || before.vanished || before.shown_checksum != meeting.shown_checksum();
-                Some(if differs {
-                    Change::Changed {
-                        meeting: Box::new(meeting.clone()),
-                        detail,
-                        reappeared: before.vanished,
-                    }
-                } else {
-                    Change::Unchanged(meeting.uuid.clone())
-                })
-            }
-        });
-    // A row that could not be read may be any meeting: then absence proves nothing.
-    let absence_counts = listing.malformed.is_empty();
-    let mut vanished: Vec<&MeetingUuid> = known
-        .iter()
-        .filter(|(uuid, before)| {
-            absence_counts && before.expected && !before.vanished && !listed.contains(uuid)
+        .filter_map(|meeting| {
+            let Some(before) = known.get(&meeting.uuid) else {
+                let wanted = scope.is_none_or(|scope| meeting.is_inside(scope));
+                return wanted.then_some(Change::New(meeting));
+            };
+            // Zoom had neither its detail nor, for a while, the meeting: as it lists it again, it may have both.
+            let back = before.vanished && before.gone;
+            let detail = back || before.listed_checksum != meeting.listed_checksum();
+            let differs = detail || before.vanished || before.shown_checksum != meeting.shown_checksum();
+            Some(if differs {
+                Change::Changed {
+                    meeting,
+                    detail,
+                    reappeared: before.vanished,
+                }
+            } else {
+                Change::Unchanged(&meeting.uuid)
+            })
         })
-        .map(|(uuid, _)| uuid)
-        .collect();
-    vanished.sort();
-    shown
-        .chain(vanished.into_iter().cloned().map(Change::Vanished))
         .collect()
+}
+
+/// Which of the meetings that a complete listing would have to show it does not. None if a row of it could not be read: that may be any
+/// meeting, and then absence proves nothing.
+pub fn absent(listing: &Listing, expected: Vec<MeetingUuid>) -> Vec<MeetingUuid> {
+    let mut absent = expected;
+    absent.retain(|uuid| listing.malformed.is_empty() && !listing.shown.contains_key(uuid));
+    absent.sort();
+    absent
 }
 
 #[cfg(test)]
@@ -50,7 +43,7 @@ pub(super) mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::model::{DateBasis, KnownMeeting, ListedMeeting, ListingType, Malformed, SeriesId};
+    use crate::model::{DateBasis, KnownMeeting, ListingType, Malformed, Row, SeriesId};
 
     pub fn meeting(uuid: &str, topic: &str, participants: i64) -> ListedMeeting {
         let at = |text: &str| crate::model::from_iso(text);
@@ -65,21 +58,34 @@ pub(super) mod tests {
             end_time: at("2026-03-04T11:00:00Z"),
             duration_s: Some(3600),
             participants: Some(participants),
-            row: json!({"uuid": uuid, "topic": topic, "participants": participants, "audio_quality": "good"})
-                .as_object()
-                .unwrap()
-                .clone(),
+            row: row(uuid, topic, participants, "good"),
         }
     }
 
-    pub fn listing(meetings: Vec<ListedMeeting>) -> Listing {
+    fn row(uuid: &str, topic: &str, participants: i64, quality: &str) -> Row {
+        let row = json!({"uuid": uuid, "topic": topic, "participants": participants, "audio_quality": quality});
+        Row::read(&row.to_string()).unwrap()
+    }
+
+    pub fn listing(meetings: &[ListedMeeting]) -> Listing {
+        let window = Window::day("2026-03-04".parse().unwrap());
+        let shown = meetings.iter().map(|one| (one.uuid.clone(), one.listed_day(window)));
         Listing {
-            window: Window::day("2026-03-04".parse().unwrap()),
+            window,
             basis: DateBasis::EndTime,
-            meetings,
+            shown: shown.collect(),
             malformed: Vec::new(),
             pages: 2,
         }
+    }
+
+    /// What a listing on one page means.
+    fn plan(meetings: &[ListedMeeting], known: &Known, scope: Option<Window>) -> Vec<String> {
+        let mut told = shown(&page(meetings, known, scope));
+        let expected = known.iter().filter(|(_, known)| !known.vanished).map(|(uuid, _)| uuid.clone());
+        let absent = absent(&listing(meetings), expected.collect());
+        told.extend(absent.into_iter().map(|uuid| format!("vanished {uuid}")));
+        told
     }
 
     fn known(meetings: &[ListedMeeting], vanished: bool) -> Known {
@@ -93,14 +99,13 @@ pub(super) mod tests {
                         shown_checksum: meeting.shown_checksum(),
                         vanished,
                         gone: false,
-                        expected: true,
                     },
                 )
             })
             .collect()
     }
 
-    fn shown(changes: &[Change]) -> Vec<String> {
+    fn shown(changes: &[Change<'_>]) -> Vec<String> {
         changes
             .iter()
             .map(|change| match change {
@@ -126,14 +131,14 @@ pub(super) mod tests {
             meeting("renamed", "c", 2),
             meeting("lost", "d", 2),
         ];
-        let now = vec![
+        let now = [
             meeting("same", "a", 2),
             meeting("longer", "b", 3),
             meeting("renamed", "C", 2),
             meeting("fresh", "e", 2),
         ];
         assert_eq!(
-            shown(&plan(&listing(now), &known(&before, false), None)),
+            plan(&now, &known(&before, false), None),
             [
                 "unchanged same",
                 "changed longer detail=true reappeared=false",
@@ -148,9 +153,9 @@ pub(super) mod tests {
     fn quality_scores_change_nothing() {
         let before = [meeting("m", "a", 2)];
         let mut now = meeting("m", "a", 2);
-        now.row.insert("audio_quality".into(), json!("bad"));
+        now.row = row("m", "a", 2, "bad");
         assert_eq!(
-            shown(&plan(&listing(vec![now]), &known(&before, false), None)),
+            plan(&[now], &known(&before, false), None),
             ["unchanged m"]
         );
     }
@@ -159,29 +164,26 @@ pub(super) mod tests {
     fn a_vanished_meeting_that_is_listed_again_is_back() {
         let before = [meeting("m", "a", 2)];
         assert_eq!(
-            shown(&plan(&listing(before.to_vec()), &known(&before, true), None)),
+            plan(&before, &known(&before, true), None),
             ["changed m detail=false reappeared=true"]
         );
     }
 
     #[test]
     fn nothing_vanishes_from_a_listing_with_unreadable_rows() {
-        let mut answer = listing(Vec::new());
+        let mut answer = listing(&[]);
         answer.malformed.push(Malformed {
             place: "meetings[0]".into(),
             reason: "no uuid".into(),
         });
-        assert_eq!(
-            shown(&plan(&answer, &known(&[meeting("m", "a", 2)], false), None)),
-            [""; 0]
-        );
+        assert_eq!(absent(&answer, vec![MeetingUuid::new("m")]), []);
     }
 
     #[test]
     fn new_meetings_outside_what_was_asked_for_are_left_alone() {
         let scope = Some(Window::day("2026-03-03".parse().unwrap()));
         assert_eq!(
-            shown(&plan(&listing(vec![meeting("m", "a", 2)]), &Known::new(), scope)),
+            plan(&[meeting("m", "a", 2)], &Known::new(), scope),
             [""; 0]
         );
     }

@@ -1,19 +1,19 @@
 //! The indices rebuilt from the catalog, without one request to Zoom, while searches go on.
 
-use tokio::sync::watch;
+use std::sync::Arc;
+
+use futures::{StreamExt, stream::FuturesUnordered};
+use tokio::{sync::watch, task::spawn_blocking};
 
 use super::{
     Error, Observer, Progress,
-    publishing::{acknowledgement, records},
+    publisher::{BATCH, BATCHES_AT_ONCE, Outcomes, acknowledgement, opened, records},
 };
 use crate::{
-    catalog::{Acknowledgement, Catalog, RunId, Tally},
-    elastic::Elastic,
-    model::{Checksum, Clock, MeetingUuid, Outcome},
+    catalog::{Acknowledgement, Catalog, RunId, Stored, Tally},
+    elastic::{self, Elastic, Rebuild},
+    model::Clock,
 };
-
-/// Meetings, and payload before compression, in a batch.
-const BATCH: (u64, usize) = (500, 4 << 20);
 
 /// What a rebuild did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -62,36 +62,40 @@ async fn rebuild(
         refuse_loss(catalog, elastic).await?;
     }
     let rebuild = elastic.begin_rebuild().await?;
+    catalog.begin_rebuild_notes()?;
     let mut rebuilt = Rebuilt::default();
-    let mut acknowledged: Vec<Acknowledgement> = Vec::new();
-    let mut rejected: Vec<(MeetingUuid, Checksum, String)> = Vec::new();
-    let mut after = None;
     let total = catalog.count_kept()?;
+    let (mut after, mut ended) = (None, false);
+    let mut sending = FuturesUnordered::new();
     loop {
-        let mut batch = catalog.kept_after(after.as_ref(), BATCH.0, BATCH.1)?;
-        let Some(last) = batch.last() else { break };
-        after = Some(last.uuid.clone());
-        let sent: Vec<Acknowledgement> = batch.iter().map(acknowledgement).collect();
-        for kept in &mut batch {
-            // The new index never had them.
-            kept.lost_sessions.clear();
+        while !ended && sending.len() < BATCHES_AT_ONCE {
+            let mut batch = catalog.kept_after(after.as_ref(), BATCH.0, BATCH.1)?;
+            match batch.last() {
+                Some(last) => after = Some(last.uuid.clone()),
+                None => {
+                    ended = true;
+                    break;
+                }
+            }
+            let sent = batch.iter().map(acknowledgement).collect();
+            for stored in &mut batch {
+                // The new index never had them.
+                stored.lost_sessions.clear();
+            }
+            sending.push(send(elastic, &rebuild, sent, batch));
         }
-        let report = elastic.publish_into(&rebuild, &batch).await;
+        let Some(done) = sending.next().await else { break };
+        let (sent, report) = done?;
         if let Some(error) = report.error {
             return Err(error.into());
         }
+        let outcomes = Outcomes::of(sent, report.outcomes);
+        catalog.note_rebuilt(&outcomes.acknowledged, &outcomes.rejected)?;
         rebuilt.documents += report.documents;
-        for (uuid, outcome) in report.outcomes {
-            let Some(one) = sent.iter().find(|one| one.uuid == uuid) else {
-                continue;
-            };
-            match outcome {
-                Outcome::Published => acknowledged.push(one.clone()),
-                Outcome::Rejected { reason } => rejected.push((uuid, one.document_checksum.clone(), reason)),
-            }
-        }
+        rebuilt.meetings += outcomes.acknowledged.len() as u64;
+        rebuilt.rejected += outcomes.rejected.len() as u64;
         let tally = Tally {
-            published: acknowledged.len() as u64,
+            published: rebuilt.meetings,
             ..Tally::default()
         };
         observer.see(Progress::Published {
@@ -99,23 +103,25 @@ async fn rebuild(
             tally: &tally,
         });
     }
-    let stamp = format!(
-        "{}/{}/{}",
-        catalog.catalog_id()?,
-        run.0,
-        clock.now().timestamp_millis()
-    );
+    drop(sending);
+    let stamp = catalog.new_stamp(run, clock.now())?;
     catalog.note_pending_stamp(&stamp)?;
     let standing = elastic.finish_rebuild(&rebuild, &stamp).await?;
-    let now = clock.now();
-    catalog.replace_indices(&records(&standing), &stamp, now)?;
-    rebuilt.meetings = acknowledged.len() as u64;
-    rebuilt.rejected = rejected.len() as u64;
-    catalog.acknowledge(&acknowledged, now)?;
-    for (uuid, checksum, reason) in rejected {
-        catalog.reject(&uuid, &checksum, &format!("rejected by Elasticsearch: {reason}"))?;
-    }
+    catalog.replace_indices(&records(&standing), &stamp, clock.now())?;
     Ok(rebuilt)
+}
+
+async fn send(
+    elastic: &Elastic,
+    rebuild: &Rebuild,
+    sent: Vec<Acknowledgement>,
+    batch: Vec<Stored>,
+) -> Result<(Vec<Acknowledgement>, elastic::Report), Error> {
+    // The thread is lost only as the runtime ends.
+    let kept = spawn_blocking(move || opened(batch))
+        .await
+        .map_err(|_| Error::Interrupted)??;
+    Ok((sent, elastic.publish_into(rebuild, Arc::new(kept)).await))
 }
 
 async fn refuse_loss(catalog: &Catalog, elastic: &Elastic) -> Result<(), Error> {

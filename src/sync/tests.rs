@@ -1,23 +1,28 @@
 //! Everything that a catalog can be told of two meetings, in every order: listings that change and change back, details asked
 //! for and answered late, documents sent, lost and refused. It fails at none of it, what it believes is so, and it ends right.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::{
-    plan::{
-        plan,
-        tests::{listing, meeting},
-    },
-    publishing::acknowledgement,
+use super::plan::{
+    absent, page,
+    tests::{listing, meeting},
 };
 use crate::{
-    catalog::{Catalog, Due, Found, IndexRecord, RunId, Tally},
+    catalog::{Acknowledgement, Catalog, DayChanges, Due, Found, IndexRecord, RunId, Tally},
     model::{AccountId, Checksum, Detail, IndexKind, Kept, MeetingUuid, Row, from_iso},
 };
+
+fn acknowledgement(kept: &Kept) -> Acknowledgement {
+    Acknowledgement {
+        uuid: kept.uuid.clone(),
+        document_checksum: kept.document_checksum.clone(),
+        deleted: kept.lost_sessions.clone(),
+    }
+}
 
 const MEETINGS: [&str; 2] = ["first==", "second/+="];
 
@@ -147,7 +152,7 @@ fn sessions(uuid: &MeetingUuid, count: u8, open: bool) -> Vec<Row> {
             let row = json!({
                 "participant_uuid": format!("{uuid} {n}"), "join_time": "2026-03-04T10:00:00Z", "leave_time": left
             });
-            row.as_object().unwrap().clone()
+            Row::read(&row.to_string()).unwrap()
         })
         .collect()
 }
@@ -203,12 +208,24 @@ impl Play {
                 self.listed = (joins, renamed);
                 let shown = MEETINGS.iter().zip(joins).filter(|(_, joins)| *joins > 0);
                 let topic = if renamed { "After" } else { "Before" };
-                let shown = shown.map(|(uuid, joins)| meeting(uuid, topic, joins.into()));
-                let listing = listing(shown.collect());
-                let changes = plan(&listing, &self.catalog.known(&listing).unwrap(), None);
-                let (days, mut tally) = ([listing.window.from], Tally::default());
-                self.catalog
-                    .record(self.run, &listing, &changes, &days, self.now, &mut tally)
+                let meetings: Vec<_> = shown.map(|(uuid, joins)| meeting(uuid, topic, joins.into())).collect();
+                let listing = listing(&meetings);
+                let (catalog, run, now, mut tally) = (&mut self.catalog, self.run, self.now, Tally::default());
+                // Page by page, and then as a whole.
+                let mut changed = DayChanges::default();
+                for one in meetings.chunks(1) {
+                    let changes = page(one, &catalog.known_of(one).unwrap(), None);
+                    changed.merge(
+                        catalog
+                            .record_page(run, listing.window, &changes, now, &mut tally)
+                            .unwrap(),
+                    );
+                }
+                let expected = catalog.expected(listing.window, listing.basis).unwrap();
+                let vanished = absent(&listing, expected);
+                let days = [listing.window.from];
+                catalog
+                    .record(run, &listing, &vanished, &days, changed, now, &mut tally)
                     .unwrap();
             }
             Ask => {
@@ -224,8 +241,13 @@ impl Play {
             }
             Answered(_) => {}
             Send if self.sending.is_empty() => {
-                self.sending = self.catalog.due_documents(false, 10, 1 << 20).unwrap();
-                self.catalog.note_sending(&self.sending).unwrap();
+                let due = self
+                    .catalog
+                    .due_documents(false, &HashSet::new(), 10, 1 << 20)
+                    .unwrap();
+                self.sending = due.into_iter().map(|stored| stored.open().unwrap()).collect();
+                let uuids = self.sending.iter().map(|kept| &kept.uuid);
+                self.catalog.note_sending(uuids).unwrap();
             }
             Send => {}
             Sent(fates) => {
@@ -262,9 +284,8 @@ impl Play {
             } => {
                 let mut detail = Detail::new(uuid.clone(), sessions(uuid, count, open));
                 detail.missing = missing.into();
-                catalog
-                    .keep(self.run, &detail, &due.listed_checksum, self.now)
-                    .unwrap();
+                let packed = catalog.packer().pack(&detail, &due.listed_checksum).unwrap();
+                catalog.keep(self.run, &[packed], self.now).unwrap();
             }
             Answer::Gone => catalog.detail_gone(self.run, uuid, "404", self.now).unwrap(),
             Answer::Failed => catalog
@@ -351,7 +372,7 @@ impl Play {
         self.settles(&[]);
         for (uuid, joins) in MEETINGS.into_iter().zip([5, 4]) {
             let kept = self.catalog.kept(&MeetingUuid::new(uuid)).unwrap().unwrap();
-            assert_eq!(kept.detail.sessions.len(), joins, "{uuid}");
+            assert_eq!(kept.detail.len(), joins, "{uuid}");
         }
         self.assert_in_order();
     }

@@ -7,15 +7,15 @@ use futures::{Stream, StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 use tokio::sync::watch;
 
-use super::{Error, Observer, Progress};
+use super::{
+    Error, Observer, Progress,
+    publisher::{BATCH, opened},
+};
 use crate::{
     catalog::{Belief, Catalog, Repaired},
     elastic::{self, Elastic, Reading},
     model::{Clock, Held, IndexKind, Kept, Key, MeetingUuid, SessionId},
 };
-
-/// Meetings, and payload before compression, in a batch.
-const BATCH: (u64, usize) = (500, 4 << 20);
 
 /// Expected documents that were not found in their place, before they are looked up by id.
 const SUSPECTS: usize = 500;
@@ -443,6 +443,7 @@ fn expectations(catalog: &Catalog, kind: IndexKind) -> impl Stream<Item = Result
         let batch = catalog.kept_after(after.as_ref(), BATCH.0, BATCH.1)?;
         let Some(last) = batch.last() else { return Ok(None) };
         let after = Some(last.uuid.clone());
+        let batch = opened(batch)?;
         let beliefs = catalog.beliefs(&batch)?;
         let expected: Vec<Result<Expected, Error>> = batch
             .iter()

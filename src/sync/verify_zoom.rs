@@ -1,13 +1,13 @@
-//! Drift: what Zoom lists today and the catalog does not know, or knows otherwise. Listing requests only; nothing is recorded.
+//! The comparison with Zoom: what it lists today that the catalog does not know, or knows otherwise. Listing requests only; nothing is recorded.
 
 use std::collections::{BTreeMap, HashSet};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
 use super::{
-    days::{Scope, wanted_days},
-    relist::{Failure, relist},
+    Failure, Scope,
+    preview::{Seen, preview},
 };
 use crate::{
     catalog::Catalog,
@@ -71,42 +71,45 @@ pub async fn drift(
     policy: Policy,
     now: DateTime<Utc>,
 ) -> Result<Drift, Failure> {
-    let scope = Scope::Days(window);
-    let wanted = wanted_days(catalog, scope, chrono::TimeDelta::MAX, now)?;
     let mut unchanged: HashSet<MeetingUuid> = HashSet::new();
     let mut drifted: BTreeMap<MeetingUuid, DriftKind> = BTreeMap::new();
     let mut unreadable = Vec::new();
+    let mut drifts = |uuid: &MeetingUuid, kind: DriftKind| {
+        // Gone from one day and listed in another: it has moved.
+        let known = drifted.entry(uuid.clone()).or_insert(kind);
+        *known = Ord::min(*known, kind);
+    };
     let screen = Screen::new(policy, catalog.forgotten()?);
-    relist(catalog, zoom, &screen, &wanted, scope, now.date_naive(), |look| {
-        unreadable.extend(
-            look.listing
-                .malformed
-                .iter()
-                .map(|bad| format!("{}: {}", bad.place, bad.reason)),
-        );
-        for change in look.changes {
-            let (uuid, kind) = match change {
-                Change::Unchanged(uuid) => {
-                    unchanged.insert(uuid);
-                    continue;
+    let scope = Scope::Days(window);
+    preview(catalog, zoom, &screen, scope, TimeDelta::MAX, now, |seen| {
+        match seen {
+            Seen::Page(plan) => {
+                for change in &plan.changes {
+                    match change {
+                        Change::Unchanged(uuid) => {
+                            unchanged.insert((*uuid).clone());
+                        }
+                        Change::New(meeting) => drifts(&meeting.uuid, DriftKind::New),
+                        Change::Changed {
+                            meeting,
+                            reappeared: true,
+                            ..
+                        } => drifts(&meeting.uuid, DriftKind::Reappeared),
+                        Change::Changed {
+                            meeting, detail: true, ..
+                        } => drifts(&meeting.uuid, DriftKind::Changed),
+                        Change::Changed { meeting, .. } => drifts(&meeting.uuid, DriftKind::Renamed),
+                        Change::Vanished(uuid) => drifts(uuid, DriftKind::Vanished),
+                    }
                 }
-                Change::New(meeting) => (meeting.uuid, DriftKind::New),
-                Change::Changed {
-                    meeting, reappeared, ..
-                } if reappeared => (meeting.uuid, DriftKind::Reappeared),
-                Change::Changed { meeting, detail, .. } => {
-                    let kind = if detail {
-                        DriftKind::Changed
-                    } else {
-                        DriftKind::Renamed
-                    };
-                    (meeting.uuid, kind)
+            }
+            Seen::Listing(complete) => {
+                let malformed = complete.listing.malformed.iter();
+                unreadable.extend(malformed.map(|bad| format!("{}: {}", bad.place, bad.reason)));
+                for uuid in &complete.vanished {
+                    drifts(uuid, DriftKind::Vanished);
                 }
-                Change::Vanished(uuid) => (uuid, DriftKind::Vanished),
-            };
-            // Gone from one day and listed in another: it has moved.
-            let known = drifted.entry(uuid).or_insert(kind);
-            *known = Ord::min(*known, kind);
+            }
         }
         Ok(())
     })

@@ -1,0 +1,336 @@
+//! The worker of listings: which days are wanted, in which windows they are listed, and what an answer means. It decides; applying what
+//! it decided is another's, or nobody's: the dry run shows it only.
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+
+use super::{
+    Error, Scope,
+    days::{days_to_resume, earliest_day, windows, with_margin, without},
+    plan,
+    run_state::RunState,
+};
+use crate::{
+    catalog::{self, Catalog, DayChanges},
+    model::{Change, DateBasis, ListedMeeting, Listing, ListingPage, Malformed, MeetingUuid, Window},
+    privacy::Screen,
+    zoom,
+};
+
+/// Listings at once: they share the tightest limit, and page tokens live for 15 minutes only.
+const LISTINGS_AT_ONCE: usize = 2;
+
+/// A listing that shows none at all, where at least so many meetings are known, is believed only when the next run hears it again:
+/// single meetings are deleted, not all of a window's.
+const EMPTIED: usize = 3;
+
+/// A window to be listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Ask {
+    pub window: Window,
+    pub basis: DateBasis,
+}
+
+/// What an answer means.
+pub(super) enum Heard {
+    /// The listing is complete, and so speaks for its days.
+    Complete(Complete),
+    /// It is not to be used, and what is wanted instead is queued; what people should know of that.
+    Again(Option<String>),
+    /// Zoom did not give it.
+    Failed(Window, zoom::Error),
+}
+
+/// A complete listing, and what is not in it.
+pub(super) struct Complete {
+    pub asked: Window,
+    pub listing: Listing,
+    pub vanished: Vec<MeetingUuid>,
+    /// Rows left out because they ended before the day up to which everything is forgotten.
+    pub ignored: usize,
+}
+
+/// What a page means.
+pub(super) struct PagePlan<'p> {
+    pub window: Window,
+    pub changes: Vec<Change<'p>>,
+    meetings: &'p [ListedMeeting],
+}
+
+impl<'p> PagePlan<'p> {
+    /// The rows of the page.
+    pub fn meetings(&self) -> &'p [ListedMeeting] {
+        self.meetings
+    }
+}
+
+/// The worker of listings.
+pub(super) struct Listings {
+    scope: Scope,
+    whole_listing_every: TimeDelta,
+    wanted: BTreeSet<NaiveDate>,
+    basis: DateBasis,
+    /// Whether the wanted days are also the whole listing of the last 30 days.
+    whole: bool,
+    queue: VecDeque<Window>,
+    under_way: usize,
+    listed: BTreeSet<NaiveDate>,
+    /// Meetings that a listing lacked, by its window: it is read once more before that counts.
+    doubted: HashMap<Window, HashSet<MeetingUuid>>,
+    /// What the pages of a listing have changed that is not complete yet.
+    changed: HashMap<Ask, DayChanges>,
+}
+
+impl Listings {
+    pub fn new(scope: Scope, whole_listing_every: TimeDelta) -> Self {
+        Self {
+            scope,
+            whole_listing_every,
+            wanted: BTreeSet::new(),
+            basis: DateBasis::EndTime,
+            whole: false,
+            queue: VecDeque::new(),
+            under_way: 0,
+            listed: BTreeSet::new(),
+            doubted: HashMap::new(),
+            changed: HashMap::new(),
+        }
+    }
+
+    /// Works out the days to list: at the beginning, and again if they turn out to be others.
+    pub fn want_days(&mut self, catalog: &Catalog, now: DateTime<Utc>) -> Result<(), catalog::Error> {
+        let today = now.date_naive();
+        (self.wanted, self.whole) = match self.scope {
+            Scope::Nothing => (BTreeSet::new(), false),
+            Scope::Days(window) => (window.days().collect(), false),
+            Scope::Resume => self.days_not_settled(catalog, now)?,
+        };
+        if let Some(before) = catalog.forgotten()?.before {
+            self.wanted.retain(|day| *day >= before);
+        }
+        self.queue_windows(today);
+        Ok(())
+    }
+
+    fn days_not_settled(
+        &self,
+        catalog: &Catalog,
+        now: DateTime<Utc>,
+    ) -> Result<(BTreeSet<NaiveDate>, bool), catalog::Error> {
+        let today = now.date_naive();
+        let settled = match Window::new(earliest_day(today), today) {
+            Some(reach) => catalog.settled_days(reach)?.into_iter().collect(),
+            None => BTreeSet::new(),
+        };
+        // Days that were asked for and not listed, because that run was stopped, are still to be had.
+        let first_day = [catalog.first_day()?, catalog.wanted_from()?]
+            .into_iter()
+            .flatten()
+            .min();
+        let whole = catalog
+            .whole_listed_at()?
+            .is_some_and(|at| now - at >= self.whole_listing_every);
+        Ok((days_to_resume(first_day, &settled, whole, today), whole))
+    }
+
+    fn queue_windows(&mut self, today: NaiveDate) {
+        // Where the days are all there is, meetings that reach over their edges are found by listing a little more.
+        let alone = matches!(self.scope, Scope::Days(_));
+        let mut asked = with_margin(&self.wanted, self.basis, alone, today);
+        asked.retain(|day| !self.listed.contains(day));
+        self.queue = windows(&asked).into();
+    }
+
+    /// Another catalog has seen more of Zoom than this one: every day within reach is listed again.
+    pub fn list_again(&mut self, catalog: &mut Catalog, now: DateTime<Utc>) -> Result<(), catalog::Error> {
+        let unsettled = catalog.unsettle(earliest_day(now.date_naive()))?;
+        if unsettled > 0 && self.scope == Scope::Resume {
+            self.want_days(catalog, now)?;
+        }
+        Ok(())
+    }
+
+    /// The window to list next, if there is one and its turn has come.
+    pub fn next(&mut self) -> Option<Ask> {
+        if self.under_way >= LISTINGS_AT_ONCE {
+            return None;
+        }
+        let window = self.queue.pop_front()?;
+        self.under_way += 1;
+        let basis = self.basis;
+        Some(Ask { window, basis })
+    }
+
+    /// Whether nothing is wanted and nothing is under way.
+    pub fn is_idle(&self) -> bool {
+        self.under_way == 0 && self.queue.is_empty()
+    }
+
+    /// What a page of a listing under way means. Nothing if that listing is not to be used.
+    pub fn page<'p>(
+        &self,
+        catalog: &Catalog,
+        screen: &Screen,
+        ask: Ask,
+        page: &'p mut ListingPage,
+    ) -> Result<Option<PagePlan<'p>>, catalog::Error> {
+        if ask.basis != self.basis {
+            return Ok(None);
+        }
+        screen.meetings(page.window, &mut page.meetings);
+        let known = catalog.known_of(&page.meetings)?;
+        Ok(Some(PagePlan {
+            window: page.window,
+            changes: plan::page(&page.meetings, &known, self.scope.inside()),
+            meetings: &page.meetings,
+        }))
+    }
+
+    /// What a page changed: it counts for the listing that the page belongs to.
+    pub fn page_recorded(&mut self, ask: Ask, changed: DayChanges) {
+        self.changed.entry(ask).or_default().merge(changed);
+    }
+
+    /// What a listing means now that it has come to its end, or will not.
+    pub fn told(
+        &mut self,
+        catalog: &Catalog,
+        screen: &Screen,
+        ask: Ask,
+        result: Result<Listing, zoom::Error>,
+        today: NaiveDate,
+    ) -> Result<Heard, catalog::Error> {
+        self.under_way -= 1;
+        if ask.basis != self.basis {
+            // Another listing met the refusal below meanwhile; these days stand in the new windows.
+            return Ok(Heard::Again(None));
+        }
+        let mut listing = match result {
+            Ok(listing) => listing,
+            Err(zoom::Error::EndTimeRefused) if ask.basis == DateBasis::EndTime => {
+                self.basis = DateBasis::StartTime;
+                self.doubted.clear();
+                self.queue_windows(today);
+                let note = "this account does not list meetings by their end; listing by their start, from 30 hours before";
+                return Ok(Heard::Again(Some(note.to_owned())));
+            }
+            Err(error @ zoom::Error::ListingTooLong { .. }) => {
+                return Ok(match ask.window.halves() {
+                    Some((first, second)) => {
+                        self.list_instead(ask, [first, second]);
+                        Heard::Again(None)
+                    }
+                    None => Heard::Failed(ask.window, error),
+                });
+            }
+            Err(error) => return Ok(Heard::Failed(ask.window, error)),
+        };
+        let rows = listing.shown.len();
+        listing.shown.retain(|_, day| !screen.is_forgotten_day(*day));
+        let ignored = rows - listing.shown.len();
+        let expected = catalog.expected(listing.window, listing.basis)?;
+        let absent = plan::absent(&listing, expected);
+        let Some(vanished) = self.believed(catalog, ask.window, &mut listing, absent)? else {
+            self.queue.push_front(ask.window);
+            return Ok(Heard::Again(None));
+        };
+        // Zoom may answer for less than was asked.
+        self.queue.extend(without(ask.window, listing.window));
+        Ok(Heard::Complete(Complete {
+            asked: ask.window,
+            listing,
+            vanished,
+            ignored,
+        }))
+    }
+
+    fn list_instead(&mut self, ask: Ask, halves: [Window; 2]) {
+        let changed = self.changed.remove(&ask).unwrap_or_default();
+        for window in halves.into_iter().rev() {
+            self.queue.push_front(window);
+            self.page_recorded(Ask { window, ..ask }, changed.clone());
+        }
+    }
+
+    /// Which absences count. Nothing if the listing is to be read once more before any does. What the second reading shows after all, or
+    /// lacks alone, is not taken for vanished; then the days are not settled either.
+    fn believed(
+        &mut self,
+        catalog: &Catalog,
+        window: Window,
+        listing: &mut Listing,
+        absent: Vec<MeetingUuid>,
+    ) -> Result<Option<Vec<MeetingUuid>>, catalog::Error> {
+        let before = self.doubted.remove(&window);
+        if absent.is_empty() {
+            return Ok(Some(absent));
+        }
+        let Some(before) = before else {
+            self.doubted.insert(window, absent.into_iter().collect());
+            return Ok(None);
+        };
+        let emptied = listing.shown.is_empty()
+            && absent.len() >= EMPTIED
+            && catalog.shown_last(listing.window)? > 0;
+        let (vanished, unproven): (Vec<_>, Vec<_>) = absent
+            .into_iter()
+            .partition(|uuid| !emptied && before.contains(uuid));
+        if !unproven.is_empty() {
+            listing.malformed.push(Malformed {
+                place: format!("meetings of {window}"),
+                reason: format!(
+                    "Zoom shows {} that are known no more; believed when the next sync hears it again",
+                    unproven.len()
+                ),
+            });
+        }
+        Ok(Some(vanished))
+    }
+
+    /// Records a complete listing, tells what people should know of it, and settles what it settles.
+    pub fn apply(&mut self, state: &mut RunState<'_>, complete: &Complete) -> Result<(), Error> {
+        let Complete {
+            asked,
+            listing,
+            vanished,
+            ignored,
+        } = complete;
+        if *ignored > 0 {
+            state.note(&format!(
+                "{ignored} meetings of {} ended before the day up to which everything is forgotten; they are ignored",
+                listing.window
+            ));
+        }
+        for bad in &listing.malformed {
+            state.problem(format!("{}: {}", bad.place, bad.reason));
+        }
+        for rest in without(*asked, listing.window) {
+            state.note(&format!(
+                "Zoom answered for {} where {asked} was asked; asking for {rest} again",
+                listing.window
+            ));
+        }
+        let ask = Ask {
+            window: *asked,
+            basis: listing.basis,
+        };
+        let changed = self.changed.remove(&ask).unwrap_or_default();
+        let wanted: Vec<NaiveDate> = self.wanted.iter().copied().collect();
+        let now = state.now();
+        state.catalog.record(
+            state.run,
+            listing,
+            vanished,
+            &wanted,
+            changed,
+            now,
+            &mut state.tally,
+        )?;
+        self.listed.extend(listing.window.days());
+        if self.whole && self.is_idle() && !state.days_are_missing {
+            state.catalog.record_whole_listing(now)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,222 @@
+//! The worker of look-ups, for what listings leave open: whose meetings these are, and what their series are.
+
+use std::collections::{BTreeSet, HashSet, VecDeque};
+
+use chrono::NaiveDate;
+
+use super::{Error, run_state::RunState};
+use crate::{
+    catalog::{self, Catalog, HostQuestion},
+    model::{Host, HostId, Listing, MeetingUuid, PastMeeting, SeriesRow, Window},
+    zoom::{self, Zoom},
+};
+
+/// Single look-ups of hosts and series at once.
+const AT_ONCE: usize = 8;
+
+/// What to ask Zoom.
+#[derive(Clone, Debug)]
+pub(super) enum Ask {
+    /// For the account's report of active hosts.
+    Report(Window),
+    /// Whose meeting one is.
+    Host(HostQuestion),
+    /// For a host's list of series.
+    Series(HostId),
+}
+
+/// What Zoom answered.
+pub(super) enum Answer {
+    Report(Window, Result<Vec<Host>, zoom::Error>),
+    Host(HostQuestion, Result<PastMeeting, zoom::Error>),
+    Series(HostId, Result<Vec<SeriesRow>, zoom::Error>),
+}
+
+/// Asks.
+pub(super) async fn answer(zoom: &Zoom, ask: Ask) -> Answer {
+    match ask {
+        Ask::Report(window) => {
+            let hosts = zoom.list_hosts(window).await;
+            Answer::Report(window, hosts)
+        }
+        Ask::Host(question) => {
+            let meeting = zoom.past_meeting(&question.uuid).await;
+            Answer::Host(question, meeting)
+        }
+        Ask::Series(host) => {
+            let series = zoom.list_series(&host).await;
+            Answer::Series(host, series)
+        }
+    }
+}
+
+/// The worker of look-ups.
+pub(super) struct Lookups {
+    reports: VecDeque<Window>,
+    reported: BTreeSet<(NaiveDate, NaiveDate)>,
+    reports_under_way: usize,
+    asked_hosts: HashSet<(String, MeetingUuid)>,
+    asked_series: HashSet<HostId>,
+    ready: VecDeque<Ask>,
+    under_way: usize,
+    /// Whether the catalog may have new questions since it was last asked.
+    stale: bool,
+}
+
+impl Default for Lookups {
+    fn default() -> Self {
+        Self {
+            reports: VecDeque::new(),
+            reported: BTreeSet::new(),
+            reports_under_way: 0,
+            asked_hosts: HashSet::new(),
+            asked_series: HashSet::new(),
+            ready: VecDeque::new(),
+            under_way: 0,
+            // An earlier run may have left some.
+            stale: true,
+        }
+    }
+}
+
+impl Lookups {
+    /// A listing was recorded. Whether it needs a report of hosts is asked of the catalog, not of what it changed: a killed run may have
+    /// recorded the changes and not got its report.
+    pub fn listed(&mut self, catalog: &Catalog, listing: &Listing) -> Result<(), catalog::Error> {
+        self.stale = true;
+        let window = listing.window;
+        if catalog.asks_for_hosts(listing)? && self.reported.insert((window.from, window.to)) {
+            self.reports.push_back(window);
+        }
+        Ok(())
+    }
+
+    /// Whether an answer is awaited.
+    pub fn is_busy(&self) -> bool {
+        self.under_way + self.reports_under_way > 0
+    }
+
+    /// What to ask next. One report answers for all its hosts, so single look-ups wait until every listing and every report is in.
+    pub fn next(&mut self, state: &RunState<'_>, all_listed: bool) -> Result<Option<Ask>, Error> {
+        if let Some(window) = self.reports.pop_front() {
+            self.reports_under_way += 1;
+            return Ok(Some(Ask::Report(window)));
+        }
+        if !all_listed || self.reports_under_way > 0 || self.under_way >= AT_ONCE {
+            return Ok(None);
+        }
+        if self.ready.is_empty() && self.stale {
+            self.find(state)?;
+        }
+        let ask = self.ready.pop_front();
+        self.under_way += usize::from(ask.is_some());
+        Ok(ask)
+    }
+
+    /// Looks for questions that this run has not asked yet.
+    fn find(&mut self, state: &RunState<'_>) -> Result<(), Error> {
+        let limit = |asked: usize| (asked + AT_ONCE) as u64;
+        for question in state.catalog.unknown_hosts(limit(self.asked_hosts.len()))? {
+            if self
+                .asked_hosts
+                .insert((question.host_key.clone(), question.uuid.clone()))
+            {
+                self.ready.push_back(Ask::Host(question));
+            }
+        }
+        let limit = limit(self.asked_series.len());
+        for host in state.catalog.hosts_wanting_series(state.now(), limit)? {
+            if self.asked_series.insert(host.clone()) {
+                self.ready.push_back(Ask::Series(host));
+            }
+        }
+        self.stale = !self.ready.is_empty();
+        Ok(())
+    }
+
+    /// What came of it.
+    pub fn told(&mut self, state: &mut RunState<'_>, answer: Answer) -> Result<(), Error> {
+        self.stale = true;
+        match answer {
+            Answer::Report(window, hosts) => {
+                self.reports_under_way -= 1;
+                reported(state, window, hosts)
+            }
+            Answer::Host(question, meeting) => {
+                self.under_way -= 1;
+                host_answered(state, &question, meeting)
+            }
+            Answer::Series(host, series) => {
+                self.under_way -= 1;
+                series_listed(state, &host, series)
+            }
+        }
+    }
+}
+
+fn reported(
+    state: &mut RunState<'_>,
+    window: Window,
+    hosts: Result<Vec<Host>, zoom::Error>,
+) -> Result<(), Error> {
+    match hosts {
+        Ok(mut hosts) => {
+            for host in &mut hosts {
+                state.screen_host(host)?;
+            }
+            let now = state.now();
+            state.catalog.record_hosts(&hosts, now)?;
+        }
+        Err(error) => state.lookup_failed(&format!("the hosts of {window}"), &error),
+    }
+    Ok(())
+}
+
+fn host_answered(
+    state: &mut RunState<'_>,
+    question: &HostQuestion,
+    meeting: Result<PastMeeting, zoom::Error>,
+) -> Result<(), Error> {
+    let now = state.now();
+    match meeting {
+        Ok(PastMeeting {
+            host_id: Some(host_id),
+            user_email,
+            user_name,
+        }) => {
+            let mut host = Host {
+                host_id,
+                email: user_email,
+                name: user_name,
+                dept: String::new(),
+                user_type: None,
+            };
+            state.screen_host(&mut host)?;
+            state.catalog.record_host_answer(question, Some(&host), now)?;
+        }
+        Ok(PastMeeting { host_id: None, .. })
+        | Err(zoom::Error::NotFound { .. } | zoom::Error::TooOld { .. }) => {
+            state.catalog.record_host_answer(question, None, now)?;
+        }
+        Err(error) => state.lookup_failed(&format!("the host of meeting {}", question.uuid), &error),
+    }
+    Ok(())
+}
+
+fn series_listed(
+    state: &mut RunState<'_>,
+    host: &HostId,
+    series: Result<Vec<SeriesRow>, zoom::Error>,
+) -> Result<(), Error> {
+    let now = state.now();
+    match series {
+        Ok(mut rows) => {
+            state.screen.series(host, &mut rows);
+            state.catalog.record_series(host, &rows, now)?;
+        }
+        Err(zoom::Error::NotFound { .. }) => state.catalog.record_no_series(host, true, now)?,
+        Err(zoom::Error::HostNotAllowed { .. }) => state.catalog.record_no_series(host, false, now)?,
+        Err(error) => state.lookup_failed(&format!("the series of host {host}"), &error),
+    }
+    Ok(())
+}
