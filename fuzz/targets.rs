@@ -47,7 +47,11 @@ pub fn wire(bytes: &[u8]) {
     let mut sessions = Vec::new();
     for (name, value) in answer.view().members() {
         let page = wire::page(bytes, name).unwrap();
-        assert_eq!(page.rows.is_some(), value.is_list() && page.head.get(name).is_none(), "{name}");
+        assert_eq!(
+            page.rows.is_some(),
+            value.is_list() && page.head.get(name).is_none(),
+            "{name}"
+        );
         for row in page.rows.into_iter().flatten().flatten() {
             let _ = (wire::host(&row), wire::series(&row));
             if let Ok(meeting) = wire::listed_meeting(row.clone(), ListingType::Past) {
@@ -62,8 +66,14 @@ pub fn wire(bytes: &[u8]) {
     let detail = Detail::new(MeetingUuid::new("u"), sessions);
     let ids = detail.session_ids();
     let different: std::collections::HashSet<_> = ids.iter().collect();
-    assert_eq!((ids.len(), different.len(), detail.rows().count()), (rows, rows, rows));
-    assert_eq!(Detail::kept(MeetingUuid::new("u"), detail.payload().to_owned()), Some(detail));
+    assert_eq!(
+        (ids.len(), different.len(), detail.rows().count()),
+        (rows, rows, rows)
+    );
+    assert_eq!(
+        Detail::kept(MeetingUuid::new("u"), detail.payload().to_owned()),
+        Some(detail)
+    );
 }
 
 /// Lines `name: value`, an empty line, a body; the first byte is the status and the label.

@@ -38,7 +38,7 @@
 // TRIM pub mod config;
 // TRIM pub mod elastic;
 pub mod model;
-// TRIM pub mod privacy;
+pub mod privacy;
 pub mod sim;
 // TRIM pub mod sync;
 pub mod text;

@@ -1,0 +1,179 @@
+//! The owner's policy: what becomes of each field that may tell who somebody is.
+
+use std::collections::BTreeMap;
+
+use hmac::{Hmac, KeyInit, Mac};
+use secrecy::{ExposeSecret, SecretString};
+use sha2::Sha256;
+
+use crate::model::{Checksum, PSEUDONYM, is_pseudonym};
+
+/// The shortest key that a policy takes, in bytes: 128 bits, if they are random.
+pub const KEY_BYTES: usize = 16;
+
+/// What becomes of a field.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Treatment {
+    /// It is kept as Zoom sends it.
+    #[default]
+    Keep,
+    /// It is left out.
+    Drop,
+    /// HMAC-SHA-256 under the owner's key takes its place: the same value always gets the same, and nobody without the key can
+    /// tell which value that was.
+    Pseudonymise,
+}
+
+impl Treatment {
+    /// The treatment of that name.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "keep" => Some(Self::Keep),
+            "drop" => Some(Self::Drop),
+            "pseudonymise" => Some(Self::Pseudonymise),
+            _ => None,
+        }
+    }
+}
+
+/// What a policy tells apart. Fields of Zoom's that always say the same thing of a person share a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Field {
+    /// A participant's display name, also where a reason for leaving names it.
+    UserName,
+    /// A participant's email.
+    Email,
+    /// `id`, `participant_user_id`, `registrant_id`, `customer_key`: they tell a person again in another meeting.
+    ParticipantId,
+    /// The public address.
+    IpAddress,
+    /// The addresses behind it.
+    InternalIpAddresses,
+    /// The network card.
+    MacAddr,
+    /// The hard disk.
+    HarddiskId,
+    /// The computer's name.
+    PcName,
+    /// The computer's domain.
+    Domain,
+    /// The device's name.
+    DeviceName,
+    /// `camera`, `microphone`, `speaker`: headsets are called `Jill's AirPods`.
+    AudioVideo,
+    /// City and country.
+    Location,
+    /// `sip_uri`, `from_sip_uri`.
+    SipUri,
+    /// The number of a caller.
+    AudioCall,
+    /// The host's display name, also where a topic names it.
+    HostName,
+    /// The host's email.
+    HostEmail,
+    /// The host's department.
+    Dept,
+    /// A meeting's topic, and its series'.
+    Topic,
+    /// The values of `tracking_fields` and `custom_keys`.
+    TrackingFields,
+}
+
+impl Field {
+    /// All, each with its name in the configuration.
+    pub const ALL: [(Self, &'static str); 19] = [
+        (Self::UserName, "user_name"),
+        (Self::Email, "email"),
+        (Self::ParticipantId, "participant_id"),
+        (Self::IpAddress, "ip_address"),
+        (Self::InternalIpAddresses, "internal_ip_addresses"),
+        (Self::MacAddr, "mac_addr"),
+        (Self::HarddiskId, "harddisk_id"),
+        (Self::PcName, "pc_name"),
+        (Self::Domain, "domain"),
+        (Self::DeviceName, "device_name"),
+        (Self::AudioVideo, "audio_video"),
+        (Self::Location, "location"),
+        (Self::SipUri, "sip_uri"),
+        (Self::AudioCall, "audio_call"),
+        (Self::HostName, "host_name"),
+        (Self::HostEmail, "host_email"),
+        (Self::Dept, "dept"),
+        (Self::Topic, "topic"),
+        (Self::TrackingFields, "tracking_fields"),
+    ];
+}
+
+/// The owner's policy.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    treatments: BTreeMap<Field, Treatment>,
+    drop_unknown: bool,
+    key: Option<SecretString>,
+}
+
+impl Policy {
+    /// A policy; fields that are not named are kept. Nothing if one is to be pseudonymised and there is no key of
+    /// [`KEY_BYTES`] at least.
+    pub fn new(
+        treatments: BTreeMap<Field, Treatment>,
+        drop_unknown: bool,
+        key: Option<SecretString>,
+    ) -> Option<Self> {
+        let needed = treatments
+            .values()
+            .any(|treatment| *treatment == Treatment::Pseudonymise);
+        let long_enough = key
+            .as_ref()
+            .is_some_and(|key| key.expose_secret().len() >= KEY_BYTES);
+        (long_enough || !needed).then_some(Self {
+            treatments,
+            drop_unknown,
+            key,
+        })
+    }
+
+    /// What becomes of a field.
+    pub fn of(&self, field: Field) -> Treatment {
+        self.treatments.get(&field).copied().unwrap_or_default()
+    }
+
+    /// Whether fields that this program does not know are left out.
+    pub(super) fn drops_unknown(&self) -> bool {
+        self.drop_unknown
+    }
+
+    /// Whether everything is kept.
+    pub fn keeps_all(&self) -> bool {
+        !self.drop_unknown
+            && self
+                .treatments
+                .values()
+                .all(|treatment| *treatment == Treatment::Keep)
+    }
+
+    /// What stands in for an email, if there is a key; what stands in already stays.
+    pub fn email_pseudonym(&self, email: &str) -> Option<String> {
+        self.pseudonym(&email.trim().to_lowercase())
+    }
+
+    /// What stands in for any other value, if there is a key.
+    pub fn pseudonym(&self, value: &str) -> Option<String> {
+        let value = value.trim();
+        if is_pseudonym(value) {
+            return Some(value.to_owned());
+        }
+        let digest = keyed(self.key.as_ref()?.expose_secret(), value);
+        Some(format!("{PSEUDONYM}{}", digest.as_str().get(..32)?))
+    }
+}
+
+/// HMAC-SHA-256.
+pub(super) fn keyed(key: &str, value: &str) -> Checksum {
+    // A key of any length will do, so this cannot fail; without one nothing may match.
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key.as_bytes()) else {
+        return Checksum::from_hex("");
+    };
+    mac.update(value.as_bytes());
+    Checksum::from_digest(&mac.finalize().into_bytes())
+}

@@ -1,0 +1,237 @@
+//! One person is one pseudonym, nobody's name stays where it may not, and what arrives and what is stored end the same.
+
+use proptest::prelude::*;
+use secrecy::SecretString;
+use serde_json::{Value, json};
+
+use super::{
+    names::{NAME, reason, without_names},
+    *,
+};
+use crate::model::{Detail, Forgotten, ForgottenKind, Host, HostId, Json, MeetingUuid, Row, is_pseudonym};
+use crate::sim::world::{Spec, World};
+
+fn policy(treatment: Treatment) -> Policy {
+    let key = SecretString::from("0123456789abcdef");
+    Policy::new(
+        Field::ALL.map(|(field, _)| (field, treatment)).into(),
+        treatment != Treatment::Keep,
+        Some(key),
+    )
+    .unwrap()
+}
+
+fn row(value: Value) -> Row {
+    Row::read(&value.to_string()).unwrap()
+}
+
+fn forgotten(kind: ForgottenKind, value: &str) -> Forgotten {
+    let mut forgotten = Forgotten {
+        salt: "salt".into(),
+        ..Forgotten::default()
+    };
+    let digest = Screen::new(Policy::default(), forgotten.clone()).digest(kind, value);
+    forgotten.digests.insert((kind, digest));
+    forgotten
+}
+
+#[test]
+fn a_reason_for_leaving_never_keeps_the_name() {
+    for (said, wanted) in [
+        ("Jill Chill left the meeting.", Some("$name left the meeting.")),
+        (
+            "Jill got disconnected from the meeting.",
+            Some("$name got disconnected from the meeting."),
+        ),
+        (
+            "Jill left the meeting.<br>Reason: Host ended the meeting.",
+            Some("$name left the meeting.<br>Reason: Host ended the meeting."),
+        ),
+        (
+            "left the meeting.<br>Reason: Host ended the meeting.",
+            Some("left the meeting.<br>Reason: Host ended the meeting."),
+        ),
+        (
+            "Jill left the meeting. left the meeting.<br>Reason: Jill wished so.",
+            Some("$name left the meeting."),
+        ),
+        ("Removed by host.", Some("Removed by host.")),
+        ("Jill went for tea.", None),
+        ("", Some("")),
+    ] {
+        assert_eq!(reason(said, NAME).as_deref(), wanted, "{said}");
+    }
+}
+
+#[test]
+fn names_go_from_topics_but_not_from_inside_words() {
+    for (topic, name, wanted) in [
+        (
+            "Jill Chill's Personal Meeting Room",
+            "Jill Chill",
+            "$name's Personal Meeting Room",
+        ),
+        ("Jilly's Zoom Meeting", "Jill Chill", "$name's Zoom Meeting"),
+        ("1:1 JILL CHILL / Bob", "Jill Chill", "1:1 $name / Bob"),
+        ("Jonas on Jo", "Jo", "Jonas on $name"),
+        ("王伟的会议", "王伟", "$name的会议"),
+        ("Algebra", "", "Algebra"),
+    ] {
+        assert_eq!(without_names(topic, &[name], NAME), wanted);
+    }
+}
+
+#[test]
+fn one_person_is_one_pseudonym_everywhere() {
+    let screen = Screen::new(policy(Treatment::Pseudonymise), Forgotten::default());
+    let mut host = Host {
+        host_id: HostId::new("h"),
+        email: "Jill@Example.edu ".into(),
+        name: "Jill".into(),
+        dept: String::new(),
+        user_type: None,
+    };
+    screen.host(&mut host);
+    let mut meeting =
+        row(json!({"uuid": "u", "email": " jill@example.EDU", "host": "Jill", "id": 91_234_567_890_i64}));
+    meeting = screen.meeting(&MeetingUuid::new("u"), None, &meeting);
+    let mut session = row(
+        json!({"email": "jill@example.edu", "user_name": "Jill", "id": "p", "participant_user_id": "p",
+        "ip_address": "192.0.2.1", "internal_ip_addresses": ["198.51.100.7"], "leave_reason": "Jill left the meeting.",
+        "audio_call": [{"call_number": "5550100", "call_type": "call-in", "caller": "Jill"}], "new": "Jill"}),
+    );
+    session = screen.session(session.view());
+    assert!(is_pseudonym(&host.email), "{}", host.email);
+    assert_eq!(
+        (&*meeting.text("email"), &*session.text("email")),
+        (&*host.email, &*host.email)
+    );
+    assert_eq!(
+        (&*meeting.text("host"), &*session.text("user_name")),
+        (&*host.name, &*host.name)
+    );
+    assert_eq!(session.get("id"), session.get("participant_user_id"));
+    assert_eq!(
+        session.text("leave_reason"),
+        format!("{} left the meeting.", host.name)
+    );
+    assert_eq!(
+        meeting.get("id").and_then(Json::whole_number),
+        Some(91_234_567_890),
+        "a series is nobody"
+    );
+    let all = serde_json::to_string(&[&session, &meeting]).unwrap();
+    for value in ["ill", "192.0.2.1", "198.51.100.7", "5550100", "\"p\""] {
+        assert!(!all.contains(value), "{value}: {all}");
+    }
+    // Known from outside: HMAC-SHA-256 of the key and the value, as `openssl dgst -sha256 -hmac` computes it.
+    assert_eq!(
+        session.text("email"),
+        "pseudonym-af7973b035bb80c9ab618af2fc53e174"
+    );
+}
+
+#[test]
+fn a_key_is_needed_and_may_not_be_short() {
+    let make = |key: Option<&str>| {
+        Policy::new(
+            [(Field::Email, Treatment::Pseudonymise)].into(),
+            false,
+            key.map(SecretString::from),
+        )
+    };
+    assert!(make(None).is_none() && make(Some("fifteen bytes..")).is_none());
+    assert!(make(Some("sixteen bytes...")).is_some());
+}
+
+#[test]
+fn no_field_that_the_simulated_account_serves_is_unknown() {
+    let world = World::generate(&Spec::week(chrono::DateTime::UNIX_EPOCH));
+    for session in world.meetings.iter().flat_map(|meeting| &meeting.sessions) {
+        for name in session.row.keys() {
+            assert!(is_known_of_sessions(name), "{name}");
+        }
+    }
+}
+
+/// Rows with every personal field, some of them of the person who is forgotten.
+fn any_session() -> impl Strategy<Value = Row> {
+    let word = "[a-zA-Z]{1,6}";
+    (word, prop::bool::ANY, word, "[0-9]{1,3}").prop_map(|(name, hers, device, n)| {
+        row(json!({"user_name": name, "email": if hers { "Jill@example.edu".to_owned() } else { format!("{name}@x") },
+            "id": n, "join_time": "2026-03-04T10:00:00Z", "user_id": n, "leave_reason": format!("{name} left the meeting."),
+            "device_name": device, "camera": device, "audio_call": [{"call_number": n}], "something": name}))
+    })
+}
+
+proptest! {
+    #[test]
+    fn what_arrives_and_what_is_stored_end_the_same(
+        sessions in prop::collection::vec(any_session(), 0..5),
+        host in "[a-zA-Z]{1,6}",
+        hers in prop::bool::ANY,
+    ) {
+        let gone = forgotten(ForgottenKind::Email, "jill@example.edu");
+        let detail = Detail::new(MeetingUuid::new("u"), sessions);
+        let email = if hers { "JILL@example.edu" } else { "other@example.edu" };
+        let listed = row(json!({"host": host, "email": email, "topic": format!("{host}'s Zoom Meeting"), "dept": "d"}));
+        for treatment in [Treatment::Keep, Treatment::Drop, Treatment::Pseudonymise] {
+            let policy = policy(treatment);
+            // What is stored bears pseudonyms, so they are forgotten too; under `drop` nobody can be told apart any more.
+            let mut both = gone.clone();
+            if let Some(email) = policy.email_pseudonym("jill@example.edu") {
+                let digest = Screen::new(Policy::default(), gone.clone()).digest(ForgottenKind::Email, &email);
+                both.digests.insert((ForgottenKind::Email, digest));
+            }
+            let now = Screen::new(policy.clone(), both.clone());
+            let arrived = now.detail(detail.clone());
+            prop_assert_eq!(&now.detail(arrived.clone()), &arrived);
+            let stored = Screen::new(policy.clone(), Forgotten::default()).detail(detail.clone());
+            let later = Screen::new(Policy::default(), both.clone());
+            let meeting = |screens: &[&Screen]| {
+                screens.iter().fold(listed.clone(), |mut row, screen| {
+                    screen.meeting(&MeetingUuid::new("u"), None, &mut row);
+                    row
+                })
+            };
+            let first = Screen::new(policy, Forgotten::default());
+            prop_assert_eq!(meeting(&[&now, &now]), meeting(&[&now]));
+            if treatment != Treatment::Drop {
+                prop_assert_eq!(later.detail(stored), arrived.clone());
+                prop_assert_eq!(meeting(&[&first, &later]), meeting(&[&now]));
+            }
+            prop_assert!(!arrived.payload().to_lowercase().contains("jill@"));
+        }
+    }
+}
+
+#[test]
+fn a_sample_tells_nobody() {
+    let world = World::generate(&Spec::week(chrono::DateTime::UNIX_EPOCH));
+    for session in world.meetings.iter().flat_map(|meeting| &meeting.sessions) {
+        let row = row(Value::Object(session.row.clone()));
+        let sample = nameless(row.view());
+        for name in [
+            "user_name",
+            "email",
+            "id",
+            "participant_user_id",
+            "ip_address",
+            "leave_reason",
+        ] {
+            let said = row.text(name);
+            assert!(
+                said.is_empty() || !sample.as_str().contains(&*said),
+                "{name}: {sample:?}"
+            );
+        }
+        assert_eq!(sample.get("device"), row.get("device"));
+    }
+    let unknown = row(
+        json!({"nickname": "Jill", "topic": "Jill's", "tracking_fields": [{"field": "f", "value": "Jill"}]}),
+    );
+    assert_eq!(
+        nameless(unknown.view()).as_str(),
+        r#"{"topic":"","tracking_fields":[]}"#
+    );
+}
