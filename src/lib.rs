@@ -36,7 +36,7 @@
 // TRIM pub mod catalog;
 // TRIM pub mod cli;
 // TRIM pub mod config;
-// TRIM pub mod elastic;
+pub mod elastic;
 pub mod model;
 pub mod privacy;
 pub mod sim;

@@ -1,16 +1,26 @@
-//! Bulk requests: bodies of bounded size, several at once, and one outcome an item, told apart by id.
+//! Bulk requests: several bodies at once, and one outcome an item, told apart by id.
 
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
 use elasticsearch::http::Method;
-use futures::{StreamExt, stream};
-use serde_json::{Value, json};
+use futures::{StreamExt, stream::FuturesUnordered};
+use serde::Deserialize;
+use serde_json::{Value, value::RawValue};
+use tokio::{sync::mpsc, task::spawn_blocking};
 
-use super::{Answer, BLOCK, Elastic, Error, Standing, Target, document, pause};
+use super::{
+    Elastic, Error, Standing, Target,
+    bodies::{Body, Filler, Op, build, deletions, write_delete_line},
+    client::{Answer, BLOCK, RawAnswer, pause},
+};
 use crate::{
-    model::{Deletion, Document, IndexKind, Kept, MeetingUuid, Outcome},
+    model::{Deletion, IndexKind, Kept, MeetingUuid, Outcome},
     text::one_line,
 };
+
+/// What is read of the answer to a bulk request: to leave the rest out spares both sides work.
+const ANSWER_FIELDS: &str = "filter_path=items.*._id,items.*._index,items.*.status,items.*.error.type,items.*.error.reason,\
+                             items.*.error.caused_by.reason";
 
 /// What became of a batch.
 #[derive(Debug, Default)]
@@ -25,14 +35,6 @@ pub struct Report {
     pub deletes: u64,
     /// What kept the rest from its end.
     pub error: Option<Error>,
-}
-
-/// One item: whose it is, its id, and the lines that ask for it.
-#[derive(Clone, Debug)]
-struct Op {
-    meeting: usize,
-    id: String,
-    lines: Vec<u8>,
 }
 
 /// What an item's answer means.
@@ -54,94 +56,161 @@ struct Sent {
     error: Option<Error>,
 }
 
-impl Elastic {
-    pub(super) async fn send(&self, batch: &[Kept], target: impl Fn(IndexKind) -> Target) -> Report {
-        let mut report = Report::default();
-        let mut missing: Vec<usize> = vec![0; batch.len()];
-        let mut rejected: HashMap<usize, String> = HashMap::new();
-        let mut ops = Vec::new();
-        for (meeting, kept) in batch.iter().enumerate() {
-            let before = ops.len();
-            ops.extend(document::sessions(kept).map(|document| index_op(meeting, &document)));
-            report.documents += (ops.len() - before) as u64;
-            report.deletes += kept.lost_sessions.len() as u64;
-            let lost = kept.lost_sessions.iter();
-            ops.extend(lost.map(|id| delete_op(meeting, id.as_str(), kept.revision)));
-            if let Some(missing) = missing.get_mut(meeting) {
-                *missing = ops.len() - before;
-            }
-        }
-        self.send_ops(
-            ops,
-            &target(IndexKind::Sessions),
-            &mut missing,
-            &mut rejected,
-            &mut report,
-        )
-        .await;
+/// What is still missing of the meetings of a batch.
+struct Progress {
+    /// Items of each meeting that are not acknowledged.
+    missing: Vec<usize>,
+    rejected: HashMap<usize, String>,
+    report: Report,
+}
 
-        // A meeting's document vouches for its sessions: it goes once all of them are acknowledged, and not before.
-        let complete: Vec<usize> = (0..batch.len())
-            .filter(|n| missing.get(*n) == Some(&0) && !rejected.contains_key(n))
-            .collect();
-        if report.error.is_none() {
-            let ops: Vec<Op> = complete
-                .iter()
-                .filter_map(|n| batch.get(*n).map(|kept| index_op(*n, &document::meeting(kept))))
-                .collect();
-            report.documents += ops.len() as u64;
-            for n in &complete {
-                if let Some(missing) = missing.get_mut(*n) {
-                    *missing = 1;
-                }
-            }
-            self.send_ops(
-                ops,
-                &target(IndexKind::Meetings),
-                &mut missing,
-                &mut rejected,
-                &mut report,
-            )
-            .await;
-            for n in complete {
-                if missing.get(n) == Some(&0)
-                    && let Some(kept) = batch.get(n)
-                {
-                    report.outcomes.push((kept.uuid.clone(), Outcome::Published));
-                }
+impl Progress {
+    /// Counts what came of a body. Answers whether the rest may be sent: what stopped one would stop the others.
+    fn count(&mut self, sent: Sent) -> bool {
+        self.report.bulk_requests += sent.requests;
+        for op in sent.done {
+            if let Some(missing) = self.missing.get_mut(op.meeting) {
+                *missing = missing.saturating_sub(1);
             }
         }
+        for (op, reason) in sent.rejected {
+            self.rejected.entry(op.meeting).or_insert(reason);
+        }
+        let goes_on = sent.error.is_none();
+        self.report.error = self.report.error.take().or(sent.error);
+        goes_on
+    }
+}
+
+impl Elastic {
+    pub(super) async fn send(&self, batch: Arc<Vec<Kept>>, target: impl Fn(IndexKind) -> Target) -> Report {
+        let mut progress = Progress {
+            missing: Vec::with_capacity(batch.len()),
+            rejected: HashMap::new(),
+            report: Report::default(),
+        };
+        for kept in batch.iter() {
+            let (sessions, lost) = (kept.detail.len(), kept.lost_sessions.len());
+            progress.report.documents += sessions as u64;
+            progress.report.deletes += lost as u64;
+            progress.missing.push(sessions + lost);
+        }
+        let documents = self
+            .send_sessions(Arc::clone(&batch), &target(IndexKind::Sessions), &mut progress)
+            .await;
+        if let (Some(documents), None) = (documents, &progress.report.error) {
+            self.send_meetings(&batch, documents, &target(IndexKind::Meetings), &mut progress)
+                .await;
+        }
+        let Progress {
+            rejected, mut report, ..
+        } = progress;
         for (n, reason) in rejected {
             if let Some(kept) = batch.get(n) {
-                report
-                    .outcomes
-                    .push((kept.uuid.clone(), Outcome::Rejected { reason }));
+                let rejected = Outcome::Rejected { reason };
+                report.outcomes.push((kept.uuid.clone(), rejected));
             }
         }
         report
     }
 
+    /// Sends the sessions' bodies while they are being built. Answers the documents of their meetings, unless something stopped it.
+    async fn send_sessions(
+        &self,
+        batch: Arc<Vec<Kept>>,
+        target: &Target,
+        progress: &mut Progress,
+    ) -> Option<Vec<String>> {
+        let (limit, compress) = (self.settings.bulk_bytes, self.settings.compress);
+        // One body ready, one being built: more would only take memory.
+        let (hand_out, mut bodies) = mpsc::channel(1);
+        let builder = spawn_blocking(move || build(&batch, limit, compress, &hand_out));
+        let mut sending = FuturesUnordered::new();
+        let mut salt = 0;
+        loop {
+            let may_send = sending.len() < self.settings.in_flight.max(1);
+            tokio::select! {
+                biased;
+                Some(sent) = sending.next() => {
+                    // Bodies under way are not waited for: a replay changes nothing.
+                    if !progress.count(sent) {
+                        return None;
+                    }
+                }
+                Some(body) = bodies.recv(), if may_send => {
+                    sending.push(self.send_body(salt, body, target));
+                    salt += 1;
+                }
+                else => break,
+            }
+        }
+        builder.await.ok().flatten()
+    }
+
+    /// Sends meetings' documents. A meeting's vouches for its sessions: it goes once all of them are acknowledged, and not before.
+    async fn send_meetings(
+        &self,
+        batch: &[Kept],
+        documents: Vec<String>,
+        target: &Target,
+        progress: &mut Progress,
+    ) {
+        let complete = |progress: &Progress, n: usize| {
+            progress.missing.get(n) == Some(&0) && !progress.rejected.contains_key(&n)
+        };
+        let mut filler = Filler::new(self.settings.bulk_bytes, self.settings.compress);
+        let (mut bodies, mut sent) = (Vec::new(), Vec::new());
+        for (n, (kept, document)) in batch.iter().zip(documents).enumerate() {
+            if complete(progress, n) {
+                bodies.extend(filler.add(n, kept.uuid.as_str(), |out| out.push_str(&document)));
+                sent.push((n, kept));
+            }
+        }
+        bodies.extend(filler.take());
+        progress.report.documents += sent.len() as u64;
+        for (n, _) in &sent {
+            if let Some(missing) = progress.missing.get_mut(*n) {
+                *missing = 1;
+            }
+        }
+        self.send_bodies(bodies, target, progress).await;
+        for (n, kept) in sent {
+            if complete(progress, n) {
+                progress
+                    .report
+                    .outcomes
+                    .push((kept.uuid.clone(), Outcome::Published));
+            }
+        }
+    }
+
     /// Deletes documents by id from the indices that were met. Answers those that are gone; the rest is still due.
     pub async fn erase(&self, standing: &Standing, batch: &[Deletion]) -> (Vec<Deletion>, Report) {
-        let mut report = Report {
-            deletes: batch.len() as u64,
-            ..Report::default()
+        let mut progress = Progress {
+            missing: vec![1; batch.len()],
+            rejected: HashMap::new(),
+            report: Report {
+                deletes: batch.len() as u64,
+                ..Report::default()
+            },
         };
-        let mut missing = vec![1; batch.len()];
-        let mut rejected = HashMap::new();
         for kind in IndexKind::ALL {
-            let ops: Vec<Op> = batch
+            let documents = batch
                 .iter()
                 .enumerate()
                 .filter(|(_, one)| one.index == kind)
-                .map(|(n, one)| delete_op(n, &one.id, one.version))
-                .collect();
-            if report.error.is_none() && !ops.is_empty() {
+                .map(|(n, one)| (n, one.id.as_str(), one.version));
+            let bodies = deletions(documents, self.settings.bulk_bytes, self.settings.compress);
+            if progress.report.error.is_none() {
                 let target = self.target(standing, kind);
-                self.send_ops(ops, &target, &mut missing, &mut rejected, &mut report)
-                    .await;
+                self.send_bodies(bodies, &target, &mut progress).await;
             }
         }
+        let Progress {
+            missing,
+            rejected,
+            mut report,
+        } = progress;
         if let (None, Some(said)) = (&report.error, rejected.into_values().next()) {
             report.error = Some(Error::Refused {
                 what: "deleting a document".to_owned(),
@@ -153,31 +222,12 @@ impl Elastic {
         (gone.map(|(one, _)| one.clone()).collect(), report)
     }
 
-    async fn send_ops(
-        &self,
-        ops: Vec<Op>,
-        target: &Target,
-        missing: &mut [usize],
-        rejected: &mut HashMap<usize, String>,
-        report: &mut Report,
-    ) {
-        let bodies = split(ops, self.settings.bulk_bytes);
-        let mut sending = stream::iter(bodies.into_iter().enumerate())
+    async fn send_bodies(&self, bodies: Vec<Body>, target: &Target, progress: &mut Progress) {
+        let mut sending = futures::stream::iter(bodies.into_iter().enumerate())
             .map(|(n, body)| self.send_body(n as u64, body, target))
             .buffer_unordered(self.settings.in_flight.max(1));
         while let Some(sent) = sending.next().await {
-            report.requests(&sent);
-            for op in sent.done {
-                if let Some(missing) = missing.get_mut(op.meeting) {
-                    *missing -= 1;
-                }
-            }
-            for (op, reason) in sent.rejected {
-                rejected.entry(op.meeting).or_insert(reason);
-            }
-            if let Some(error) = sent.error {
-                // Bodies not yet sent would meet the same; those under way are not waited for: a replay changes nothing.
-                report.error = Some(error);
+            if !progress.count(sent) {
                 return;
             }
         }
@@ -185,16 +235,14 @@ impl Elastic {
 
     /// Deletes documents of an index by id, unless a newer version of one has come since.
     pub(super) async fn delete_from(&self, index: &str, documents: &[(String, i64)]) -> Result<(), Error> {
-        let ops = documents.iter().map(|(id, version)| delete_op(0, id, *version));
+        let documents = documents.iter().map(|(id, version)| (0, id.as_str(), *version));
         let target = Target {
             name: index.to_owned(),
             is_alias: false,
             index: index.to_owned(),
         };
-        for (n, body) in split(ops.collect(), self.settings.bulk_bytes)
-            .into_iter()
-            .enumerate()
-        {
+        let bodies = deletions(documents, self.settings.bulk_bytes, self.settings.compress);
+        for (n, body) in bodies.into_iter().enumerate() {
             let sent = self.send_body(n as u64, body, &target).await;
             if let Some(error) = sent.error {
                 return Err(error);
@@ -210,41 +258,66 @@ impl Elastic {
         Ok(())
     }
 
+    /// One bulk request; not more than a number of them are under way at once, whoever asks.
+    async fn bulk(&self, path: &str, body: &Body) -> Result<RawAnswer, Error> {
+        // The semaphore is never closed.
+        let _slot = self.slots.acquire().await.ok();
+        let (wire, compressed) = body.wire();
+        self.call_once(Method::Post, path, Some(wire), compressed).await
+    }
+
     /// Sends a body until every item is at its end, or the tries are.
-    async fn send_body(&self, salt: u64, ops: Vec<Op>, target: &Target) -> Sent {
+    async fn send_body(&self, salt: u64, body: Body, target: &Target) -> Sent {
         // Without this a deleted index would come back by itself, with guessed types.
         let alias = if target.is_alias {
-            "?require_alias=true"
+            "require_alias=true&"
         } else {
             ""
         };
-        let path = format!("/{}/_bulk{alias}", target.name);
+        let path = format!("/{}/_bulk?{alias}{ANSWER_FIELDS}", target.name);
         let mut sent = Sent::default();
         let mut delays = self.delays(salt);
         // Whether a request of this form was ever taken; if not, a 400 says nothing about the items in it.
         let mut taken = false;
-        let mut waiting = vec![ops];
+        let mut waiting = vec![body];
         while let Some(mut body) = waiting.pop() {
-            let bytes = body.iter().flat_map(|op| op.lines.iter().copied()).collect();
             sent.requests += 1;
             let (mut wanted, mut shrunk) = (None, false);
-            let failure = match self.call_once(Method::Post, &path, Some(bytes)).await {
-                Ok(answer) if answer.status == 200 && answer.body["items"].is_array() => {
-                    taken = true;
-                    let items = body.len();
-                    match read_items(&answer.body, body, target, &mut sent) {
+            let failure = match self.bulk(&path, &body).await {
+                Err(error @ (Error::Tls { .. } | Error::Redirected { .. })) => {
+                    sent.error = Some(error);
+                    return sent;
+                }
+                Err(error) => error,
+                Ok(raw) if raw.status == 200 => {
+                    let asked = body.ops.len();
+                    let sorted = match read_items(&raw.text) {
+                        Some(items) => {
+                            taken = true;
+                            sort_items(&items, std::mem::take(&mut body.ops), target, &mut sent)
+                        }
+                        None => {
+                            let again = std::mem::take(&mut body.ops);
+                            Ok(Some((again, malformed("it has no items".to_owned()))))
+                        }
+                    };
+                    match sorted {
                         Ok(None) => {
                             // It goes on: the next refusal is a first one.
                             delays = self.delays(salt);
                             continue;
                         }
                         Ok(Some((again, failure))) => {
-                            shrunk = again.len() < items;
+                            shrunk = again.len() < asked;
                             if shrunk {
                                 // Some were taken: it goes on, if slowly.
                                 delays = self.delays(salt);
                             }
-                            body = again;
+                            body = if shrunk {
+                                body.of(again)
+                            } else {
+                                body.with_all(again)
+                            };
                             failure
                         }
                         Err(error) => {
@@ -253,87 +326,110 @@ impl Elastic {
                         }
                     }
                 }
-                Ok(answer) if answer.status == 200 => malformed("it has no items".to_owned()),
-                Ok(answer) if answer.status == 413 || is_refusal(&answer) => {
-                    if body.len() > 1 {
-                        // One item can spoil a whole body (an id that is too long, for example): halving finds it.
-                        waiting.extend(halves(body));
-                        continue;
-                    }
-                    if answer.status == 413 {
-                        let reason = "larger than Elasticsearch takes at once (HTTP 413)".to_owned();
-                        sent.rejected
-                            .extend(body.into_iter().map(|op| (op, reason.clone())));
-                        continue;
-                    }
-                    let probed = if taken {
-                        Ok(true)
-                    } else {
-                        sent.requests += 1;
-                        self.is_taken(&path).await
-                    };
-                    match probed {
-                        Ok(true) => {
-                            taken = true;
-                            sent.rejected
-                                .extend(body.into_iter().map(|op| (op, answer.said())));
+                Ok(raw) => {
+                    let refused = self
+                        .refused_whole(&path, &mut body, target, raw.into(), &mut taken, &mut sent)
+                        .await;
+                    match refused {
+                        Refused::Retry(error, after) => {
+                            wanted = after;
+                            error
+                        }
+                        Refused::Split => {
+                            waiting.extend(body.halves());
                             continue;
                         }
-                        Ok(false) => {
-                            sent.error = Some(
-                                self.refused(&format!("every bulk request to {}", target.name), &answer),
-                            );
+                        Refused::Judged => continue,
+                        Refused::Stop(error) => {
+                            sent.error = Some(error);
                             return sent;
                         }
-                        Err(error) => error,
                     }
                 }
-                Ok(answer) if matches!(answer.status, 429 | 500..=599) && !answer.is_block() => {
-                    wanted = answer.retry_after;
-                    self.refused("", &answer)
-                }
-                Ok(answer) => {
-                    sent.error = Some(self.refused(&format!("a bulk request to {}", target.name), &answer));
-                    return sent;
-                }
-                Err(error @ Error::Tls { .. }) => {
-                    sent.error = Some(error);
-                    return sent;
-                }
-                Err(error @ Error::Redirected { .. }) => {
-                    sent.error = Some(error);
-                    return sent;
-                }
-                Err(error) => error,
             };
             let Some(pause) = pause(delays.next(), wanted) else {
                 sent.error = Some(failure);
                 return sent;
             };
-            tracing::debug!(%failure, items = body.len(), "sending again");
+            tracing::debug!(%failure, items = body.ops.len(), "sending again");
             tokio::time::sleep(pause).await;
             // Smaller bodies are refused less, where memory is what is short; this one may be smaller already.
             if shrunk {
                 waiting.push(body);
             } else {
-                waiting.extend(halves(body));
+                waiting.extend(body.halves());
             }
         }
         sent
     }
 
-    /// Whether a request of this form is taken at all: asked with the deletion of a document that never was.
+    /// What becomes of a body that was refused as a whole.
+    async fn refused_whole(
+        &self,
+        path: &str,
+        body: &mut Body,
+        target: &Target,
+        answer: Answer,
+        taken: &mut bool,
+        sent: &mut Sent,
+    ) -> Refused {
+        if answer.status == 413 || is_refusal(&answer) {
+            if body.ops.len() > 1 {
+                // One item can spoil a whole body (an id that is too long, for example): halving finds it.
+                return Refused::Split;
+            }
+            let reason = if answer.status == 413 {
+                "larger than Elasticsearch takes at once (HTTP 413)".to_owned()
+            } else {
+                if !*taken {
+                    sent.requests += 1;
+                    match self.is_taken(path).await {
+                        Ok(true) => *taken = true,
+                        Ok(false) => {
+                            let what = format!("every bulk request to {}", target.name);
+                            return Refused::Stop(self.refused(&what, &answer));
+                        }
+                        Err(error) => return Refused::Retry(error, None),
+                    }
+                }
+                answer.said()
+            };
+            let ops = std::mem::take(&mut body.ops).into_iter();
+            sent.rejected.extend(ops.map(|op| (op, reason.clone())));
+            return Refused::Judged;
+        }
+        if matches!(answer.status, 429 | 500..=599) && !answer.is_block() {
+            let error = self.refused("", &answer);
+            return Refused::Retry(error, answer.retry_after);
+        }
+        Refused::Stop(self.refused(&format!("a bulk request to {}", target.name), &answer))
+    }
+
+    /// Whether a request of this form is accepted: asked with the deletion of a document that never was.
     async fn is_taken(&self, path: &str) -> Result<bool, Error> {
-        let probe = line(&json!({"delete": {
-            "_id": "zoom-harvester-probe", "version": 1, "version_type": "external_gte",
-        }}));
-        let answer = self.call_once(Method::Post, path, Some(probe)).await?;
+        let mut probe = String::new();
+        write_delete_line(&mut probe, "zoom-harvester-probe", 1);
+        let answer = self
+            .call_once(Method::Post, path, Some(probe.into()), false)
+            .await?;
         match answer.status {
             200 => Ok(true),
             400 => Ok(false),
-            _ => Err(self.refused("a bulk request", &answer)),
+            _ => Err(self.refused("a bulk request", &answer.into())),
         }
     }
+}
+
+/// What follows from the refusal of a whole body.
+enum Refused {
+    /// Send it again, no sooner than that.
+    Retry(Error, Option<std::time::Duration>),
+    /// Send its halves.
+    Split,
+    /// Its one item is at its end.
+    Judged,
+    /// Send nothing more.
+    Stop(Error),
 }
 
 /// Elasticsearch's own word on the whole of a body, unlike that of a proxy before it.
@@ -348,28 +444,85 @@ fn malformed(reason: String) -> Error {
     }
 }
 
-/// Sorts the items of an answer; answers those to be sent again, and why.
-fn read_items(
-    answer: &Value,
-    body: Vec<Op>,
+/// What the answer says of one item.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Item<'a> {
+    id: Cow<'a, str>,
+    index: Cow<'a, str>,
+    /// 0 where it cannot be read.
+    status: u16,
+    /// What went wrong, as JSON.
+    error: Option<Cow<'a, str>>,
+}
+
+/// Reads the items of an answer; nothing if there are none.
+fn read_items(text: &str) -> Option<Vec<Item<'_>>> {
+    #[derive(Deserialize)]
+    struct Items<'a> {
+        #[serde(borrow)]
+        items: Vec<Action<'a>>,
+    }
+    #[derive(Deserialize)]
+    struct Action<'a> {
+        #[serde(borrow, alias = "delete")]
+        index: Said<'a>,
+    }
+    #[derive(Deserialize)]
+    struct Said<'a> {
+        #[serde(borrow, rename = "_id")]
+        id: Cow<'a, str>,
+        #[serde(borrow, rename = "_index")]
+        index: Cow<'a, str>,
+        status: u16,
+        #[serde(borrow)]
+        error: Option<&'a RawValue>,
+    }
+    if let Ok(Items { items }) = serde_json::from_str(text) {
+        let items = items.into_iter().map(|Action { index: said }| Item {
+            id: said.id,
+            index: said.index,
+            status: said.status,
+            error: said.error.map(|error| error.get().into()),
+        });
+        return Some(items.collect());
+    }
+    // Not as it should be: whatever can be told is told.
+    let answer: Value = serde_json::from_str(text).ok()?;
+    let items = answer["items"].as_array()?.iter();
+    let said = items
+        .filter_map(Value::as_object)
+        .flat_map(serde_json::Map::values);
+    let text = |value: &Value| Cow::Owned(value.as_str().unwrap_or_default().to_owned());
+    let items = said.map(|said| Item {
+        id: text(&said["_id"]),
+        index: text(&said["_index"]),
+        status: said["status"]
+            .as_u64()
+            .and_then(|status| u16::try_from(status).ok())
+            .unwrap_or(0),
+        error: Some(&said["error"])
+            .filter(|error| !error.is_null())
+            .map(|error| error.to_string().into()),
+    });
+    Some(items.collect())
+}
+
+/// Sorts items by what their answers say; answers those to be sent again, and why.
+fn sort_items(
+    items: &[Item<'_>],
+    ops: Vec<Op>,
     target: &Target,
     sent: &mut Sent,
 ) -> Result<Option<(Vec<Op>, Error)>, Error> {
-    let mut answers: HashMap<&str, &Value> = HashMap::new();
-    for item in answer["items"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_object)
-        .flat_map(serde_json::Map::values)
-    {
-        if let Some(id) = item["_id"].as_str() {
-            answers.insert(id, item);
-        }
-    }
+    // In the order in which they were asked for, unless something between us has shuffled them.
+    let mut by_id: Option<HashMap<&str, &Item<'_>>> = None;
     let (mut again, mut unanswered, mut last) = (Vec::new(), 0, None);
-    for op in body {
-        match answers.get(op.id.as_str()).map(|item| judge(item, target)) {
+    for (place, op) in ops.into_iter().enumerate() {
+        let item = items.get(place).filter(|item| item.id == op.id).or_else(|| {
+            let by_id = by_id.get_or_insert_with(|| items.iter().map(|item| (&*item.id, item)).collect());
+            by_id.get(op.id.as_str()).copied()
+        });
+        match item.map(|item| judge(item, target)) {
             Some(ItemOutcome::Done) => sent.done.push(op),
             Some(ItemOutcome::Rejected(reason)) => sent.rejected.push((op, reason)),
             Some(ItemOutcome::Again(Some(status))) => {
@@ -391,18 +544,13 @@ fn read_items(
     Ok((!again.is_empty()).then_some((again, failure)))
 }
 
-impl Report {
-    fn requests(&mut self, sent: &Sent) {
-        self.bulk_requests += sent.requests;
-    }
-}
-
-fn judge(item: &Value, target: &Target) -> ItemOutcome {
-    let status = item["status"]
-        .as_u64()
-        .and_then(|status| u16::try_from(status).ok())
-        .unwrap_or(0);
-    let error = &item["error"];
+fn judge(item: &Item<'_>, target: &Target) -> ItemOutcome {
+    let (status, index) = (item.status, &*item.index);
+    // Read only where something went wrong.
+    let error: Value = match &item.error {
+        Some(error) => serde_json::from_str(error).unwrap_or_default(),
+        None => Value::Null,
+    };
     let kind = error["type"].as_str().unwrap_or_default();
     let said = || {
         let reason = error["reason"].as_str().unwrap_or_default();
@@ -412,7 +560,6 @@ fn judge(item: &Value, target: &Target) -> ItemOutcome {
             .unwrap_or_default();
         one_line(&format!("{kind}: {reason}{cause}"))
     };
-    let index = item["_index"].as_str().unwrap_or_default();
     let what = || format!("writing to {}", target.name);
     match status {
         // Not the document's fault, and no matter of waiting a little: a full disk says 429 here.
@@ -422,7 +569,7 @@ fn judge(item: &Value, target: &Target) -> ItemOutcome {
             what: what(),
             said: said(),
         }),
-        404 if !error.is_null() => ItemOutcome::Stop(Error::IndexMissing {
+        404 if item.error.is_some() => ItemOutcome::Stop(Error::IndexMissing {
             alias: target.name.clone(),
         }),
         // No index was found to ask (it is closed, or one of several), so no document was looked at.
@@ -437,7 +584,7 @@ fn judge(item: &Value, target: &Target) -> ItemOutcome {
         200..=499 if status != 429 && !index.is_empty() && index != target.index => {
             ItemOutcome::Stop(Error::Moved {
                 alias: target.name.clone(),
-                index: super::one_line(index),
+                index: one_line(index),
             })
         }
         200..=499 if status != 429 && index.is_empty() => ItemOutcome::Again(None),
@@ -452,83 +599,11 @@ fn judge(item: &Value, target: &Target) -> ItemOutcome {
     }
 }
 
-fn index_op(meeting: usize, document: &Document) -> Op {
-    let mut lines = line(&json!({"index": {
-        "_id": document.id, "version": document.version, "version_type": "external_gte",
-    }}));
-    lines.extend(line(&document.body));
-    Op {
-        meeting,
-        id: document.id.clone(),
-        lines,
-    }
-}
-
-fn delete_op(meeting: usize, id: &str, version: i64) -> Op {
-    Op {
-        meeting,
-        id: id.to_owned(),
-        lines: line(&json!({"delete": {"_id": id, "version": version, "version_type": "external_gte"}})),
-    }
-}
-
-fn line(value: &Value) -> Vec<u8> {
-    let mut line = value.to_string().into_bytes();
-    line.push(b'\n');
-    line
-}
-
-/// Bodies of at most so many bytes; an item that is larger goes alone.
-fn split(ops: Vec<Op>, limit_bytes: usize) -> Vec<Vec<Op>> {
-    let mut bodies: Vec<Vec<Op>> = Vec::new();
-    let mut bytes = 0;
-    for op in ops {
-        match bodies.last_mut() {
-            Some(body) if bytes + op.lines.len() <= limit_bytes => {
-                bytes += op.lines.len();
-                body.push(op);
-            }
-            _ => {
-                bytes = op.lines.len();
-                bodies.push(vec![op]);
-            }
-        }
-    }
-    bodies
-}
-
-fn halves(mut body: Vec<Op>) -> Vec<Vec<Op>> {
-    if body.len() < 2 {
-        return vec![body];
-    }
-    let second = body.split_off(body.len() / 2);
-    vec![second, body]
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
-
-    fn op(id: &str, bytes: usize) -> Op {
-        Op {
-            meeting: 0,
-            id: id.into(),
-            lines: vec![b'x'; bytes],
-        }
-    }
-
-    #[test]
-    fn bodies_keep_to_the_limit_and_lose_nothing() {
-        let sizes = |limit| -> Vec<Vec<usize>> {
-            split(vec![op("a", 4), op("b", 4), op("c", 9), op("d", 1)], limit)
-                .iter()
-                .map(|body| body.iter().map(|op| op.lines.len()).collect())
-                .collect()
-        };
-        assert_eq!(sizes(8), [vec![4, 4], vec![9], vec![1]]);
-        assert_eq!(sizes(100), [vec![4, 4, 9, 1]]);
-        assert_eq!(sizes(1), [vec![4], vec![4], vec![9], vec![1]]);
-    }
 
     #[test]
     fn what_each_status_of_an_item_means() {
@@ -538,8 +613,10 @@ mod tests {
             index: "zoom-sessions-000001".into(),
         };
         let judged_in = |index: &str, status: u16, error: Value| {
-            let item = json!({"_id": "x", "_index": index, "status": status, "error": error});
-            format!("{status} {index} {:?}", judge(&item, &target))
+            let answer = json!({"items": [{"index": {"_id": "x", "_index": index, "status": status, "error": error}}]});
+            let answer = answer.to_string();
+            let items = read_items(&answer).unwrap();
+            format!("{status} {index} {:?}", judge(&items[0], &target))
         };
         let judged = |status, error| judged_in(&target.index, status, error);
         let why = |kind: &str| json!({"type": kind, "reason": "r"});
@@ -571,5 +648,58 @@ mod tests {
             ]
             .join("\n")
         );
+    }
+
+    fn ops(ids: &[&str]) -> Vec<Op> {
+        let bodies = deletions(ids.iter().enumerate().map(|(n, id)| (n, *id, 1)), 1 << 20, false);
+        bodies.into_iter().flat_map(|body| body.ops).collect()
+    }
+
+    /// What is acknowledged and what is sent again, by id.
+    fn sorted(answer: &Value, ids: &[&str]) -> (Vec<String>, Vec<String>) {
+        let target = Target {
+            name: "i".into(),
+            is_alias: false,
+            index: "i".into(),
+        };
+        let (answer, mut sent) = (answer.to_string(), Sent::default());
+        let items = read_items(&answer).unwrap();
+        let again = sort_items(&items, ops(ids), &target, &mut sent).unwrap();
+        let ids = |ops: Vec<Op>| ops.into_iter().map(|op| op.id).collect();
+        (ids(sent.done), ids(again.map(|(ops, _)| ops).unwrap_or_default()))
+    }
+
+    #[test]
+    fn items_are_told_apart_by_id_whatever_order_they_come_in() {
+        let item = |id: &str, status: u16| json!({"index": {"_id": id, "_index": "i", "status": status}});
+        let all = |items: Vec<Value>| json!({"items": items});
+        let told = |done: &[&str], again: &[&str]| {
+            let owned = |ids: &[&str]| ids.iter().map(ToString::to_string).collect::<Vec<_>>();
+            (owned(done), owned(again))
+        };
+        for (items, expected) in [
+            (vec![item("a", 201), item("b", 201)], told(&["a", "b"], &[])),
+            // Shuffled; one missing; one for somebody else; the same answer twice for one.
+            (vec![item("b", 429), item("a", 201)], told(&["a"], &["b"])),
+            (vec![item("b", 201)], told(&["b"], &["a"])),
+            (vec![item("x", 201), item("b", 201)], told(&["b"], &["a"])),
+            (vec![item("a", 201), item("a", 201)], told(&["a"], &["b"])),
+            (vec![], told(&[], &["a", "b"])),
+            // Nothing that can be read of one costs only that one.
+            (vec![json!(7), item("b", 201)], told(&["b"], &["a"])),
+            (
+                vec![json!({"index": {"_id": 5, "status": "x"}}), item("a", 200)],
+                told(&["a"], &["b"]),
+            ),
+            (
+                vec![json!({"delete": {"_id": "a", "_index": "i", "status": 404}})],
+                told(&["a"], &["b"]),
+            ),
+        ] {
+            assert_eq!(sorted(&all(items.clone()), &["a", "b"]), expected, "{items:?}");
+        }
+        for bad in ["", "{}", "[]", r#"{"items": 7}"#, "<html>"] {
+            assert_eq!(read_items(bad), None, "{bad}");
+        }
     }
 }

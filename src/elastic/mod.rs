@@ -1,33 +1,36 @@
 //! All that speaks to Elasticsearch or OpenSearch: only what both have, in every version from Elasticsearch 8 and OpenSearch 2 on.
 
+mod bodies;
 mod bulk;
-mod document;
+mod client;
+mod documents;
+mod error;
 mod indices;
 mod scan;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use backon::BackoffBuilder;
 use elasticsearch::{
     Elasticsearch,
     auth::Credentials,
     cert::{Certificate, CertificateValidation},
     http::{
         Method,
-        headers::HeaderMap,
         transport::{SingleNodeConnectionPool, TransportBuilder},
     },
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 pub use bulk::Report;
+pub use error::Error;
 pub use indices::{Check, IndexState, Rebuild, Standing};
 pub use scan::{Reading, Scan, held};
 
 use crate::{
-    model::{Disposition, Document, IndexKind, Kept, MeetingUuid, SessionId},
-    text::{Secrets, one_line},
+    model::{Document, IndexKind, Kept, MeetingUuid, SessionId},
+    text::Secrets,
 };
 
 /// How to prove who we are.
@@ -86,148 +89,13 @@ pub struct Settings {
     pub seed: u64,
 }
 
-/// The longest that a run waits because it is asked to; longer wishes end it. Proxies ask for seconds, or for a maintenance.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// The error type of an index that takes no writes, in every version.
-const BLOCK: &str = "cluster_block_exception";
-
-/// What Elasticsearch could not or would not do.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// No connection, no answer, or a broken one.
-    #[error("Elasticsearch at {url} cannot be reached: {said}")]
-    Unreachable {
-        /// Where, without credentials.
-        url: String,
-        /// What happened.
-        said: String,
-    },
-    /// The two sides do not agree on TLS: most of all, a certificate that nobody we trust has signed.
-    #[error(
-        "no trusted connection to Elasticsearch at {url}: {said}; check ELASTICSEARCH_CA_CERT, and that ELASTICSEARCH_URL has the \
-         right scheme, host and port"
-    )]
-    Tls {
-        /// Where, without credentials.
-        url: String,
-        /// What happened.
-        said: String,
-    },
-    /// 429 or 5xx at every try, or with the wish to be left alone for longer than a run should wait.
-    #[error("Elasticsearch is too busy or ill: it kept answering HTTP {status}{}", wish(*after))]
-    Busy {
-        /// The last status.
-        status: u16,
-        /// Its `Retry-After`.
-        after: Option<Duration>,
-    },
-    /// Credentials missing or not accepted.
-    #[error(
-        "Elasticsearch does not accept the credentials (HTTP 401); check ELASTICSEARCH_API_KEY, or ELASTICSEARCH_USER and \
-         ELASTICSEARCH_PASSWORD"
-    )]
-    Unauthorised,
-    /// Not allowed.
-    #[error("Elasticsearch does not allow {what} (HTTP 403): {said}; the README lists the privileges needed")]
-    Forbidden {
-        /// What was tried.
-        what: String,
-        /// Its words.
-        said: String,
-    },
-    /// An index takes no writes.
-    #[error(
-        "Elasticsearch takes no writes: {said}; take the block off the index (or make room on its disk) and run again"
-    )]
-    ReadOnly {
-        /// Its words.
-        said: String,
-    },
-    /// The alias leads nowhere any more.
-    #[error(
-        "the index behind {alias} was deleted while this ran; the next run makes it again and fills it from the catalog"
-    )]
-    IndexMissing {
-        /// The alias.
-        alias: String,
-    },
-    /// The alias leads elsewhere.
-    #[error(
-        "{alias} was moved to {index} while this ran; what went there is not counted, and the next run fills the index that the \
-         alias then leads to from the catalog"
-    )]
-    Moved {
-        /// The alias.
-        alias: String,
-        /// Where documents went.
-        index: String,
-    },
-    /// Something that is not ours has our name.
-    #[error(
-        "{name} is not zoom-harvester's: {found}; remove or rename it, or choose another ELASTICSEARCH_INDEX_PREFIX"
-    )]
-    Foreign {
-        /// The name.
-        name: String,
-        /// What stands there.
-        found: String,
-    },
-    /// Any other refusal.
-    #[error("Elasticsearch refused {what} (HTTP {status}): {said}")]
-    Refused {
-        /// What was tried.
-        what: String,
-        /// The status.
-        status: u16,
-        /// Its words.
-        said: String,
-    },
-    /// An answer that cannot be read.
-    #[error("the answer of Elasticsearch to {what} cannot be used: {reason}")]
-    Malformed {
-        /// What was asked.
-        what: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// It sends us elsewhere.
-    #[error("ELASTICSEARCH_URL redirects to {to}, whose answers are not believed; set the URL that is meant")]
-    Redirected {
-        /// Scheme, host and port.
-        to: String,
-    },
-    /// The configuration cannot be used.
-    #[error("{0}")]
-    Configuration(String),
-}
-
-impl Error {
-    /// What to do about it.
-    pub fn disposition(&self) -> Disposition {
-        match self {
-            Self::Busy { after, .. } => Disposition::Retry { after: *after },
-            Self::Unreachable { .. }
-            | Self::IndexMissing { .. }
-            | Self::Moved { .. }
-            | Self::ReadOnly { .. }
-            | Self::Malformed { .. } => Disposition::Retry { after: None },
-            Self::Tls { .. }
-            | Self::Unauthorised
-            | Self::Forbidden { .. }
-            | Self::Foreign { .. }
-            | Self::Refused { .. }
-            | Self::Redirected { .. }
-            | Self::Configuration(_) => Disposition::Stop,
-        }
-    }
-}
-
 /// The client. One for a cluster; share it behind an `Arc`.
 pub struct Elastic {
     settings: Settings,
     client: Elasticsearch,
     secrets: Secrets,
+    /// Bulk requests under way, whichever batch they belong to: their number is bounded.
+    slots: Semaphore,
 }
 
 // The client holds the credentials as plain text, and its own `Debug` shows them.
@@ -236,41 +104,6 @@ impl std::fmt::Debug for Elastic {
         f.debug_struct("Elastic")
             .field("settings", &self.settings)
             .finish_non_exhaustive()
-    }
-}
-
-/// An answer, read to its end.
-struct Answer {
-    status: u16,
-    body: Value,
-    /// The body where it was no JSON: a proxy's page, for example.
-    text: String,
-    /// How long it asks to be left alone.
-    retry_after: Option<Duration>,
-    /// The body's length.
-    bytes: usize,
-}
-
-impl Answer {
-    fn said(&self) -> String {
-        let error = &self.body["error"];
-        let said = match (error["type"].as_str(), error["reason"].as_str()) {
-            (Some(kind), Some(reason)) => format!("{kind}: {reason}"),
-            _ => error
-                .as_str()
-                .map(str::to_owned)
-                .unwrap_or_else(|| self.text.clone()),
-        };
-        one_line(&said)
-    }
-
-    fn error_type(&self) -> &str {
-        self.body["error"]["type"].as_str().unwrap_or_default()
-    }
-
-    /// An index that takes no writes: 403, or 429 where its disk is full. Trying again would not help.
-    fn is_block(&self) -> bool {
-        matches!(self.status, 403 | 429) && self.error_type() == BLOCK
     }
 }
 
@@ -285,7 +118,6 @@ impl Elastic {
         let mut builder = TransportBuilder::new(SingleNodeConnectionPool::new(url))
             .disable_proxy()
             .enable_meta_header(false)
-            .request_body_compression(settings.compress)
             .timeout(settings.timeout);
         builder = match &settings.auth {
             Auth::None => builder,
@@ -313,6 +145,7 @@ impl Elastic {
         };
         Ok(Self {
             client: Elasticsearch::new(transport),
+            slots: Semaphore::new(settings.in_flight.max(1)),
             settings,
             secrets,
         })
@@ -325,7 +158,7 @@ impl Elastic {
 
     /// Sends a meeting's documents, sessions before their meeting, and deletes the sessions it has lost. Only what the indices
     /// of `standing` took counts.
-    pub async fn publish(&self, standing: &Standing, batch: &[Kept]) -> Report {
+    pub async fn publish(&self, standing: &Standing, batch: Arc<Vec<Kept>>) -> Report {
         self.send(batch, |kind| self.target(standing, kind)).await
     }
 
@@ -339,7 +172,7 @@ impl Elastic {
     }
 
     /// Sends the same to the indices of a rebuild.
-    pub async fn publish_into(&self, rebuild: &Rebuild, batch: &[Kept]) -> Report {
+    pub async fn publish_into(&self, rebuild: &Rebuild, batch: Arc<Vec<Kept>>) -> Report {
         let target = |kind| Target {
             name: rebuild.target(kind).to_owned(),
             is_alias: false,
@@ -464,104 +297,6 @@ impl Elastic {
             }),
         }
     }
-
-    /// One request; 429, 502, 503, 504 and broken connections are tried again.
-    async fn call(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Answer, Error> {
-        let mut delays = self.delays(path.len() as u64);
-        loop {
-            let answer = self.call_once(method, path, body.clone()).await;
-            let wanted = match &answer {
-                Ok(answer) if matches!(answer.status, 429 | 502..=504) && !answer.is_block() => {
-                    answer.retry_after
-                }
-                Err(Error::Unreachable { .. }) => None,
-                _ => return answer,
-            };
-            match pause(delays.next(), wanted) {
-                Some(pause) => tokio::time::sleep(pause).await,
-                None => return answer,
-            }
-        }
-    }
-
-    async fn call_once(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Answer, Error> {
-        let unreachable = |said: String| Error::Unreachable {
-            url: self.settings.url.clone(),
-            said: one_line(&said),
-        };
-        let response = self
-            .client
-            .send(method, path, HeaderMap::new(), None::<&()>, body, None)
-            .await
-            .map_err(|error| match is_tls(&error) {
-                true => Error::Tls {
-                    url: self.settings.url.clone(),
-                    said: one_line(&describe(&error)),
-                },
-                false => unreachable(describe(&error)),
-            })?;
-        let status = response.status_code().as_u16();
-        // The client follows redirects, without credentials where they lead to another host; what such a host says is not believed.
-        let answered = response.url().origin();
-        if reqwest::Url::parse(&self.settings.url).is_ok_and(|asked| asked.origin() != answered) {
-            return Err(Error::Redirected {
-                to: one_line(&answered.ascii_serialization()),
-            });
-        }
-        let retry_after = retry_after(response.headers());
-        let mut text = response
-            .text()
-            .await
-            .map_err(|error| unreachable(describe(&error)))?;
-        if status != 200 {
-            text = self.secrets.hide(&text).into_owned();
-        }
-        tracing::debug!(path, status, "Elasticsearch answered");
-        let bytes = text.len();
-        Ok(match serde_json::from_str(&text) {
-            Ok(body) => Answer {
-                status,
-                body,
-                text: String::new(),
-                retry_after,
-                bytes,
-            },
-            Err(_) => Answer {
-                status,
-                body: Value::Null,
-                text,
-                retry_after,
-                bytes,
-            },
-        })
-    }
-
-    fn refused(&self, what: &str, answer: &Answer) -> Error {
-        let (what, said) = (what.to_owned(), answer.said());
-        match answer.status {
-            _ if answer.is_block() => Error::ReadOnly { said },
-            401 => Error::Unauthorised,
-            403 => Error::Forbidden { what, said },
-            404 if answer.error_type() == "index_not_found_exception" => Error::IndexMissing {
-                alias: format!("{}-*", self.settings.prefix),
-            },
-            status @ (429 | 500..=599) => Error::Busy {
-                status,
-                after: answer.retry_after,
-            },
-            status => Error::Refused { what, status, said },
-        }
-    }
-
-    fn delays(&self, salt: u64) -> backon::ExponentialBackoff {
-        backon::ExponentialBuilder::default()
-            .with_min_delay(self.settings.retry.base)
-            .with_max_delay(self.settings.retry.max)
-            .with_max_times(self.settings.retry.times)
-            .with_jitter()
-            .with_jitter_seed(self.settings.seed ^ salt)
-            .build()
-    }
 }
 
 /// Where a bulk request goes.
@@ -574,69 +309,7 @@ struct Target {
     index: String,
 }
 
-/// The pause before the next try: none once the tries are spent, or if more patience is asked for than a run has.
-fn pause(delay: Option<Duration>, wanted: Option<Duration>) -> Option<Duration> {
-    let (delay, wanted) = (delay?, wanted.unwrap_or_default());
-    (wanted <= PATIENCE).then(|| delay.max(wanted))
-}
-
-/// `Retry-After` in seconds, or as a date, which is counted from the answer's own: clocks differ.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = |name| headers.get(name)?.to_str().ok();
-    let wanted = text("retry-after")?.trim();
-    if let Ok(seconds) = wanted.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = |text| chrono::DateTime::parse_from_rfc2822(text).ok();
-    (date(wanted)? - date(text("date")?)?).to_std().ok()
-}
-
-/// The end of the sentence about a busy server.
-fn wish(after: Option<Duration>) -> String {
-    match after {
-        Some(after) => format!(" and asks to be left alone for {} s", after.as_secs()),
-        None => String::new(),
-    }
-}
-
-/// Whether it was the handshake that failed: rustls says so by this kind of I/O error, and nothing else does while a request
-/// is being sent.
-fn is_tls(error: &elasticsearch::Error) -> bool {
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        // An I/O error that wraps another names that one's source as its own, and so hides it.
-        let mut io = inner.downcast_ref::<std::io::Error>();
-        while let Some(one) = io {
-            if one.kind() == std::io::ErrorKind::InvalidData {
-                return true;
-            }
-            io = one.get_ref().and_then(|wrapped| wrapped.downcast_ref());
-        }
-        cause = inner.source();
-    }
-    false
-}
-
 /// The documents of one meeting: its sessions first, as they are sent.
 pub fn documents(kept: &Kept) -> Vec<Document> {
-    document::sessions(kept)
-        .chain([document::meeting(kept)])
-        .collect()
-}
-
-/// The innermost cause: the outer ones repeat the URL, which may hold credentials.
-fn describe(error: &elasticsearch::Error) -> String {
-    let mut said = if error.is_timeout() {
-        "no answer in time".to_owned()
-    } else {
-        "no connection".to_owned()
-    };
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        cause = inner.source();
-        if cause.is_none() {
-            said = format!("{said} ({inner})");
-        }
-    }
-    said
+    documents::of(kept)
 }

@@ -3,12 +3,20 @@
 //! Neither of the point-in-time APIs (each engine has its own) nor scrolling (a page whose answer is lost is lost) is needed:
 //! nobody else of ours writes meanwhile, and a page asked for twice is the same page.
 
-use elasticsearch::http::Method;
-use serde_json::{Value, json};
+use std::borrow::Cow;
 
-use super::{Elastic, Error, document};
+use elasticsearch::http::Method;
+use serde::Deserialize;
+use serde_json::{Value, json, value::RawValue};
+
+use super::{
+    Elastic, Error,
+    client::{Answer, RawAnswer},
+    documents,
+};
 use crate::model::{
-    Checksum, Document, Held, IndexKind, Kept, Key, MeetingUuid, SessionId, VOLATILE_LISTING_FIELDS,
+    Checksum, Document, Held, IndexKind, Kept, Key, MeetingUuid, Row, RowEdit, SessionId,
+    VOLATILE_LISTING_FIELDS,
 };
 
 /// What a page is aimed at: what bounds the memory of a scan.
@@ -158,22 +166,16 @@ impl Scan<'_> {
         let path = format!("/{index}/_search?allow_partial_search_results=false");
         loop {
             let query = self.query().to_string().into_bytes();
-            let answer = self.elastic.call(Method::Post, &path, Some(query)).await?;
-            if answer.status != 200 {
+            let raw = self.elastic.call_raw(Method::Post, &path, Some(query)).await?;
+            if raw.status != 200 {
+                let answer = Answer::from(raw);
                 return Err(self.elastic.refused("reading an index", &answer));
             }
-            let body = answer.body;
-            if body["timed_out"] == true || body["_shards"]["failed"].as_u64() != Some(0) {
-                return Err(unusable("reading an index", "a part of the index did not answer"));
-            }
-            if self.total.is_none() {
-                self.total = body["hits"]["total"]["value"].as_u64();
-            }
-            let hits = body["hits"]["hits"]
-                .as_array()
-                .ok_or_else(|| unusable("reading an index", "no hits in it"))?;
+            let found = read_hits(&raw)?;
+            self.total = self.total.or(found.hits.total.map(|total| total.value));
+            let hits = &found.hits.hits;
             let asked = self.size;
-            self.size = next_size(asked, hits.len(), answer.bytes);
+            self.size = next_size(asked, hits.len(), raw.text.len());
             self.ended = hits.len() < asked;
             let whole = if self.ended { hits.len() } else { settled(hits) };
             if whole == 0 && !self.ended {
@@ -184,9 +186,9 @@ impl Scan<'_> {
                 }
                 continue;
             }
-            let hits = &hits[..whole];
+            let hits = hits.get(..whole).unwrap_or_default();
             if let Some(last) = hits.last() {
-                self.after = Some(last["sort"].clone());
+                self.after = Some(Value::from(last.sort.clone()));
             }
             self.seen += whole as u64;
             if self.ended && self.total != Some(self.seen) {
@@ -227,29 +229,74 @@ impl Scan<'_> {
         query
     }
 
-    fn read(&self, hit: &Value) -> Result<Held, Error> {
-        let text = |value: &Value| value.as_str().map(str::to_owned);
-        let sort = &hit["sort"];
-        let key = Key {
-            meeting: text(&sort[0]).map(MeetingUuid::new),
-            session: match self.kind {
-                IndexKind::Meetings => None,
-                IndexKind::Sessions => text(&sort[1]).map(SessionId::new),
+    fn read(&self, hit: &Hit<'_>) -> Result<Held, Error> {
+        let unreadable = || unusable("reading an index", "a document that cannot be read");
+        let text = |n: usize| hit.sort.get(n).and_then(Value::as_str).map(str::to_owned);
+        Ok(Held {
+            key: Key {
+                meeting: text(0).map(MeetingUuid::new),
+                session: match self.kind {
+                    IndexKind::Meetings => None,
+                    IndexKind::Sessions => text(1).map(SessionId::new),
+                },
             },
-        };
-        match (text(&hit["_id"]), hit["_version"].as_i64()) {
-            (Some(id), Some(version)) => Ok(Held {
-                key,
-                id,
-                version,
-                checksum: content(self.kind, hit["_source"].clone()),
-            }),
-            _ => Err(unusable(
-                "reading an index",
-                "a document without an id or a version",
-            )),
-        }
+            id: hit.id.clone().into_owned(),
+            version: hit.version,
+            checksum: content(self.kind, &Row::read(hit.source.get()).map_err(|_| unreadable())?),
+        })
     }
+}
+
+/// A page of documents, as a search answers it.
+#[derive(Deserialize)]
+struct Found<'a> {
+    #[serde(default)]
+    timed_out: bool,
+    #[serde(rename = "_shards")]
+    shards: Shards,
+    #[serde(borrow)]
+    hits: Hits<'a>,
+}
+
+#[derive(Deserialize)]
+struct Shards {
+    failed: u64,
+}
+
+#[derive(Deserialize)]
+struct Hits<'a> {
+    total: Option<Total>,
+    #[serde(borrow)]
+    hits: Vec<Hit<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Total {
+    value: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct Hit<'a> {
+    #[serde(borrow, rename = "_id")]
+    id: Cow<'a, str>,
+    #[serde(rename = "_version")]
+    version: i64,
+    #[serde(borrow, rename = "_source")]
+    source: &'a RawValue,
+    sort: Vec<Value>,
+}
+
+fn read_hits(raw: &RawAnswer) -> Result<Found<'_>, Error> {
+    let found: Found<'_> = serde_json::from_str(&raw.text).map_err(|_| {
+        unusable(
+            "reading an index",
+            "no hits in it, or one without an id or a version",
+        )
+    })?;
+    if found.timed_out || found.shards.failed != 0 {
+        return Err(unusable("reading an index", "a part of the index did not answer"));
+    }
+    Ok(found)
 }
 
 /// What an index that is in step holds of a meeting, in the order of a scan.
@@ -260,17 +307,14 @@ pub fn held(kept: &Kept, kind: IndexKind) -> Vec<Held> {
             session,
         },
         version: document.version,
-        // Through text and back, as it went: a number may come back as its neighbour.
-        checksum: content(
-            kind,
-            serde_json::from_str(&document.body.to_string()).unwrap_or_default(),
-        ),
+        checksum: content(kind, &Row::kept(&document.body)),
         id: document.id,
     };
     match kind {
-        IndexKind::Meetings => vec![held(None, document::meeting(kept))],
+        IndexKind::Meetings => vec![held(None, documents::meeting(kept))],
         IndexKind::Sessions => {
-            let mut all: Vec<Held> = document::sessions(kept)
+            let mut all: Vec<Held> = documents::sessions(kept)
+                .into_iter()
                 .map(|document| held(Some(SessionId::new(document.id.as_str())), document))
                 .collect();
             all.sort_by(|a, b| a.key.cmp(&b.key));
@@ -281,19 +325,24 @@ pub fn held(kept: &Kept, kind: IndexKind) -> Vec<Held> {
 
 /// What is compared of a document. The quality scores of a meeting change by themselves and make nothing due, so the index may
 /// show older ones than the catalog.
-fn content(kind: IndexKind, mut body: Value) -> Checksum {
-    if let (IndexKind::Meetings, Some(fields)) = (kind, body.as_object_mut()) {
-        fields.retain(|name, _| !VOLATILE_LISTING_FIELDS.contains(&name.as_str()));
-    }
-    Checksum::of_json(&body)
+fn content(kind: IndexKind, body: &Row) -> Checksum {
+    let compared = match kind {
+        IndexKind::Sessions => body.clone(),
+        IndexKind::Meetings => {
+            let mut edit = RowEdit::new(body.view());
+            edit.retain(|name| !VOLATILE_LISTING_FIELDS.contains(&name));
+            edit.finish()
+        }
+    };
+    Checksum::of_bytes(compared.as_str().as_bytes())
 }
 
 /// How many hits of a full page can be counted on. Documents of different shards may be alike in all they are sorted by; what
 /// follows the last group begins after it, so a group that the page may have cut is read again with the next.
-fn settled(hits: &[Value]) -> usize {
-    let last = hits.last().map(|hit| &hit["sort"]);
+fn settled(hits: &[Hit<'_>]) -> usize {
+    let last = hits.last().map(|hit| &hit.sort);
     hits.iter()
-        .rposition(|hit| Some(&hit["sort"]) != last)
+        .rposition(|hit| Some(&hit.sort) != last)
         .map_or(0, |place| place + 1)
 }
 
@@ -329,11 +378,14 @@ mod tests {
 
     #[test]
     fn a_group_that_a_page_may_have_cut_is_read_again() {
-        let page =
-            |sorts: &[&str]| -> Vec<Value> { sorts.iter().map(|sort| json!({"sort": [sort]})).collect() };
-        assert_eq!(settled(&page(&["a", "b", "c"])), 2);
-        assert_eq!(settled(&page(&["a", "b", "b"])), 1);
-        assert_eq!(settled(&page(&["b", "b"])), 0);
+        let page = |sorts: &[&str]| -> String {
+            let hit = |sort| json!({"_id": "x", "_version": 1, "_source": {}, "sort": [sort]});
+            Value::from_iter(sorts.iter().map(hit)).to_string()
+        };
+        let settled = |sorts: &[&str]| settled(&serde_json::from_str::<Vec<Hit<'_>>>(&page(sorts)).unwrap());
+        assert_eq!(settled(&["a", "b", "c"]), 2);
+        assert_eq!(settled(&["a", "b", "b"]), 1);
+        assert_eq!(settled(&["b", "b"]), 0);
         assert_eq!(settled(&[]), 0);
     }
 
@@ -362,13 +414,14 @@ mod tests {
 
     #[test]
     fn only_a_meetings_volatile_fields_are_left_out() {
-        let body = |quality: &str| json!({"topic": "t", "audio_quality": quality});
-        let of = |kind, quality| content(kind, body(quality));
+        let row = |value: Value| Row::read(&value.to_string()).unwrap();
+        let body = |quality: &str| row(json!({"topic": "t", "audio_quality": quality}));
+        let of = |kind, quality| content(kind, &body(quality));
         assert_eq!(of(IndexKind::Meetings, "good"), of(IndexKind::Meetings, "bad"));
         assert_ne!(of(IndexKind::Sessions, "good"), of(IndexKind::Sessions, "bad"));
         assert_ne!(
-            content(IndexKind::Meetings, json!({"topic": "t"})),
-            content(IndexKind::Meetings, json!({"topic": "u"}))
+            content(IndexKind::Meetings, &row(json!({"topic": "t"}))),
+            content(IndexKind::Meetings, &row(json!({"topic": "u"})))
         );
     }
 }

@@ -1,0 +1,255 @@
+//! One request to Elasticsearch: its answer, and when it is tried again.
+
+use std::time::Duration;
+
+use backon::BackoffBuilder;
+use bytes::Bytes;
+use elasticsearch::http::{
+    Method,
+    headers::{CONTENT_ENCODING, HeaderMap, HeaderValue},
+};
+use serde_json::Value;
+
+use super::{Elastic, Error};
+use crate::text::one_line;
+
+/// The longest that a run waits because it is asked to; longer wishes end it. Proxies ask for seconds, or for a maintenance.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The error type of an index that takes no writes, in every version.
+pub(super) const BLOCK: &str = "cluster_block_exception";
+
+/// An answer as it came, read to its end.
+pub(super) struct RawAnswer {
+    pub status: u16,
+    pub text: String,
+    /// How long it asks to be left alone.
+    pub retry_after: Option<Duration>,
+}
+
+impl RawAnswer {
+    /// See [`Answer::is_block`].
+    fn is_block(&self) -> bool {
+        let error_type = |text| {
+            let body: Value = serde_json::from_str(text).ok()?;
+            body["error"]["type"].as_str().map(str::to_owned)
+        };
+        matches!(self.status, 403 | 429) && error_type(&self.text).as_deref() == Some(BLOCK)
+    }
+}
+
+/// An answer that was read as JSON: for questions that are asked rarely, and for what went wrong.
+pub(super) struct Answer {
+    pub status: u16,
+    /// Null where it was no JSON.
+    pub body: Value,
+    /// The body where it was no JSON: a proxy's page, for example.
+    pub text: String,
+    /// How long it asks to be left alone.
+    pub retry_after: Option<Duration>,
+}
+
+impl From<RawAnswer> for Answer {
+    fn from(raw: RawAnswer) -> Self {
+        let (body, text) = match serde_json::from_str(&raw.text) {
+            Ok(body) => (body, String::new()),
+            Err(_) => (Value::Null, raw.text),
+        };
+        Self {
+            status: raw.status,
+            body,
+            text,
+            retry_after: raw.retry_after,
+        }
+    }
+}
+
+impl Answer {
+    pub fn said(&self) -> String {
+        let error = &self.body["error"];
+        let said = match (error["type"].as_str(), error["reason"].as_str()) {
+            (Some(kind), Some(reason)) => format!("{kind}: {reason}"),
+            _ => error
+                .as_str()
+                .map(str::to_owned)
+                .unwrap_or_else(|| self.text.clone()),
+        };
+        one_line(&said)
+    }
+
+    pub fn error_type(&self) -> &str {
+        self.body["error"]["type"].as_str().unwrap_or_default()
+    }
+
+    /// An index that takes no writes: 403, or 429 where its disk is full. Trying again would not help.
+    pub fn is_block(&self) -> bool {
+        matches!(self.status, 403 | 429) && self.error_type() == BLOCK
+    }
+}
+
+impl Elastic {
+    /// One request; 429, 502, 503, 504 and broken connections are tried again.
+    pub(super) async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Vec<u8>>,
+    ) -> Result<Answer, Error> {
+        self.call_raw(method, path, body).await.map(Answer::from)
+    }
+
+    /// The same, for an answer that is read where it is wanted.
+    pub(super) async fn call_raw(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Vec<u8>>,
+    ) -> Result<RawAnswer, Error> {
+        let mut delays = self.delays(path.len() as u64);
+        let body = body.map(Bytes::from);
+        loop {
+            let answer = self.call_once(method, path, body.clone(), false).await;
+            let wanted = match &answer {
+                Ok(answer) if matches!(answer.status, 429 | 502..=504) && !answer.is_block() => {
+                    answer.retry_after
+                }
+                Err(Error::Unreachable { .. }) => None,
+                _ => return answer,
+            };
+            match pause(delays.next(), wanted) {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => return answer,
+            }
+        }
+    }
+
+    /// One request, once; `compressed`: the body is gzip.
+    pub(super) async fn call_once(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Bytes>,
+        compressed: bool,
+    ) -> Result<RawAnswer, Error> {
+        let mut headers = HeaderMap::new();
+        if compressed {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        let unreachable = |said: String| Error::Unreachable {
+            url: self.settings.url.clone(),
+            said: one_line(&said),
+        };
+        let response = self
+            .client
+            .send(method, path, headers, None::<&()>, body, None)
+            .await
+            .map_err(|error| match is_tls(&error) {
+                true => Error::Tls {
+                    url: self.settings.url.clone(),
+                    said: one_line(&describe(&error)),
+                },
+                false => unreachable(describe(&error)),
+            })?;
+        let status = response.status_code().as_u16();
+        // The client follows redirects, without credentials where they lead to another host; what such a host says is not believed.
+        let answered = response.url().origin();
+        if reqwest::Url::parse(&self.settings.url).is_ok_and(|asked| asked.origin() != answered) {
+            return Err(Error::Redirected {
+                to: one_line(&answered.ascii_serialization()),
+            });
+        }
+        let retry_after = retry_after(response.headers());
+        let mut text = response
+            .text()
+            .await
+            .map_err(|error| unreachable(describe(&error)))?;
+        if status != 200 {
+            text = self.secrets.hide(&text).into_owned();
+        }
+        tracing::debug!(path, status, "Elasticsearch answered");
+        Ok(RawAnswer {
+            status,
+            text,
+            retry_after,
+        })
+    }
+
+    pub(super) fn refused(&self, what: &str, answer: &Answer) -> Error {
+        let (what, said) = (what.to_owned(), answer.said());
+        match answer.status {
+            _ if answer.is_block() => Error::ReadOnly { said },
+            401 => Error::Unauthorised,
+            403 => Error::Forbidden { what, said },
+            404 if answer.error_type() == "index_not_found_exception" => Error::IndexMissing {
+                alias: format!("{}-*", self.settings.prefix),
+            },
+            status @ (429 | 500..=599) => Error::Busy {
+                status,
+                after: answer.retry_after,
+            },
+            status => Error::Refused { what, status, said },
+        }
+    }
+
+    pub(super) fn delays(&self, salt: u64) -> backon::ExponentialBackoff {
+        backon::ExponentialBuilder::default()
+            .with_min_delay(self.settings.retry.base)
+            .with_max_delay(self.settings.retry.max)
+            .with_max_times(self.settings.retry.times)
+            .with_jitter()
+            .with_jitter_seed(self.settings.seed ^ salt)
+            .build()
+    }
+}
+
+/// The pause before the next try: none once the tries are spent, or if more patience is asked for than a run has.
+pub(super) fn pause(delay: Option<Duration>, wanted: Option<Duration>) -> Option<Duration> {
+    let (delay, wanted) = (delay?, wanted.unwrap_or_default());
+    (wanted <= PATIENCE).then(|| delay.max(wanted))
+}
+
+/// `Retry-After` in seconds, or as a date, which is counted from the answer's own: clocks differ.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name| headers.get(name)?.to_str().ok();
+    let wanted = text("retry-after")?.trim();
+    if let Ok(seconds) = wanted.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = |text| chrono::DateTime::parse_from_rfc2822(text).ok();
+    (date(wanted)? - date(text("date")?)?).to_std().ok()
+}
+
+/// Whether it was the handshake that failed: rustls says so by this kind of I/O error, and nothing else does while a request
+/// is being sent.
+fn is_tls(error: &elasticsearch::Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        // An I/O error that wraps another names that one's source as its own, and so hides it.
+        let mut io = inner.downcast_ref::<std::io::Error>();
+        while let Some(one) = io {
+            if one.kind() == std::io::ErrorKind::InvalidData {
+                return true;
+            }
+            io = one.get_ref().and_then(|wrapped| wrapped.downcast_ref());
+        }
+        cause = inner.source();
+    }
+    false
+}
+
+/// The innermost cause: the outer ones repeat the URL, which may hold credentials.
+fn describe(error: &elasticsearch::Error) -> String {
+    let mut said = if error.is_timeout() {
+        "no answer in time".to_owned()
+    } else {
+        "no connection".to_owned()
+    };
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        cause = inner.source();
+        if cause.is_none() {
+            said = format!("{said} ({inner})");
+        }
+    }
+    said
+}

@@ -1,0 +1,517 @@
+//! Documents, built from what is kept and from nothing else: the same kept detail gives the same documents, today and in a year.
+//!
+//! They are written as JSON text straight from the kept rows: a value that has the wanted type already is copied as it stands. Only documented
+//! fields go in, each as the type that the mapping gives it; a value that cannot be read as that type is left out, so that one odd value never
+//! costs a document. Everything stays in the catalog as Zoom sent it.
+
+use std::net::IpAddr;
+
+use crate::model::{Document, IndexKind, Json, Kept, Row, RowView, SessionId, is_pseudonym, iso, json_text};
+
+/// How a field of Zoom's is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum As {
+    Text,
+    Texts,
+    Bool,
+    Whole,
+    Number,
+    Ip,
+    Rows(&'static [&'static str]),
+}
+
+/// The listing's fields that need no thought, by Zoom's names.
+const MEETING_FIELDS: &[(&str, As)] = &[
+    ("audio_quality", As::Text),
+    ("avg_jointime_cost", As::Number),
+    ("custom_keys", As::Rows(&["key", "value"])),
+    ("has_3rd_party_audio", As::Bool),
+    ("has_archiving", As::Bool),
+    ("has_automated_captions", As::Bool),
+    ("has_manual_captions", As::Bool),
+    ("has_meeting_summary", As::Bool),
+    ("has_poll", As::Bool),
+    ("has_pstn", As::Bool),
+    ("has_qa", As::Bool),
+    ("has_recording", As::Bool),
+    ("has_screen_share", As::Bool),
+    ("has_sip", As::Bool),
+    ("has_survey", As::Bool),
+    ("has_video", As::Bool),
+    ("has_voip", As::Bool),
+    ("participants", As::Whole),
+    ("screen_share_quality", As::Text),
+    ("session_key", As::Text),
+    ("tracking_fields", As::Rows(&["field", "value"])),
+    ("video_quality", As::Text),
+];
+
+/// The participant's fields that need no thought, by Zoom's names.
+const SESSION_FIELDS: &[(&str, As)] = &[
+    ("aic_disclaimer", As::Text),
+    ("as_connection_type", As::Text),
+    (
+        "audio_call",
+        As::Rows(&["call_number", "call_type", "zoom_number"]),
+    ),
+    ("audio_quality", As::Text),
+    ("bo_mtg_id", As::Text),
+    ("browser_name", As::Text),
+    ("browser_version", As::Text),
+    ("camera", As::Text),
+    ("client", As::Text),
+    ("connection_type", As::Text),
+    ("customer_key", As::Text),
+    ("data_center", As::Text),
+    ("device", As::Text),
+    ("device_name", As::Text),
+    ("domain", As::Text),
+    ("email", As::Text),
+    ("from_sip_uri", As::Text),
+    ("full_data_center", As::Text),
+    ("groupId", As::Text),
+    ("harddisk_id", As::Text),
+    ("has_archiving", As::Bool),
+    ("id", As::Text),
+    ("in_room_participants", As::Whole),
+    ("internal_ip_addresses", As::Texts),
+    ("ip_address", As::Ip),
+    ("is_original_host", As::Bool),
+    ("leave_reason", As::Text),
+    ("location", As::Text),
+    ("mac_addr", As::Text),
+    ("microphone", As::Text),
+    ("network_type", As::Text),
+    ("optional_archiving", As::Text),
+    ("os", As::Text),
+    ("os_version", As::Text),
+    ("participant_user_id", As::Text),
+    ("participant_uuid", As::Text),
+    ("pc_name", As::Text),
+    ("recording", As::Bool),
+    ("registrant_id", As::Text),
+    ("role", As::Text),
+    ("screen_share_quality", As::Text),
+    ("share_application", As::Bool),
+    ("share_desktop", As::Bool),
+    ("share_whiteboard", As::Bool),
+    ("sip_uri", As::Text),
+    ("speaker", As::Text),
+    ("status", As::Text),
+    ("total_jointime_cost", As::Number),
+    ("user_id", As::Text),
+    ("user_name", As::Text),
+    ("version", As::Text),
+    ("video_connection_type", As::Text),
+    ("video_quality", As::Text),
+    ("zoom_thin_client_plugin_version", As::Text),
+];
+
+/// What both kinds of document show of the meeting: the members that the documents of all its sessions begin with.
+pub(super) fn shared(kept: &Kept) -> String {
+    let mut out = String::with_capacity(512);
+    put_text(&mut out, "account_id", kept.account_id.as_str());
+    if let Some(series) = kept.series_id {
+        put(&mut out, "meeting_series_id", &series.to_string());
+    }
+    let mut host = String::from("{");
+    if let Some(host_id) = &kept.host_id {
+        put_text(&mut host, "host_id", host_id.as_str());
+    }
+    for (name, value) in kept.listing.view().members() {
+        match name {
+            "topic" => put_as(&mut out, "topic", value, As::Text),
+            "host" => put_as(&mut host, "name", value, As::Text),
+            "email" | "user_type" | "dept" => put_as(&mut host, name, value, As::Text),
+            _ => {}
+        }
+    }
+    host.push('}');
+    put(&mut out, "host", &host);
+    out
+}
+
+/// The body of a meeting's document.
+pub(super) fn write_meeting(out: &mut String, kept: &Kept, shared: &str) {
+    begin(out, shared);
+    put_fields(out, kept.listing.view(), MEETING_FIELDS);
+    let times = [("start_time", kept.start_time), ("end_time", kept.end_time)];
+    if let Some(at) = kept.start_time.or(kept.end_time) {
+        put_text(out, "@timestamp", &iso(at));
+    }
+    put_text(out, "uuid", kept.uuid.as_str());
+    for (name, at) in times {
+        if let Some(at) = at {
+            put_text(out, name, &iso(at));
+        }
+    }
+    if let Some(seconds) = kept.duration_s {
+        put(out, "duration", &seconds.to_string());
+    }
+    put(out, "participant_sessions", &kept.detail.len().to_string());
+    out.push('}');
+}
+
+/// The body of a session's document.
+pub(super) fn write_session(out: &mut String, kept: &Kept, shared: &str, id: &SessionId, row: RowView<'_>) {
+    begin(out, shared);
+    put_fields(out, row, SESSION_FIELDS);
+    let time = |name| row.get(name).and_then(Json::time);
+    let (joined, left) = (time("join_time"), time("leave_time"));
+    if let Some(at) = joined.or(kept.start_time).or(kept.end_time) {
+        put_text(out, "@timestamp", &iso(at));
+    }
+    put_text(out, "session_id", id.as_str());
+    put_text(out, "meeting", kept.uuid.as_str());
+    for (name, at) in [("join_time", joined), ("leave_time", left)] {
+        if let Some(at) = at {
+            put_text(out, name, &iso(at));
+        }
+    }
+    let stayed = joined
+        .zip(left)
+        .map(|(joined, left)| (left - joined).num_seconds());
+    if let Some(seconds) = stayed.filter(|seconds| *seconds >= 0) {
+        put(out, "duration", &seconds.to_string());
+    }
+    // The type `ip` takes addresses only.
+    let address = row.text("ip_address");
+    if is_pseudonym(&address) {
+        put_text(out, "ip_pseudonym", &address);
+    }
+    let location = row.text("location");
+    if !is_pseudonym(&location) {
+        let (city, country) = place(&location);
+        for (name, value) in [("city", city), ("country", country)] {
+            if let Some(value) = value {
+                put_text(out, name, value);
+            }
+        }
+    }
+    out.push('}');
+}
+
+/// A meeting's document, as it would be found by a search.
+pub(super) fn meeting(kept: &Kept) -> Document {
+    let mut body = String::new();
+    write_meeting(&mut body, kept, &shared(kept));
+    document(kept, IndexKind::Meetings, kept.uuid.as_str(), &body)
+}
+
+/// The documents of a meeting's sessions.
+pub(super) fn sessions(kept: &Kept) -> Vec<Document> {
+    let shared = shared(kept);
+    let ids = kept.detail.session_ids();
+    ids.iter()
+        .zip(kept.detail.rows())
+        .map(|(id, row)| {
+            let mut body = String::new();
+            write_session(&mut body, kept, &shared, id, row);
+            document(kept, IndexKind::Sessions, id.as_str(), &body)
+        })
+        .collect()
+}
+
+/// The documents of one meeting: its sessions first, as they are sent.
+pub(super) fn of(kept: &Kept) -> Vec<Document> {
+    let mut all = sessions(kept);
+    all.push(meeting(kept));
+    all
+}
+
+fn document(kept: &Kept, index: IndexKind, id: &str, body: &str) -> Document {
+    Document {
+        index,
+        id: id.to_owned(),
+        version: kept.revision,
+        // It is an object: we have just written it.
+        body: Row::read(body)
+            .unwrap_or_else(|_| Row::empty())
+            .as_str()
+            .to_owned(),
+    }
+}
+
+/// The ancestor knew city and country apart; today's `location` is `San Jose (US)`, or a country alone.
+fn place(location: &str) -> (Option<&str>, Option<&str>) {
+    let some = |text: &str| !text.is_empty();
+    match location
+        .trim()
+        .strip_suffix(')')
+        .and_then(|rest| rest.rsplit_once('('))
+    {
+        Some((city, country)) => (
+            Some(city.trim()).filter(|c| some(c)),
+            Some(country.trim()).filter(|c| some(c)),
+        ),
+        None => (None, Some(location.trim()).filter(|country| some(country))),
+    }
+}
+
+/// Begins an object with members that are written already.
+fn begin(out: &mut String, shared: &str) {
+    out.push('{');
+    out.push_str(shared);
+}
+
+/// Adds a member; its value is JSON already.
+fn put(out: &mut String, name: &str, json: &str) {
+    separate(out);
+    out.push('"');
+    out.push_str(name);
+    out.push_str("\":");
+    out.push_str(json);
+}
+
+fn put_text(out: &mut String, name: &str, text: &str) {
+    put(out, name, &json_text(text));
+}
+
+/// A comma, unless it is the first member or item.
+fn separate(out: &mut String) {
+    if !out.is_empty() && !out.ends_with(['{', '[']) {
+        out.push(',');
+    }
+}
+
+/// Adds those fields of a row that the table names. Both are in the order of their names.
+fn put_fields(out: &mut String, row: RowView<'_>, fields: &[(&str, As)]) {
+    let mut fields = fields.iter().peekable();
+    for (name, value) in row.members() {
+        while fields.next_if(|(wanted, _)| *wanted < name).is_some() {}
+        if let Some((_, kind)) = fields.next_if(|(wanted, _)| *wanted == name) {
+            put_as(out, shown_name(name), value, *kind);
+        }
+    }
+}
+
+/// Zoom's names are kept; one of them is not snake_case.
+fn shown_name(name: &str) -> &str {
+    match name {
+        "groupId" => "group_id",
+        name => name,
+    }
+}
+
+/// Adds a value as the wanted type, if it can be read as that.
+fn put_as(out: &mut String, name: &str, value: Json<'_>, kind: As) {
+    match kind {
+        As::Text => {
+            if let Some(text) = text(value) {
+                separate(out);
+                out.push('"');
+                out.push_str(name);
+                out.push_str("\":");
+                push_text(out, text);
+            }
+        }
+        As::Bool => {
+            if let Some(flag) = flag(value) {
+                put(out, name, if flag { "true" } else { "false" });
+            }
+        }
+        As::Whole => {
+            if let Some(number) = whole(value) {
+                put(out, name, &number.to_string());
+            }
+        }
+        As::Number => {
+            let number = value.number().or_else(|| value.text()?.trim().parse().ok());
+            if let Some(number) = number.filter(|number: &f64| number.is_finite()) {
+                // A finite number can always be written.
+                put(out, name, &serde_json::to_string(&number).unwrap_or_default());
+            }
+        }
+        As::Ip => {
+            let address = value.text().and_then(|text| text.trim().parse::<IpAddr>().ok());
+            if let Some(address) = address {
+                put_text(out, name, &address.to_string());
+            }
+        }
+        As::Texts => put_texts(out, name, value),
+        As::Rows(names) => put_rows(out, name, value, names),
+    }
+}
+
+fn put_texts(out: &mut String, name: &str, value: Json<'_>) {
+    if !value.is_list() && text(value).is_none() {
+        return;
+    }
+    put(out, name, "[");
+    let one = Some(value).filter(|value| !value.is_list());
+    for text in value.items().chain(one).filter_map(text) {
+        separate(out);
+        push_text(out, text);
+    }
+    out.push(']');
+}
+
+fn put_rows(out: &mut String, name: &str, value: Json<'_>, names: &[&str]) {
+    if value.items().all(|item| item.object().is_none()) {
+        return;
+    }
+    put(out, name, "[");
+    for row in value.items().filter_map(Json::object) {
+        separate(out);
+        out.push('{');
+        for (name, value) in row.members().filter(|(name, _)| names.contains(name)) {
+            put_as(out, name, value, As::Text);
+        }
+        out.push('}');
+    }
+    out.push(']');
+}
+
+/// Text that says something; numbers count as text.
+fn text(value: Json<'_>) -> Option<Json<'_>> {
+    let said = value.is_number() || (value.as_str().starts_with('"') && value.as_str() != "\"\"");
+    said.then_some(value)
+}
+
+/// Text as it stands, a number in quotes.
+fn push_text(out: &mut String, value: Json<'_>) {
+    if value.is_number() {
+        out.push('"');
+        out.push_str(value.as_str());
+        out.push('"');
+    } else {
+        out.push_str(value.as_str());
+    }
+}
+
+fn flag(value: Json<'_>) -> Option<bool> {
+    match value.as_str() {
+        "true" | "1" => Some(true),
+        "false" | "0" => Some(false),
+        _ => {
+            let text = value.text()?;
+            let says = |word: &str| text.eq_ignore_ascii_case(word);
+            says("true")
+                .then_some(true)
+                .or_else(|| says("false").then_some(false))
+        }
+    }
+}
+
+fn whole(value: Json<'_>) -> Option<i64> {
+    value.whole_number().or_else(|| value.text()?.trim().parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::model::{AccountId, Checksum, Detail, HostId, MeetingUuid, SeriesId, parse_time};
+
+    fn row(value: Value) -> Row {
+        Row::read(&value.to_string()).unwrap()
+    }
+
+    fn kept(listing: Value, sessions: Vec<Value>) -> Kept {
+        let uuid = MeetingUuid::new("gm8s9L+PTEC+FG3sFbd1Cw==");
+        Kept {
+            uuid: uuid.clone(),
+            account_id: AccountId::new("account"),
+            series_id: Some(SeriesId(93_201_235_621)),
+            host_id: Some(HostId::new("host-1")),
+            start_time: parse_time("2026-03-04T10:00:00Z"),
+            end_time: parse_time("2026-03-04T10:30:00Z"),
+            duration_s: Some(1800),
+            listing: row(listing),
+            detail: Detail::new(uuid, sessions.into_iter().map(row).collect()),
+            revision: 1_772_618_400_000,
+            document_checksum: Checksum::of_bytes(b""),
+            lost_sessions: Vec::new(),
+        }
+    }
+
+    fn body(document: &Document) -> Value {
+        serde_json::from_str(&document.body).unwrap()
+    }
+
+    #[test]
+    fn documents_of_a_meeting() {
+        let kept = kept(
+            json!({"topic": "Biology 101", "host": "Host 001", "email": "host001@example.edu", "user_type": "Licensed",
+                   "dept": "Biology", "participants": 2, "has_pstn": false, "has_video": true, "audio_quality": "good",
+                   "tracking_fields": [{"field": "Course", "value": "BIO"}], "unknown": "stays in the catalog"}),
+            vec![
+                json!({"user_id": "16778240", "participant_uuid": "P-1", "user_name": "Guest", "email": "", "id": "",
+                       "ip_address": "192.0.2.1", "location": "San Jose (US)", "join_time": "2026-03-04T10:00:05.5Z",
+                       "leave_time": "2026-03-04T10:29:00Z", "recording": false, "internal_ip_addresses": ["198.51.100.7"],
+                       "groupId": "G"}),
+                json!({"user_id": 7, "join_time": "2026-03-04T10:10:00Z", "leave_time": "", "location": "Germany",
+                       "ip_address": "not an address", "share_desktop": "true", "in_room_participants": "3"}),
+            ],
+        );
+        let mut documents = vec![meeting(&kept)];
+        documents.extend(sessions(&kept));
+        let shown: Vec<String> = documents
+            .iter()
+            .map(|one| {
+                format!(
+                    "{:?} {}\n{}",
+                    one.index,
+                    one.id,
+                    serde_json::to_string_pretty(&body(one)).unwrap()
+                )
+            })
+            .collect();
+        insta::assert_snapshot!(shown.join("\n"));
+    }
+
+    #[test]
+    fn odd_values_are_left_out_and_cost_nothing_else() {
+        let kept = kept(
+            json!({"topic": ["no", "text"], "participants": "many", "has_video": "perhaps", "custom_keys": "none"}),
+            vec![
+                json!({"join_time": 5, "leave_time": null, "in_room_participants": {}, "audio_call": [1], "user_name": "x"}),
+            ],
+        );
+        let meeting = body(&meeting(&kept));
+        for name in ["topic", "participants", "has_video", "custom_keys"] {
+            assert_eq!(meeting.get(name), None, "{name}");
+        }
+        let session = body(&sessions(&kept)[0]);
+        assert_eq!(session["user_name"], "x");
+        assert_eq!(session["@timestamp"], "2026-03-04T10:00:00Z");
+        assert_eq!(session.get("join_time"), None);
+    }
+
+    /// Else a policy that drops unknown fields would drop documented ones.
+    #[test]
+    fn every_field_is_known_to_the_policy() {
+        for (name, _) in MEETING_FIELDS {
+            assert!(crate::privacy::is_known_of_meetings(name), "{name}");
+        }
+        for (name, _) in SESSION_FIELDS {
+            assert!(crate::privacy::is_known_of_sessions(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn every_field_has_its_type_in_the_mapping() {
+        let typed = |mapping: &str| serde_json::from_str::<Value>(mapping).unwrap()["properties"].clone();
+        for (fields, mapping) in [
+            (MEETING_FIELDS, typed(include_str!("mappings/meetings.json"))),
+            (SESSION_FIELDS, typed(include_str!("mappings/sessions.json"))),
+        ] {
+            for (name, kind) in fields {
+                let mapped = &mapping[shown_name(name)];
+                let expected = match kind {
+                    As::Text | As::Texts => "keyword",
+                    As::Bool => "boolean",
+                    As::Whole => "long",
+                    As::Number => "double",
+                    As::Ip => "ip",
+                    As::Rows(_) => {
+                        assert!(mapped["properties"].is_object(), "{name}");
+                        continue;
+                    }
+                };
+                assert_eq!(mapped["type"], expected, "{name}");
+            }
+        }
+    }
+}

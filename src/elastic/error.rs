@@ -1,0 +1,144 @@
+//! What Elasticsearch could not or would not do, and what to do about it.
+
+use std::time::Duration;
+
+use crate::model::Disposition;
+
+/// What Elasticsearch could not or would not do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No connection, no answer, or a broken one.
+    #[error("Elasticsearch at {url} cannot be reached: {said}")]
+    Unreachable {
+        /// Where, without credentials.
+        url: String,
+        /// What happened.
+        said: String,
+    },
+    /// The two sides do not agree on TLS: most of all, a certificate that nobody we trust has signed.
+    #[error(
+        "no trusted connection to Elasticsearch at {url}: {said}; check ELASTICSEARCH_CA_CERT, and that ELASTICSEARCH_URL has the \
+         right scheme, host and port"
+    )]
+    Tls {
+        /// Where, without credentials.
+        url: String,
+        /// What happened.
+        said: String,
+    },
+    /// 429 or 5xx at every try, or with the wish to be left alone for longer than a run should wait.
+    #[error("Elasticsearch is too busy or ill: it kept answering HTTP {status}{}", wish(*after))]
+    Busy {
+        /// The last status.
+        status: u16,
+        /// Its `Retry-After`.
+        after: Option<Duration>,
+    },
+    /// Credentials missing or not accepted.
+    #[error(
+        "Elasticsearch does not accept the credentials (HTTP 401); check ELASTICSEARCH_API_KEY, or ELASTICSEARCH_USER and \
+         ELASTICSEARCH_PASSWORD"
+    )]
+    Unauthorised,
+    /// Not allowed.
+    #[error("Elasticsearch does not allow {what} (HTTP 403): {said}; the README lists the privileges needed")]
+    Forbidden {
+        /// What was tried.
+        what: String,
+        /// Its words.
+        said: String,
+    },
+    /// An index takes no writes.
+    #[error(
+        "Elasticsearch takes no writes: {said}; take the block off the index (or make room on its disk) and run again"
+    )]
+    ReadOnly {
+        /// Its words.
+        said: String,
+    },
+    /// The alias leads nowhere any more.
+    #[error(
+        "the index behind {alias} was deleted while this ran; the next run makes it again and fills it from the catalog"
+    )]
+    IndexMissing {
+        /// The alias.
+        alias: String,
+    },
+    /// The alias leads elsewhere.
+    #[error(
+        "{alias} was moved to {index} while this ran; what went there is not counted, and the next run fills the index that the \
+         alias then leads to from the catalog"
+    )]
+    Moved {
+        /// The alias.
+        alias: String,
+        /// Where documents went.
+        index: String,
+    },
+    /// Something that is not ours has our name.
+    #[error(
+        "{name} is not zoom-harvester's: {found}; remove or rename it, or choose another ELASTICSEARCH_INDEX_PREFIX"
+    )]
+    Foreign {
+        /// The name.
+        name: String,
+        /// What stands there.
+        found: String,
+    },
+    /// Any other refusal.
+    #[error("Elasticsearch refused {what} (HTTP {status}): {said}")]
+    Refused {
+        /// What was tried.
+        what: String,
+        /// The status.
+        status: u16,
+        /// Its words.
+        said: String,
+    },
+    /// An answer that cannot be read.
+    #[error("the answer of Elasticsearch to {what} cannot be used: {reason}")]
+    Malformed {
+        /// What was asked.
+        what: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// It sends us elsewhere.
+    #[error("ELASTICSEARCH_URL redirects to {to}, whose answers are not believed; set the URL that is meant")]
+    Redirected {
+        /// Scheme, host and port.
+        to: String,
+    },
+    /// The configuration cannot be used.
+    #[error("{0}")]
+    Configuration(String),
+}
+
+impl Error {
+    /// What to do about it.
+    pub fn disposition(&self) -> Disposition {
+        match self {
+            Self::Busy { after, .. } => Disposition::Retry { after: *after },
+            Self::Unreachable { .. }
+            | Self::IndexMissing { .. }
+            | Self::Moved { .. }
+            | Self::ReadOnly { .. }
+            | Self::Malformed { .. } => Disposition::Retry { after: None },
+            Self::Tls { .. }
+            | Self::Unauthorised
+            | Self::Forbidden { .. }
+            | Self::Foreign { .. }
+            | Self::Refused { .. }
+            | Self::Redirected { .. }
+            | Self::Configuration(_) => Disposition::Stop,
+        }
+    }
+}
+
+/// The end of the sentence about a busy server.
+fn wish(after: Option<Duration>) -> String {
+    match after {
+        Some(after) => format!(" and asks to be left alone for {} s", after.as_secs()),
+        None => String::new(),
+    }
+}
