@@ -33,13 +33,13 @@
 // The simulated participant is one long JSON literal.
 #![recursion_limit = "256"]
 
-// TRIM pub mod catalog;
-// TRIM pub mod cli;
-// TRIM pub mod config;
+pub mod catalog;
+pub mod cli;
+pub mod config;
 pub mod elastic;
 pub mod model;
 pub mod privacy;
 pub mod sim;
-// TRIM pub mod sync;
+pub mod sync;
 pub mod text;
 pub mod zoom;

@@ -147,7 +147,9 @@ fn under_way(stage: &Stage, details: usize) -> Child {
 
 fn kept(db: &Path) -> BTreeSet<String> {
     let conn = Connection::open(db).unwrap();
-    let mut all = conn.prepare("SELECT meeting_uuid FROM payloads").unwrap();
+    let mut all = conn
+        .prepare("SELECT meeting_uuid FROM payloads JOIN meetings USING (meeting_id)")
+        .unwrap();
     let rows = all.query_map([], |row| row.get(0)).unwrap();
     rows.map(Result::unwrap).collect()
 }
@@ -170,7 +172,11 @@ fn check_tells_each_flaw_with_its_meeting() {
     is_sound(&stage, &stage.db());
     let uuid = kept(&stage.db()).pop_first().unwrap();
     let damaged = stage.folder.path().join("damaged.db");
-    let of_the_meeting = |sql: &str| sql.replace("THE", &format!("WHERE meeting_uuid = '{uuid}'"));
+    let of_the_meeting = |sql: &str| {
+        let the =
+            format!("WHERE meeting_id = (SELECT meeting_id FROM meetings WHERE meeting_uuid = '{uuid}')");
+        sql.replace("THE", &the)
+    };
     let zeros = "0".repeat(64);
     let (payload, bytes): (Vec<u8>, usize) = Connection::open(stage.db())
         .unwrap()
@@ -207,7 +213,7 @@ fn check_tells_each_flaw_with_its_meeting() {
         (
             "payloads",
             "UPDATE payloads SET (payload, payload_bytes) = (SELECT payload, payload_bytes FROM payloads \
-             WHERE meeting_uuid <> (SELECT meeting_uuid FROM meetings THE) LIMIT 1) THE",
+             WHERE meeting_id <> (SELECT meeting_id FROM meetings THE) LIMIT 1) THE",
             &uuid,
         ),
         (
@@ -215,8 +221,13 @@ fn check_tells_each_flaw_with_its_meeting() {
             "UPDATE meetings SET sessions = sessions + 1 THE",
             &uuid,
         ),
-        ("payloads", "DELETE FROM published_sessions THE", &uuid),
-        ("payloads", "UPDATE published_sessions SET lost = 1 THE", &uuid),
+        ("payloads", "DELETE FROM sessions THE", &uuid),
+        (
+            "payloads",
+            "UPDATE sessions SET session_id = zeroblob(16) THE AND session_id = (SELECT max(session_id) FROM sessions THE)",
+            &uuid,
+        ),
+        ("payloads", "UPDATE meetings SET listing = x'00' THE", &uuid),
         (
             "payloads",
             &format!("UPDATE meetings SET shown_checksum = '{zeros}' THE"),

@@ -215,7 +215,9 @@ fn kept(stage: &Stage) -> BTreeSet<String> {
         return BTreeSet::new();
     }
     let conn = rusqlite::Connection::open(stage.db()).unwrap();
-    let mut statement = conn.prepare("SELECT meeting_uuid FROM payloads").unwrap();
+    let mut statement = conn
+        .prepare("SELECT meeting_uuid FROM payloads JOIN meetings USING (meeting_id)")
+        .unwrap();
     statement
         .query_map([], |row| row.get(0))
         .unwrap()
@@ -225,7 +227,7 @@ fn kept(stage: &Stage) -> BTreeSet<String> {
 
 /// Every table, but for times, run ids, revisions, and the counters of what each run did.
 fn whole_catalog(stage: &Stage) -> BTreeMap<String, Vec<String>> {
-    const TABLES: [(&str, &str); 11] = [
+    const TABLES: [(&str, &str); 12] = [
         ("account", "account_id"),
         (
             "hosts",
@@ -239,13 +241,24 @@ fn whole_catalog(stage: &Stage) -> BTreeMap<String, Vec<String>> {
         (
             "meetings",
             "meeting_uuid, series_id, host_key, host_id, listing_type, topic, host_name, host_email, start_time, end_time, \
-             duration_s, participants, listed_day, listing, status, listed_checksum, shown_checksum, fetched_for, \
+             duration_s, participants, listed_day, listing_bytes, status, listed_checksum, shown_checksum, fetched_for, \
              detail_checksum, document_checksum, indexed_checksum, rejected_checksum, sessions, reconciled, \
              fetched_at IS NULL, indexed_at IS NULL, vanished_at, attempts, failure, look_again_step, look_again_at, incomplete",
         ),
-        ("payloads", "meeting_uuid, hex(payload), payload_bytes"),
-        ("published_sessions", "meeting_uuid, session_id, lost"),
-        ("changes", "meeting_uuid, what, old_checksum, new_checksum"),
+        // Which rows the dictionaries were learned from depends on their order; what was compressed is in the checksums.
+        (
+            "payloads JOIN meetings USING (meeting_id)",
+            "meeting_uuid, payload_bytes, detail_checksum",
+        ),
+        (
+            "session_overview",
+            "meeting_uuid, session_id, user_name, email, join_time, leave_time",
+        ),
+        (
+            "lost_sessions JOIN meetings USING (meeting_id)",
+            "meeting_uuid, session_id",
+        ),
+        ("change_log", "meeting_uuid, what, old_checksum, new_checksum"),
         ("windows", "day, basis, meetings"),
         // Under a salt of this catalog.
         ("forgotten", "kind"),

@@ -488,13 +488,13 @@ fn kept(stage: &Stage) -> Sessions {
     sorted(
         kept.into_iter()
             .map(|one| {
-                let rows = &one.detail.sessions;
-                let text = |row: &serde_json::Map<String, Value>, name: &str| {
-                    row[name].as_str().unwrap_or_default().to_owned()
-                };
+                let one = one.open().unwrap();
+                let rows: Vec<_> = one.detail.rows().collect();
                 (
                     one.uuid.to_string(),
-                    rows.iter().map(|row| session(&|name| text(row, name))).collect(),
+                    rows.iter()
+                        .map(|row| session(&|name| row.text(name).into_owned()))
+                        .collect(),
                 )
             })
             .collect(),

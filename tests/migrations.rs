@@ -70,7 +70,7 @@ fn rows(path: &Path) -> Rows {
         .collect();
     let all = |table: String| {
         let key = match table.as_str() {
-            "published_sessions" | "api_use" => "1, 2",
+            "sessions" | "lost_sessions" | "api_use" => "1, 2",
             _ => "1",
         };
         let mut statement = conn
@@ -173,7 +173,7 @@ fn a_catalog_written_by_each_released_version_still_opens() {
         assert!(!kept.is_empty());
         assert!(
             !catalog
-                .due_documents(false, 1_000, usize::MAX)
+                .due_documents(false, &Default::default(), 1_000, usize::MAX)
                 .unwrap()
                 .is_empty()
         );
@@ -185,7 +185,7 @@ fn a_catalog_written_by_each_released_version_still_opens() {
     assert!(seen > 0);
 }
 
-/// The second migration fails: because of what stands in the file, or because there is no room.
+/// A migration of a file that was killed while it was being made fails: because of what stands in the file, or because there is no room.
 #[test]
 fn a_migration_that_fails_leaves_the_old_schema_as_it_was() {
     let folder = tempfile::tempdir().unwrap();
@@ -208,10 +208,13 @@ fn a_migration_that_fails_leaves_the_old_schema_as_it_was() {
         assert_eq!(found, Some(code), "{stderr}");
         assert!(stderr.contains(word) && stderr.lines().count() == 1, "{stderr}");
         assert_eq!((schema(&path), rows(&path)), before);
-        assert_eq!(before.0.0, 1);
+        assert_eq!(before.0.0, 0);
     };
-    written_by(1, &path);
     let conn = Connection::open(&path).unwrap();
+    conn.pragma_update(None, "application_id", APPLICATION_ID)
+        .unwrap();
+    conn.execute_batch("CREATE TABLE notes (note TEXT); INSERT INTO notes VALUES ('somebody')")
+        .unwrap();
     conn.execute_batch("CREATE TABLE backups (ours TEXT); INSERT INTO backups VALUES ('somebody was here')")
         .unwrap();
     as_it_was(70, "stays as it was: table backups already exists", "unlimited");
@@ -221,8 +224,7 @@ fn a_migration_that_fails_leaves_the_old_schema_as_it_was() {
     conn.execute_batch("PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0")
         .unwrap();
     for _ in 0..40 {
-        conn.execute_batch("UPDATE runs SET message = message || '.'")
-            .unwrap();
+        conn.execute_batch("UPDATE notes SET note = note || '.'").unwrap();
     }
     let log = fs::metadata(folder.path().join("harvester.db-wal"))
         .unwrap()

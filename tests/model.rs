@@ -30,7 +30,7 @@ use proptest::{
 use serde_json::{Value, json};
 use zoom_harvester::{
     catalog::Catalog,
-    model::{AccountId, MeetingUuid},
+    model::{AccountId, MeetingUuid, RowView},
     sim::{
         self,
         faults::FaultPlan,
@@ -658,7 +658,15 @@ impl Case {
         rows.into_iter()
             .map(|(uuid, row)| {
                 let kept = catalog.kept(&MeetingUuid::new(&uuid)).unwrap();
-                let kept = kept.map(|kept| kept.detail.sessions.iter().map(key).collect());
+                let text = |row: RowView<'_>, name| row.text(name).into_owned();
+                let key = |row: RowView<'_>| {
+                    (
+                        text(row, "participant_uuid"),
+                        text(row, "join_time"),
+                        text(row, "leave_time"),
+                    )
+                };
+                let kept = kept.map(|kept| kept.detail.rows().map(&key).collect());
                 (uuid, Row { kept, ..row })
             })
             .collect()

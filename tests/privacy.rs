@@ -72,7 +72,9 @@ fn stored(stage: &Stage) -> String {
     let mut bytes = files(stage);
     let catalog = Catalog::open_read_only(&stage.db()).unwrap();
     for kept in catalog.kept_after(None, 1_000_000, usize::MAX).unwrap() {
-        bytes.extend(kept.detail.payload());
+        let kept = kept.open().unwrap();
+        bytes.extend(kept.detail.payload().bytes());
+        bytes.extend(kept.listing.as_str().bytes());
     }
     String::from_utf8_lossy(&bytes).to_lowercase()
 }
@@ -111,12 +113,13 @@ async fn assert_index_is_the_catalog(stage: &Stage) {
     let mut built: BTreeMap<(&str, String), Value> = BTreeMap::new();
     let catalog = Catalog::open_read_only(&stage.db()).unwrap();
     for kept in catalog.kept_after(None, 1_000_000, usize::MAX).unwrap() {
-        for document in elastic::documents(&kept) {
+        for document in elastic::documents(&kept.open().unwrap()) {
             let kind = match document.index {
                 IndexKind::Meetings => "meetings",
                 IndexKind::Sessions => "sessions",
             };
-            built.insert((kind, document.id), document.body);
+            let body = serde_json::from_str(&document.body).unwrap();
+            built.insert((kind, document.id), body);
         }
     }
     let mut found = BTreeMap::new();
@@ -365,14 +368,25 @@ const OF_JILL: [&str; 5] = [
 /// The compressed details of the meetings that she was in, as they lie in the file.
 fn jills_payloads(open: &rusqlite::Connection) -> Vec<Vec<u8>> {
     let mut statement = open
-        .prepare("SELECT payload, payload_bytes FROM payloads")
+        .prepare("SELECT payload, payload_bytes, dictionary FROM payloads LEFT JOIN dictionaries USING (dictionary_id)")
         .unwrap();
-    let rows = statement.query_map([], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get(1)?)));
-    let hers = rows.unwrap().map(Result::unwrap).filter(|(payload, bytes)| {
-        let plain = zstd::bulk::decompress(payload, *bytes).unwrap();
-        holds(&String::from_utf8_lossy(&plain).to_lowercase(), OF_JILL[0])
+    let rows = statement.query_map([], |row| {
+        let dictionary: Option<Vec<u8>> = row.get(2)?;
+        Ok((
+            row.get::<_, Vec<u8>>(0)?,
+            row.get(1)?,
+            dictionary.unwrap_or_default(),
+        ))
     });
-    let hers: Vec<Vec<u8>> = hers.map(|(payload, _)| payload).collect();
+    let hers = rows
+        .unwrap()
+        .map(Result::unwrap)
+        .filter(|(payload, bytes, dictionary)| {
+            let mut decompressor = zstd::bulk::Decompressor::with_dictionary(dictionary).unwrap();
+            let plain = decompressor.decompress(payload, *bytes).unwrap();
+            holds(&String::from_utf8_lossy(&plain).to_lowercase(), OF_JILL[0])
+        });
+    let hers: Vec<Vec<u8>> = hers.map(|(payload, _, _)| payload).collect();
     assert_eq!(hers.len(), 2);
     hers
 }

@@ -487,7 +487,10 @@ async fn what_is_due_or_refused_is_not_equal_and_no_difference_either() {
 
     // Elasticsearch refuses one of them for what it is.
     let mut catalog = Catalog::open(&stage.db()).unwrap();
-    let one = catalog.due_documents(false, 1, usize::MAX).unwrap().remove(0);
+    let one = catalog
+        .due_documents(false, &Default::default(), 1, usize::MAX)
+        .unwrap()
+        .remove(0);
     catalog
         .reject(
             &one.uuid,

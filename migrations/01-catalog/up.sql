@@ -6,7 +6,8 @@ CREATE TABLE account ( -- whose meetings these are; one row, once the first sync
     account_id      TEXT NOT NULL CHECK (account_id <> ''), -- Zoom's account id; another account is refused
     catalog_id      TEXT NOT NULL,                          -- tells this catalog from every other one, in Elasticsearch too
     created_at      TEXT NOT NULL,
-    whole_listed_at TEXT NOT NULL                           -- when the last 30 days were last listed whole, settled or not
+    whole_listed_at TEXT NOT NULL,                          -- when the last 30 days were last listed whole, settled or not
+    wanted_from     TEXT CHECK (wanted_from = date(wanted_from)) -- the earliest day that a sync was asked for, whether or not it was listed by then; NULL: none was named
 ) STRICT;
 
 CREATE TABLE runs ( -- every command that may change something
@@ -73,8 +74,17 @@ CREATE TABLE series ( -- what Zoom calls meeting ids or meeting numbers
 ) STRICT;
 CREATE INDEX series_pending ON series (host_id) WHERE status = 'pending';
 
+CREATE TABLE dictionaries ( -- what an account's rows have in common, learned once: zstd needs it to read what was compressed with it (zstd -D).
+    -- It was learned from rows without names, emails or any other personal value, so it holds none.
+    dictionary_id INTEGER PRIMARY KEY,
+    kind          TEXT NOT NULL CHECK (kind IN ('listing', 'detail')),
+    dictionary    BLOB NOT NULL,
+    made_at       TEXT NOT NULL
+) STRICT;
+
 CREATE TABLE meetings ( -- one row a meeting instance
-    meeting_uuid  TEXT PRIMARY KEY CHECK (meeting_uuid <> ''),
+    meeting_id    INTEGER PRIMARY KEY,       -- a short name for it, inside this file only
+    meeting_uuid  TEXT NOT NULL UNIQUE CHECK (meeting_uuid <> ''),
     series_id     INTEGER REFERENCES series (series_id),
     host_key      TEXT NOT NULL REFERENCES host_lookups (host_key),
     host_id       TEXT REFERENCES hosts (host_id),
@@ -87,7 +97,6 @@ CREATE TABLE meetings ( -- one row a meeting instance
     duration_s    INTEGER,
     participants  INTEGER,                   -- Zoom's count of joins, not of people
     listed_day    TEXT NOT NULL,             -- the day it counts for: of its end, else of its start, else of its window
-    listing       TEXT NOT NULL CHECK (json_valid(listing)), -- Zoom's row, whole
 
     -- Where it stands. The checksums are the truth, status names their relation.
     status            TEXT NOT NULL CHECK (status IN ('listed', 'fetched', 'indexed', 'failed', 'dead', 'gone')),
@@ -115,6 +124,10 @@ CREATE TABLE meetings ( -- one row a meeting instance
     look_again_at    TEXT,                   -- its detail seemed unfinished and is fetched again then
     incomplete       INTEGER NOT NULL DEFAULT 0 CHECK (incomplete IN (0, 1)), -- 1: it stayed unfinished and was accepted so
 
+    listing            BLOB NOT NULL,        -- Zoom's row, whole: zstd over canonical JSON
+    listing_bytes      INTEGER NOT NULL,     -- before compression
+    listing_dictionary INTEGER REFERENCES dictionaries (dictionary_id), -- NULL: compressed without one
+
     CHECK ((detail_checksum IS NULL) = (fetched_for IS NULL)),
     CHECK ((detail_checksum IS NULL) = (document_checksum IS NULL)),
     CHECK ((detail_checksum IS NULL) = (sessions IS NULL)),
@@ -136,17 +149,27 @@ CREATE INDEX meetings_documents_due ON meetings (revision)
     WHERE document_checksum IS NOT indexed_checksum AND document_checksum IS NOT rejected_checksum;
 
 CREATE TABLE payloads ( -- the kept details: from these the documents are built, and the index is rebuilt
-    meeting_uuid  TEXT PRIMARY KEY REFERENCES meetings (meeting_uuid),
+    meeting_id    INTEGER PRIMARY KEY REFERENCES meetings (meeting_id),
     payload       BLOB NOT NULL,             -- zstd over canonical JSON, an array of Zoom's participant rows
     payload_bytes INTEGER NOT NULL,          -- before compression
-    kept_at       TEXT NOT NULL
+    dictionary_id INTEGER REFERENCES dictionaries (dictionary_id) -- NULL: compressed without one
 ) STRICT;
 
-CREATE TABLE published_sessions ( -- the _id of every session document that was or may have been sent
-    meeting_uuid TEXT NOT NULL REFERENCES meetings (meeting_uuid),
-    session_id   TEXT NOT NULL,
-    lost         INTEGER NOT NULL DEFAULT 0 CHECK (lost IN (0, 1)), -- 1: not in the kept detail any more, to be deleted from the index
-    PRIMARY KEY (meeting_uuid, session_id)
+CREATE TABLE sessions ( -- who was in which meeting, from when to when: one row a session of a kept detail. The view session_overview shows it.
+    -- Each is noted before its document is sent.
+    meeting_id INTEGER NOT NULL REFERENCES meetings (meeting_id),
+    session_id BLOB NOT NULL CHECK (length(session_id) = 16), -- hex() of it, in lower case, is the _id of its document
+    user_name  TEXT,                         -- NULL: Zoom did not say, or it is not kept
+    email      TEXT,                         -- likewise; guests have none
+    join_time  INTEGER,                      -- seconds since 1970, UTC; NULL: Zoom did not say
+    leave_time INTEGER,
+    PRIMARY KEY (meeting_id, session_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE lost_sessions ( -- sessions that a meeting has no more: their documents are to be deleted from the index
+    meeting_id INTEGER NOT NULL REFERENCES meetings (meeting_id),
+    session_id TEXT NOT NULL,                -- the _id of the document
+    PRIMARY KEY (meeting_id, session_id)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE indices ( -- what acknowledged our documents
@@ -172,16 +195,47 @@ CREATE TABLE recent_requests ( -- Resource-intensive requests of the last minute
     sent_ms    INTEGER NOT NULL              -- milliseconds since 1970
 ) STRICT;
 
-CREATE TABLE changes ( -- what changed when: the history of every meeting
+CREATE TABLE changes ( -- what changed when: the history of every meeting. The view change_log shows it.
     change_id    INTEGER PRIMARY KEY,
     at           TEXT NOT NULL,
     run_id       INTEGER NOT NULL REFERENCES runs (run_id),
-    meeting_uuid TEXT NOT NULL,
+    meeting_id   INTEGER NOT NULL REFERENCES meetings (meeting_id),
     what         TEXT NOT NULL CHECK (what IN ('new', 'listing', 'shown', 'vanished', 'reappeared', 'detail', 'gone')),
-    old_checksum TEXT,
-    new_checksum TEXT
+    old_checksum TEXT                        -- what the checksum was before; what it became stands in the next such line, or in the meeting
 ) STRICT;
-CREATE INDEX changes_meeting ON changes (meeting_uuid);
+CREATE INDEX changes_meeting ON changes (meeting_id);
+
+CREATE TABLE backups ( -- what `catalog backup` wrote: whoever erases something from the catalog must think of these files as well
+    backup_id INTEGER PRIMARY KEY,
+    path      TEXT NOT NULL CHECK (path <> ''),       -- as it was given, made absolute; the file may have been moved since
+    made_at   TEXT NOT NULL,                          -- noted just before the finished file got its name: it may lack one that failed at the last step
+    bytes     INTEGER NOT NULL CHECK (bytes >= 0),
+    sha256    TEXT CHECK (length(sha256) = 64),       -- of the file, which tells it wherever it lies now; NULL: not known
+    run_id    INTEGER NOT NULL REFERENCES runs (run_id)
+) STRICT;
+
+CREATE TABLE forgetting ( -- one row: what was forgotten by date, and what makes the digests of this catalog its own
+    singleton  INTEGER PRIMARY KEY CHECK (singleton = 1),
+    salt       TEXT NOT NULL CHECK (length(salt) = 64),
+    before_day TEXT CHECK (before_day = date(before_day)) -- NULL: nothing by date; else what ended before this UTC day is not kept
+) STRICT;
+INSERT INTO forgetting (singleton, salt) VALUES (1, lower(hex(randomblob(32))));
+
+CREATE TABLE forgotten ( -- who is not to be kept if they come again: HMAC-SHA-256 of kind and value under the salt.
+    -- It shows nobody's name or email. But whoever holds this file, and with it the salt, can try whether somebody they think of
+    -- is among them: that is the price of not forgetting that one forgot.
+    kind         TEXT NOT NULL CHECK (kind IN ('email', 'participant', 'host', 'meeting')),
+    digest       TEXT NOT NULL CHECK (length(digest) = 64),
+    forgotten_at TEXT NOT NULL,
+    PRIMARY KEY (kind, digest)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE doomed_documents ( -- documents of forgotten meetings, until Elasticsearch has acknowledged their deletion
+    kind        TEXT NOT NULL CHECK (kind IN ('meetings', 'sessions')),
+    document_id TEXT NOT NULL,
+    version     INTEGER NOT NULL, -- above every one that was sent of it
+    PRIMARY KEY (kind, document_id)
+) STRICT, WITHOUT ROWID;
 
 -- Views for auditors.
 
@@ -217,9 +271,28 @@ SELECT m.meeting_uuid, m.status, m.topic, m.start_time, m.attempts, m.failure AS
             ELSE 'never: Zoom no longer has it' END AS next_attempt
 FROM meetings m WHERE m.status IN ('failed', 'dead', 'gone');
 
+CREATE VIEW session_overview AS -- Who was in which meeting, from when to when?
+SELECT m.meeting_uuid, lower(hex(s.session_id)) AS session_id, s.user_name, s.email,
+       strftime('%Y-%m-%dT%H:%M:%SZ', s.join_time, 'unixepoch')  AS join_time,
+       strftime('%Y-%m-%dT%H:%M:%SZ', s.leave_time, 'unixepoch') AS leave_time,
+       CASE WHEN s.leave_time >= s.join_time THEN s.leave_time - s.join_time END AS duration_s,
+       m.topic, m.series_id, m.host_id, m.start_time AS meeting_start_time, m.end_time AS meeting_end_time
+FROM sessions s JOIN meetings m ON m.meeting_id = s.meeting_id;
+
 CREATE VIEW change_log AS -- What changed when, and in which run?
-SELECT c.at, c.what, c.meeting_uuid, m.topic, c.old_checksum, c.new_checksum, c.run_id
-FROM changes c LEFT JOIN meetings m ON m.meeting_uuid = c.meeting_uuid;
+SELECT c.at, c.what, m.meeting_uuid, m.topic, c.old_checksum,
+       CASE WHEN c.what IN ('new', 'listing', 'reappeared') THEN coalesce(
+                (SELECT n.old_checksum FROM changes n WHERE n.meeting_id = c.meeting_id AND n.change_id > c.change_id AND n.what = 'listing'
+                 ORDER BY n.change_id LIMIT 1), m.listed_checksum)
+            WHEN c.what = 'shown' THEN coalesce(
+                (SELECT n.old_checksum FROM changes n WHERE n.meeting_id = c.meeting_id AND n.change_id > c.change_id AND n.what = 'shown'
+                 ORDER BY n.change_id LIMIT 1), m.shown_checksum)
+            WHEN c.what = 'detail' THEN coalesce(
+                (SELECT n.old_checksum FROM changes n WHERE n.meeting_id = c.meeting_id AND n.change_id > c.change_id AND n.what = 'detail'
+                 ORDER BY n.change_id LIMIT 1), m.detail_checksum)
+       END AS new_checksum,
+       c.run_id
+FROM changes c JOIN meetings m ON m.meeting_id = c.meeting_id;
 
 CREATE VIEW run_log AS -- What did each run do, and how did it end?
 SELECT run_id, command, started_at, ended_at, exit_code, listings, new, changed, vanished, details, sessions, failed, published,
@@ -234,3 +307,16 @@ SELECT day,
        sum(CASE WHEN label = 'Resource-intensive' THEN requests ELSE 0 END) AS resource_intensive,
        sum(CASE WHEN label IN ('Heavy', 'Resource-intensive') THEN requests ELSE 0 END) AS daily_quota_used
 FROM api_use GROUP BY day;
+
+CREATE VIEW unlisted_days AS -- Which days, from the first that was listed or asked for to the last, has no listing ever covered?
+WITH RECURSIVE
+reach(first, last) AS (
+    SELECT min(day), max(day) FROM (SELECT day FROM windows UNION ALL SELECT wanted_from FROM account WHERE wanted_from IS NOT NULL)
+),
+days(day) AS (
+    SELECT first FROM reach WHERE first IS NOT NULL
+    UNION ALL
+    SELECT date(day, '+1 day') FROM days WHERE day < (SELECT last FROM reach)
+)
+SELECT day FROM days
+WHERE day NOT IN (SELECT day FROM windows) AND day >= (SELECT coalesce(before_day, day) FROM forgetting);

@@ -1,12 +1,12 @@
 //! Whether the catalog is sound: SQLite's own checks, then what this program never breaks, as SQL, then every kept detail, read
 //! back and hashed again. It only reads, in one snapshot, so a run may go on beside it.
 
-use std::{collections::BTreeSet, io::Read};
+use std::collections::BTreeSet;
 
-use rusqlite::{Connection, Row, Transaction, TransactionBehavior};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 use serde::Serialize;
 
-use super::{Catalog, Error};
+use super::{Catalog, Error, Packer, packing::Packers, sessions, sql::columns};
 use crate::model::{Checksum, Detail, HostId, Kept, MeetingUuid};
 
 /// Flaws that a check lists at most; it counts them all.
@@ -55,10 +55,10 @@ const INVARIANTS: [Invariant; 15] = [
         meaning: "every meeting with a detail checksum keeps the detail, and no other does",
         remedy: RESTORE,
         sql: "SELECT m.meeting_uuid, 'its detail is vouched for and not kept' FROM meetings m
-              WHERE m.detail_checksum IS NOT NULL AND NOT EXISTS (SELECT 1 FROM payloads p WHERE p.meeting_uuid = m.meeting_uuid)
+              WHERE m.detail_checksum IS NOT NULL AND NOT EXISTS (SELECT 1 FROM payloads p WHERE p.meeting_id = m.meeting_id)
               UNION ALL
-              SELECT p.meeting_uuid, 'a detail is kept that nothing vouches for' FROM payloads p
-              JOIN meetings m ON m.meeting_uuid = p.meeting_uuid WHERE m.detail_checksum IS NULL",
+              SELECT m.meeting_uuid, 'a detail is kept that nothing vouches for' FROM payloads p
+              JOIN meetings m ON m.meeting_id = p.meeting_id WHERE m.detail_checksum IS NULL",
     },
     Invariant {
         name: "status",
@@ -144,8 +144,8 @@ const INVARIANTS: [Invariant; 15] = [
         name: "sessions_without_detail",
         meaning: "only a meeting with a kept detail has sessions that may be in the index",
         remedy: RESTORE,
-        sql: "SELECT DISTINCT s.meeting_uuid, 'it has sessions and no detail' FROM published_sessions s
-              JOIN meetings m ON m.meeting_uuid = s.meeting_uuid WHERE m.detail_checksum IS NULL AND s.lost = 0",
+        sql: "SELECT DISTINCT m.meeting_uuid, 'it has sessions and no detail' FROM sessions s
+              JOIN meetings m ON m.meeting_id = s.meeting_id WHERE m.detail_checksum IS NULL",
     },
     Invariant {
         name: "account",
@@ -215,7 +215,7 @@ impl Catalog {
             "payloads",
             "every kept detail can be read, is what its checksum says, and has the sessions that the catalog counts and lists",
             RESTORE,
-            |flaws| payloads(&snapshot, flaws),
+            |flaws| payloads(&snapshot, &self.packers, flaws),
         )?);
         Ok(all)
     }
@@ -282,7 +282,9 @@ fn references(conn: &Connection, flaws: &mut Flaws) -> Result<(), Error> {
         let about = match (table.as_str(), rowid) {
             ("meetings" | "payloads" | "changes", Some(rowid)) => conn
                 .query_row(
-                    &format!("SELECT meeting_uuid FROM {table} WHERE rowid = ?"),
+                    &format!(
+                        "SELECT meeting_uuid FROM meetings WHERE meeting_id = (SELECT meeting_id FROM {table} WHERE rowid = ?)"
+                    ),
                     [rowid],
                     |row| row.get(0),
                 )
@@ -297,73 +299,92 @@ fn references(conn: &Connection, flaws: &mut Flaws) -> Result<(), Error> {
     Ok(())
 }
 
+columns! {
+    /// A kept detail, and what vouches for it.
+    Vouched {
+        meeting_id: i64,
+        meeting_uuid: MeetingUuid,
+        detail_checksum: Checksum,
+        sessions: i64,
+        fetched_for: Option<Checksum>,
+        listed_checksum: Checksum,
+        shown_checksum: Checksum,
+        document_checksum: Option<Checksum>,
+        host_id: Option<HostId>,
+        listing: Vec<u8>,
+        listing_bytes: i64,
+        listing_dictionary: Option<i64>,
+        payload: Vec<u8>,
+        payload_bytes: i64,
+        dictionary_id: Option<i64>,
+    }
+}
+
 /// Row by row: the payloads of a large account do not fit into memory.
-fn payloads(conn: &Connection, flaws: &mut Flaws) -> Result<(), Error> {
-    let mut statement = conn.prepare(
-        "SELECT m.meeting_uuid, m.detail_checksum, m.sessions, m.fetched_for, m.listed_checksum, m.shown_checksum,
-           m.document_checksum, m.host_id, p.payload, p.payload_bytes
-         FROM payloads p JOIN meetings m ON m.meeting_uuid = p.meeting_uuid WHERE m.detail_checksum IS NOT NULL",
-    )?;
-    let mut ids =
-        conn.prepare("SELECT session_id FROM published_sessions WHERE meeting_uuid = ? AND lost = 0")?;
+fn payloads(conn: &Connection, packers: &Packers, flaws: &mut Flaws) -> Result<(), Error> {
+    let mut statement = conn.prepare(&format!(
+        "SELECT {} FROM payloads p JOIN meetings m ON m.meeting_id = p.meeting_id WHERE m.detail_checksum IS NOT NULL",
+        Vouched::COLUMNS
+            .iter()
+            .map(|name| if *name == "meeting_id" { "m.meeting_id" } else { *name })
+            .collect::<Vec<_>>()
+            .join(", ")
+    ))?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let uuid: String = row.get(0)?;
-        let known: BTreeSet<String> = ids
-            .query_map([&uuid], |row| row.get(0))?
-            .collect::<rusqlite::Result<_>>()?;
-        if let Some(said) = payload_flaw(&uuid, row, &known)? {
-            flaws.add(Some(uuid), said);
+        let vouched = Vouched::read(row)?;
+        if let Some(said) = payload_flaw(conn, packers, &vouched)? {
+            flaws.add(Some(vouched.meeting_uuid.to_string()), said);
         }
     }
     Ok(())
 }
 
-fn payload_flaw(uuid: &str, row: &Row<'_>, known: &BTreeSet<String>) -> Result<Option<String>, Error> {
-    let checksum: String = row.get(1)?;
-    let bytes: i64 = row.get(9)?;
-    let json = match unpack(row.get_ref(8)?.as_blob().unwrap_or_default(), bytes) {
-        Ok(json) => json,
+fn payload_flaw(conn: &Connection, packers: &Packers, kept: &Vouched) -> Result<Option<String>, Error> {
+    let listing = packers.by_id(conn, kept.listing_dictionary)?;
+    if let Err(error) = unpack(&listing, &kept.listing, kept.listing_bytes) {
+        return Ok(Some(format!("its listing cannot be unpacked: {error}")));
+    }
+    let packer = packers.by_id(conn, kept.dictionary_id)?;
+    let payload = match unpack(&packer, &kept.payload, kept.payload_bytes) {
+        Ok(payload) => payload,
         Err(error) => return Ok(Some(format!("its detail cannot be unpacked: {error}"))),
     };
-    if i64::try_from(json.len()).ok() != Some(bytes) {
+    if i64::try_from(payload.len()).ok() != Some(kept.payload_bytes) {
+        let bytes = kept.payload_bytes;
         return Ok(Some(format!(
             "its detail has not the {bytes} bytes that the catalog counts"
         )));
     }
-    if Checksum::of_bytes(&json).as_str() != checksum {
+    if Checksum::of_bytes(payload.as_bytes()) != kept.detail_checksum {
         return Ok(Some("its detail is not what its checksum says".to_owned()));
     }
-    let sessions = match serde_json::from_slice(&json) {
-        Ok(sessions) => sessions,
-        Err(error) => return Ok(Some(format!("its detail is no list of sessions: {error}"))),
+    let Some(detail) = Detail::kept(kept.meeting_uuid.clone(), payload) else {
+        return Ok(Some("its detail is no list of sessions".to_owned()));
     };
-    let detail = Detail::in_order(MeetingUuid::new(uuid), sessions);
-    let (found, counted) = (detail.sessions.len(), row.get::<_, i64>(2)?);
-    if i64::try_from(found).ok() != Some(counted) {
+    if i64::try_from(detail.len()).ok() != Some(kept.sessions) {
         return Ok(Some(format!(
-            "its detail has {found} sessions, and {counted} are counted"
+            "its detail has {} sessions, and {} are counted",
+            detail.len(),
+            kept.sessions
         )));
     }
-    let ids: BTreeSet<String> = detail
-        .session_ids()
-        .iter()
-        .map(|id| id.as_str().to_owned())
-        .collect();
-    if ids != *known {
+    let known = sessions::of_meeting(conn, kept.meeting_id)?;
+    let known: BTreeSet<String> = known.iter().map(sessions::hex).collect();
+    let ids: BTreeSet<String> = detail.session_ids().iter().map(ToString::to_string).collect();
+    if ids != known {
         return Ok(Some(
             "the sessions that may be in the index are not those of its detail".to_owned(),
         ));
     }
-    let (fetched_for, listed): (Option<String>, String) = (row.get(3)?, row.get(4)?);
-    if fetched_for.as_ref() == Some(&listed) {
+    if kept.fetched_for.as_ref() == Some(&kept.listed_checksum) {
         let document = Kept::document_checksum(
-            &Checksum::from_hex(listed),
-            &Checksum::from_hex(row.get::<_, String>(5)?),
-            &Checksum::from_hex(checksum),
-            row.get::<_, Option<String>>(7)?.map(HostId::new).as_ref(),
+            &kept.listed_checksum,
+            &kept.shown_checksum,
+            &kept.detail_checksum,
+            kept.host_id.as_ref(),
         );
-        if row.get::<_, Option<String>>(6)?.as_deref() != Some(document.as_str()) {
+        if kept.document_checksum.as_ref() != Some(&document) {
             return Ok(Some(
                 "its document checksum is not over what its documents are built from".to_owned(),
             ));
@@ -372,15 +393,16 @@ fn payload_flaw(uuid: &str, row: &Row<'_>, known: &BTreeSet<String>) -> Result<O
     Ok(None)
 }
 
-/// Unpacks a payload; of one that is longer than it should be, a byte more than that.
-///
-/// # Errors
-/// It is no zstd.
-fn unpack(payload: &[u8], bytes: i64) -> std::io::Result<Vec<u8>> {
-    let mut json = Vec::new();
-    // Not bulk: that takes as much memory at once as the row says, and the row may be what is damaged.
-    zstd::stream::read::Decoder::new(payload)?
-        .take(u64::try_from(bytes).unwrap_or_default().saturating_add(1))
-        .read_to_end(&mut json)?;
-    Ok(json)
+/// Unpacks what is said to be so many bytes; of something longer, a byte more than that. Where the number is damaged, too much memory is not taken:
+/// the limit is a thousand times what is there.
+fn unpack(packer: &Packer, packed: &[u8], bytes: i64) -> std::io::Result<String> {
+    let most = packed
+        .len()
+        .saturating_mul(MOST_COMPRESSED)
+        .saturating_add(1 << 16);
+    let bytes = usize::try_from(bytes).unwrap_or_default().saturating_add(1);
+    packer.decompress(packed, bytes.min(most))
 }
+
+/// No more is believed of how much smaller zstd makes canonical JSON with a dictionary.
+const MOST_COMPRESSED: usize = 1_000;

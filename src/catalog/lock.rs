@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use super::{Error, place};
+use super::{Error, file};
 
 /// Held for as long as this lives.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ impl Lock {
     /// [`Error::Locked`] with the text of the present holder, or [`Error::File`].
     pub fn acquire(catalog: &Path, holder: &str) -> Result<Self, Error> {
         // A file of its own, not the catalog: SQLite drops its own locks when any handle on the catalog is closed.
-        let path = place::beside(&place::resolve(catalog)?, ".lock");
+        let path = file::beside(&file::resolve(catalog)?, ".lock");
         let file_error = |source| Error::File {
             path: path.clone(),
             source,

@@ -5,8 +5,9 @@ use chrono::{DateTime, Days, NaiveTime, TimeDelta, Utc};
 use sea_query::{Expr, ExprTrait, OnConflict, Order, Query};
 
 use super::{
-    Catalog, Error, all, execute, first,
+    Catalog, Error,
     schema::{ApiUse, RecentRequests},
+    sql::{all, execute, first},
 };
 use crate::model::Label;
 

@@ -24,20 +24,23 @@ tables! {
     Hosts { HostId, Email, Name, Dept, UserType, Status, RecordedAt, SeriesListedAt }
     HostLookups { HostKey, HostId, Status, MeetingUuid, AskedAt }
     Series { SeriesId, Kind, Status, Topic, HostId, FirstSeenAt, LookedUpAt }
+    Dictionaries { DictionaryId, Kind, Dictionary, MadeAt }
     Meetings {
-        MeetingUuid, SeriesId, HostKey, HostId, ListingType, Topic, HostName, HostEmail, StartTime, EndTime, DurationS,
-        Participants, ListedDay, Listing, Status, ListedChecksum, ShownChecksum, FetchedFor, DetailChecksum,
+        MeetingId, MeetingUuid, SeriesId, HostKey, HostId, ListingType, Topic, HostName, HostEmail, StartTime, EndTime,
+        DurationS, Participants, ListedDay, Status, ListedChecksum, ShownChecksum, FetchedFor, DetailChecksum,
         DocumentChecksum, IndexedChecksum, RejectedChecksum, Revision, Sessions, Reconciled, FirstListedAt, ChangedAt,
         FetchedAt, IndexedAt, VanishedAt, Attempts, LastAttemptRun, Failure, LookAgainStep, LookAgainAt, Incomplete,
+        Listing, ListingBytes, ListingDictionary,
     }
-    Payloads { MeetingUuid, Payload, PayloadBytes, KeptAt }
-    PublishedSessions { MeetingUuid, SessionId, Lost }
+    Payloads { MeetingId, Payload, PayloadBytes, DictionaryId }
+    Sessions { MeetingId, SessionId, UserName, Email, JoinTime, LeaveTime }
+    LostSessions { MeetingId, SessionId }
     Indices { Kind, IndexName, IndexUuid, Stamp, PendingStamp, Adopted, RecordedAt }
     ApiUse { Day, Label, Requests, CountedMs }
     RecentRequests { SentMs }
     Forgetting { Salt, BeforeDay }
     Forgotten { Kind, Digest, ForgottenAt }
     DoomedDocuments { Kind, DocumentId, Version }
-    Changes { At, RunId, MeetingUuid, What, OldChecksum, NewChecksum }
+    Changes { ChangeId, At, RunId, MeetingId, What, OldChecksum }
     Backups { Path, MadeAt, Bytes, Sha256, RunId }
 }

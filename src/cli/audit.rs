@@ -6,7 +6,7 @@ use super::{Exit, Failure, IndexArg, context::Context, out};
 use crate::{
     catalog::{Catalog, Finding, Found, Standing},
     elastic,
-    model::IndexKind,
+    model::{IndexKind, Row, json_text},
 };
 
 pub fn status(context: &Context, json: bool) -> Result<Exit, Failure> {
@@ -242,7 +242,8 @@ pub fn export(context: &Context, only: Option<IndexArg>) -> Result<Exit, Failure
             for document in documents.filter(|document| only.is_none_or(|only| only == document.index)) {
                 let index = json_text(&format!("{prefix}-{}", document.index.as_str()));
                 let (id, version, source) = (json_text(&document.id), document.version, &document.body);
-                let line = format!(r#"{{"_id":{id},"_index":{index},"_source":{source},"_version":{version}}}"#);
+                let line =
+                    format!(r#"{{"_id":{id},"_index":{index},"_source":{source},"_version":{version}}}"#);
                 writeln!(stdout, "{}", out::escaped(&line))?;
             }
         }

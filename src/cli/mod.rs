@@ -92,7 +92,7 @@ impl From<catalog::Error> for Failure {
             | E::Nonsense(_)
             | E::Payload { .. }
             | E::Damaged(_) => Exit::Usage,
-            E::Sqlite(_) | E::Migration(_) => Exit::Bug,
+            E::Sqlite(_) | E::Migration(_) | E::Dictionary { .. } => Exit::Bug,
             // Decided below, by what it holds.
             E::Backup { .. } => Exit::Bug,
         };

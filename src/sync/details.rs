@@ -302,5 +302,7 @@ fn attempt_failed(
         .observer
         .see(Progress::Problem(&format!("meeting {uuid}: {reason}")));
     let now = state.now();
-    Ok(state.catalog.detail_failed(state.run, uuid, reason, counts, now)?)
+    Ok(state
+        .catalog
+        .detail_failed(state.run, uuid, reason, counts, now)?)
 }

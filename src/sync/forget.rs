@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, NaiveDate, Utc};
 
-use super::{Error, Harvest};
+use super::Error;
 use crate::{
     catalog::{self, Catalog, Erased, KnownBackup, Rules, RunId},
     model::{Detail, Forgotten, ForgottenKind, Host, HostId, MeetingUuid, Row},
@@ -140,8 +140,8 @@ struct Applied {
 }
 
 impl Rules for Applied {
-    fn meeting(&self, uuid: &MeetingUuid, host_id: Option<&HostId>, row: &mut Row) {
-        self.screen.meeting(uuid, host_id, row);
+    fn meeting(&self, uuid: &MeetingUuid, host_id: Option<&HostId>, row: &Row) -> Row {
+        self.screen.meeting(uuid, host_id, row)
     }
 
     fn detail(&self, detail: Detail) -> Detail {
@@ -167,18 +167,5 @@ impl Rules for Applied {
         for word in self.plain.iter().chain(erased) {
             *remark = replace_words(remark, word, "(erased)");
         }
-    }
-}
-
-impl Harvest<'_> {
-    /// A host who is forgotten by email is remembered by id as well: their list of series says no more than that.
-    pub(super) fn screen_host(&mut self, host: &mut Host) -> Result<(), Error> {
-        if self.screen.host(host) && !self.screen.is_forgotten_host(&host.host_id) {
-            let digest = self.screen.digest(ForgottenKind::Host, host.host_id.as_str());
-            let now = self.clock.now();
-            self.catalog.remember(ForgottenKind::Host, &digest, now)?;
-            self.screen.remember(ForgottenKind::Host, digest);
-        }
-        Ok(())
     }
 }

@@ -270,9 +270,8 @@ impl Listings {
             self.doubted.insert(window, absent.into_iter().collect());
             return Ok(None);
         };
-        let emptied = listing.shown.is_empty()
-            && absent.len() >= EMPTIED
-            && catalog.shown_last(listing.window)? > 0;
+        let emptied =
+            listing.shown.is_empty() && absent.len() >= EMPTIED && catalog.shown_last(listing.window)? > 0;
         let (vanished, unproven): (Vec<_>, Vec<_>) = absent
             .into_iter()
             .partition(|uuid| !emptied && before.contains(uuid));

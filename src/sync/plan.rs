@@ -63,13 +63,16 @@ pub(super) mod tests {
     }
 
     fn row(uuid: &str, topic: &str, participants: i64, quality: &str) -> Row {
-        let row = json!({"uuid": uuid, "topic": topic, "participants": participants, "audio_quality": quality});
+        let row =
+            json!({"uuid": uuid, "topic": topic, "participants": participants, "audio_quality": quality});
         Row::read(&row.to_string()).unwrap()
     }
 
     pub fn listing(meetings: &[ListedMeeting]) -> Listing {
         let window = Window::day("2026-03-04".parse().unwrap());
-        let shown = meetings.iter().map(|one| (one.uuid.clone(), one.listed_day(window)));
+        let shown = meetings
+            .iter()
+            .map(|one| (one.uuid.clone(), one.listed_day(window)));
         Listing {
             window,
             basis: DateBasis::EndTime,
@@ -82,7 +85,10 @@ pub(super) mod tests {
     /// What a listing on one page means.
     fn plan(meetings: &[ListedMeeting], known: &Known, scope: Option<Window>) -> Vec<String> {
         let mut told = shown(&page(meetings, known, scope));
-        let expected = known.iter().filter(|(_, known)| !known.vanished).map(|(uuid, _)| uuid.clone());
+        let expected = known
+            .iter()
+            .filter(|(_, known)| !known.vanished)
+            .map(|(uuid, _)| uuid.clone());
         let absent = absent(&listing(meetings), expected.collect());
         told.extend(absent.into_iter().map(|uuid| format!("vanished {uuid}")));
         told
@@ -154,10 +160,7 @@ pub(super) mod tests {
         let before = [meeting("m", "a", 2)];
         let mut now = meeting("m", "a", 2);
         now.row = row("m", "a", 2, "bad");
-        assert_eq!(
-            plan(&[now], &known(&before, false), None),
-            ["unchanged m"]
-        );
+        assert_eq!(plan(&[now], &known(&before, false), None), ["unchanged m"]);
     }
 
     #[test]
@@ -182,9 +185,6 @@ pub(super) mod tests {
     #[test]
     fn new_meetings_outside_what_was_asked_for_are_left_alone() {
         let scope = Some(Window::day("2026-03-03".parse().unwrap()));
-        assert_eq!(
-            plan(&[meeting("m", "a", 2)], &Known::new(), scope),
-            [""; 0]
-        );
+        assert_eq!(plan(&[meeting("m", "a", 2)], &Known::new(), scope), [""; 0]);
     }
 }

@@ -243,7 +243,8 @@ impl Publisher {
         state
             .catalog
             .note_sending(batch.iter().map(|stored| &stored.uuid))?;
-        self.sending.extend(batch.iter().map(|stored| stored.uuid.clone()));
+        self.sending
+            .extend(batch.iter().map(|stored| stored.uuid.clone()));
         Ok(Some(Ask::Publish(standing.clone(), batch)))
     }
 

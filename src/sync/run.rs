@@ -199,7 +199,10 @@ impl<'a> Harvest<'a> {
                 while let Ok((ask, page)) = self.pages.try_recv() {
                     self.page(ask, page)?;
                 }
-                let heard = self.listings.told(self.state.catalog, &self.state.screen, ask, result)?;
+                let (state, today) = (&self.state, self.state.now().date_naive());
+                let heard = self
+                    .listings
+                    .told(state.catalog, &state.screen, ask, result, today)?;
                 self.listed(heard)
             }
             Done::LookedUp(answer) => self.lookups.told(&mut self.state, answer),

@@ -132,8 +132,9 @@ impl<'a> RunState<'a> {
             return (Ending::Done, None);
         }
         let message = self.problems.first().cloned();
-        let message = message
-            .unwrap_or_else(|| format!("{troubled} meetings failed or are dead: see `zoom-harvester status`"));
+        let message = message.unwrap_or_else(|| {
+            format!("{troubled} meetings failed or are dead: see `zoom-harvester status`")
+        });
         (Ending::Incomplete, Some(message))
     }
 

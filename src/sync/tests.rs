@@ -208,9 +208,12 @@ impl Play {
                 self.listed = (joins, renamed);
                 let shown = MEETINGS.iter().zip(joins).filter(|(_, joins)| *joins > 0);
                 let topic = if renamed { "After" } else { "Before" };
-                let meetings: Vec<_> = shown.map(|(uuid, joins)| meeting(uuid, topic, joins.into())).collect();
+                let meetings: Vec<_> = shown
+                    .map(|(uuid, joins)| meeting(uuid, topic, joins.into()))
+                    .collect();
                 let listing = listing(&meetings);
-                let (catalog, run, now, mut tally) = (&mut self.catalog, self.run, self.now, Tally::default());
+                let (catalog, run, now, mut tally) =
+                    (&mut self.catalog, self.run, self.now, Tally::default());
                 // Page by page, and then as a whole.
                 let mut changed = DayChanges::default();
                 for one in meetings.chunks(1) {

@@ -96,7 +96,9 @@ pub async fn drift(
                             ..
                         } => drifts(&meeting.uuid, DriftKind::Reappeared),
                         Change::Changed {
-                            meeting, detail: true, ..
+                            meeting,
+                            detail: true,
+                            ..
                         } => drifts(&meeting.uuid, DriftKind::Changed),
                         Change::Changed { meeting, .. } => drifts(&meeting.uuid, DriftKind::Renamed),
                         Change::Vanished(uuid) => drifts(uuid, DriftKind::Vanished),

@@ -5,8 +5,9 @@ use rusqlite::Transaction;
 use sea_query::{Expr, ExprTrait, Query};
 
 use super::{
-    Error, execute,
+    Error,
     schema::{Account, ApiUse, Hosts, Meetings, RecentRequests, Windows},
+    sql::execute,
 };
 use crate::model::iso;
 

@@ -7,12 +7,13 @@ use sea_query::{Alias, Expr, ExprTrait, Order, Query};
 use serde::Serialize;
 
 use super::{
-    Catalog, Error, all,
-    detail::TROUBLED,
-    first,
+    Catalog, Error,
+    details::TROUBLED,
+    packing::unpacked,
     schema::{Changes, Hosts, Meetings, Runs, Series, UnlistedDays, Windows},
+    sql::{all, first},
 };
-use crate::model::{HostId, Label, MeetingUuid, SeriesId, Status};
+use crate::model::{HostId, Label, MeetingUuid, Row, RowView, SeriesId, Status};
 
 /// What `status` shows.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -127,11 +128,11 @@ pub struct MeetingShown {
     /// The row of `meetings`, but for the listing.
     pub meeting: BTreeMap<String, serde_json::Value>,
     /// Zoom's row.
-    pub listing: serde_json::Value,
+    pub listing: Row,
     /// Its history, oldest first.
     pub history: Vec<String>,
     /// Its sessions, as Zoom sent them.
-    pub sessions: Vec<crate::model::Row>,
+    pub sessions: Vec<Row>,
 }
 
 /// All that is known of a series.
@@ -322,15 +323,17 @@ impl Catalog {
         uuid: &str,
         mut meeting: BTreeMap<String, serde_json::Value>,
     ) -> Result<MeetingShown, Error> {
-        let listing = meeting
-            .remove("listing")
-            .and_then(|text| serde_json::from_str(text.as_str().unwrap_or_default()).ok())
-            .unwrap_or_default();
+        let listing = self.listing(uuid)?;
+        for name in ["listing", "listing_bytes", "listing_dictionary"] {
+            meeting.remove(name);
+        }
+        let meeting_id = meeting.remove("meeting_id").and_then(|id| id.as_i64());
         let history = Query::select()
             .columns([Changes::At, Changes::What])
             .column(Changes::RunId)
             .from(Changes::Table)
-            .and_where(Expr::col(Changes::MeetingUuid).eq(uuid))
+            .and_where(Expr::col(Changes::MeetingId).eq(meeting_id))
+            .order_by(Changes::ChangeId, Order::Asc)
             .take();
         let history = all(&self.conn, &history, |row| {
             Ok(format!(
@@ -342,7 +345,7 @@ impl Catalog {
         })?;
         let sessions = self
             .kept(&MeetingUuid::new(uuid))?
-            .map(|kept| kept.detail.sessions)
+            .map(|kept| kept.detail.rows().map(RowView::to_row).collect())
             .unwrap_or_default();
         Ok(MeetingShown {
             meeting,
@@ -350,6 +353,31 @@ impl Catalog {
             history,
             sessions,
         })
+    }
+
+    /// Zoom's row of a meeting.
+    fn listing(&self, uuid: &str) -> Result<Row, Error> {
+        let select = Query::select()
+            .columns([
+                Meetings::Listing,
+                Meetings::ListingBytes,
+                Meetings::ListingDictionary,
+            ])
+            .from(Meetings::Table)
+            .and_where(Expr::col(Meetings::MeetingUuid).eq(uuid))
+            .take();
+        let found = first(&self.conn, &select, |row| {
+            Ok((
+                row.get::<_, Vec<u8>>("listing")?,
+                row.get("listing_bytes")?,
+                row.get("listing_dictionary")?,
+            ))
+        })?;
+        let Some((packed, bytes, dictionary)) = found else {
+            return Ok(Row::empty());
+        };
+        let packer = self.packers.by_id(&self.conn, dictionary)?;
+        Ok(Row::kept(&unpacked(&packer, &packed, bytes, uuid)?))
     }
 
     fn named_row(

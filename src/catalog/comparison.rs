@@ -9,7 +9,13 @@ use chrono::{DateTime, Utc};
 use rusqlite::{Connection, Transaction};
 use sea_query::{Alias, Expr, ExprTrait, OnConflict, Order, Query, SelectStatement};
 
-use super::{Catalog, Error, all, detail::Row, execute, first, publish::note_lost, schema::Meetings};
+use super::{
+    Catalog, Error,
+    meetings::MeetingState,
+    schema::Meetings,
+    sessions::note_lost,
+    sql::{all, execute, first},
+};
 use crate::model::{Checksum, Event, Held, HostId, IndexKind, Kept, MeetingUuid};
 
 /// What the index holds of a meeting, as far as the catalog was told.
@@ -251,9 +257,9 @@ impl Catalog {
                 let uuid = MeetingUuid::new(uuid);
                 if version >= HIGHEST_REVISION {
                     repaired.beyond += 1;
-                } else if make_due(&tx, &uuid, version, now)? {
+                } else if let Some(meeting_id) = make_due(&tx, &uuid, version, now)? {
                     repaired.due += 1;
-                    repaired.lost += lose_strays(&tx, &uuid)?;
+                    repaired.lost += lose_strays(&tx, meeting_id, &uuid)?;
                 }
             }
             tx.commit()?;
@@ -276,29 +282,21 @@ fn make_due(
     uuid: &MeetingUuid,
     version: i64,
     now: DateTime<Utc>,
-) -> Result<bool, Error> {
-    let Some(row) = Row::read(tx, uuid)?.filter(|row| row.document_checksum.is_some()) else {
-        return Ok(false);
+) -> Result<Option<i64>, Error> {
+    let Some(mut state) = MeetingState::of(tx, uuid)?.filter(|state| state.document_checksum.is_some())
+    else {
+        return Ok(None);
     };
-    let revision = Ord::max(super::detail::next_revision(row.revision, now), version + 1);
-    let update = Query::update()
-        .table(Meetings::Table)
-        .values([
-            (
-                Meetings::Status,
-                row.status.next(Event::DocumentsDue).as_str().into(),
-            ),
-            (Meetings::Revision, revision.into()),
-            // What it was acknowledged as is not there.
-            (Meetings::IndexedChecksum, Option::<String>::None.into()),
-        ])
-        .and_where(Expr::col(Meetings::MeetingUuid).eq(uuid.as_str()))
-        .take();
-    execute(tx, &update)?;
-    Ok(true)
+    state.status = state.status.next(Event::DocumentsDue);
+    state.raise_revision(now);
+    state.revision = Ord::max(state.revision, version + 1);
+    // What it was acknowledged as is not there.
+    state.indexed_checksum = None;
+    state.save(tx)?;
+    Ok(Some(state.meeting_id))
 }
 
-fn lose_strays(tx: &Connection, uuid: &MeetingUuid) -> Result<u64, Error> {
+fn lose_strays(tx: &Connection, meeting_id: i64, uuid: &MeetingUuid) -> Result<u64, Error> {
     let strays = Query::select()
         .column(Alias::new("doc_id"))
         .from(Alias::new("verify_strays"))
@@ -309,7 +307,7 @@ fn lose_strays(tx: &Connection, uuid: &MeetingUuid) -> Result<u64, Error> {
     let ids = all(tx, &strays, |row| row.get::<_, String>(0))?;
     let mut lost = 0;
     for id in ids {
-        lost += note_lost(tx, uuid, &id)? as u64;
+        lost += note_lost(tx, meeting_id, &id)? as u64;
     }
     Ok(lost)
 }

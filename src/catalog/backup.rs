@@ -12,7 +12,12 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, backup::
 use sea_query::Query;
 use sha2::{Digest, Sha256};
 
-use super::{APPLICATION_ID, Catalog, Error, Tally, execute, insert_run, place, schema::Backups, update_run};
+use super::{
+    APPLICATION_ID, Catalog, Error, Tally, file,
+    runs::{insert_run, update_run},
+    schema::Backups,
+    sql::execute,
+};
 use crate::model::{Checksum, Clock, iso};
 
 /// Pages copied at a time.
@@ -58,7 +63,7 @@ impl Catalog {
         if path.symlink_metadata().is_ok() {
             return Err(Error::Exists(path));
         }
-        let part = Part(place::beside(&path, &format!(".{}.part", std::process::id())));
+        let part = Part(file::beside(&path, &format!(".{}.part", std::process::id())));
         self.back_up(&part.0, &path, begun, clock)
             .map_err(|source| match source {
                 exists @ Error::Exists(_) => exists,
@@ -80,7 +85,7 @@ impl Catalog {
             path: part.to_owned(),
             source,
         };
-        let folder = place::folder(path);
+        let folder = file::folder(path);
         if !folder.is_dir() {
             return Err(Error::NoFolder(folder.to_owned()));
         }
@@ -106,7 +111,7 @@ impl Catalog {
             Err(_) => return Err(Error::Exists(path.to_owned())),
         }
         // The file is there already; only a power cut could still take its name away.
-        let _ = File::open(place::folder(path)).and_then(|folder| folder.sync_all());
+        let _ = File::open(file::folder(path)).and_then(|folder| folder.sync_all());
         Ok(Backup {
             path: path.to_owned(),
             bytes,
@@ -167,7 +172,7 @@ impl Catalog {
         if found < known {
             // Not brought up to date here: whoever holds the lock may be an older program.
             return Err(Error::Older {
-                path: self.file.as_ref().map_or(path, place::Opened::path).to_owned(),
+                path: self.file.as_ref().map_or(path, file::Opened::path).to_owned(),
                 found,
                 known,
             });
@@ -219,7 +224,7 @@ impl Catalog {
     fn bytes(&self) -> u64 {
         let size = |path: &Path| fs::metadata(path).map_or(0, |file| file.len());
         self.file.as_ref().map_or(0, |file| {
-            size(file.path()) + size(&place::beside(file.path(), "-wal"))
+            size(file.path()) + size(&file::beside(file.path(), "-wal"))
         })
     }
 }
@@ -231,7 +236,7 @@ impl Drop for Part {
     fn drop(&mut self) {
         for ending in ["", "-journal"] {
             // Mostly there is none by then.
-            let _ = fs::remove_file(place::beside(&self.0, ending));
+            let _ = fs::remove_file(file::beside(&self.0, ending));
         }
     }
 }

@@ -1,16 +1,19 @@
-//! Hosts and series: what is still to be asked, and what Zoom answered.
+//! Look-ups: what is still to be asked of hosts and series, and what Zoom answered.
+
+use std::sync::LazyLock;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use rusqlite::Transaction;
+use rusqlite::{Connection, Transaction};
 use sea_query::{Cond, Expr, ExprTrait, OnConflict, Order, Query, SelectStatement};
 
 use super::{
-    Catalog, Error, all, execute, first,
-    listing::host_key,
+    Catalog, Error,
+    meetings::MeetingState,
     schema::{HostLookups, Hosts, Meetings, Series},
+    sql::{all, execute, first, one, run, text, var},
 };
 use crate::model::{
-    Event, Host, HostId, Kept, ListedMeeting, MeetingUuid, SeriesId, SeriesKind, SeriesRow, iso,
+    Event, Host, HostId, ListedMeeting, Listing, MeetingUuid, SeriesId, SeriesKind, SeriesRow, iso,
 };
 
 /// How long a host's list of series is believed.
@@ -78,6 +81,27 @@ impl Catalog {
                 uuid: MeetingUuid::new(row.get::<_, String>(1)?),
             })
         })
+    }
+
+    /// Whether one of the meetings that a listing shows is to be asked for its host.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn asks_for_hosts(&self, listing: &Listing) -> Result<bool, Error> {
+        let pending = Query::select()
+            .column(HostLookups::MeetingUuid)
+            .from(HostLookups::Table)
+            .and_where(Expr::cust("status = 'pending'"))
+            .take();
+        let (sql, mut asked) = (text(&pending), false);
+        let mut prepared = self.conn.prepare_cached(&sql)?;
+        let mut rows = prepared.query([])?;
+        while let Some(row) = rows.next()? {
+            asked |= listing
+                .shown
+                .contains_key(&row.get::<_, MeetingUuid>("meeting_uuid")?);
+        }
+        Ok(asked)
     }
 
     /// Records the account's report of active hosts, and gives each meeting of theirs its host. Documents that show it
@@ -255,7 +279,7 @@ impl Catalog {
     }
 }
 
-pub(super) fn unknown_query(limit: u64) -> SelectStatement {
+fn unknown_query(limit: u64) -> SelectStatement {
     Query::select()
         .columns([HostLookups::HostKey, HostLookups::MeetingUuid])
         .from(HostLookups::Table)
@@ -265,7 +289,7 @@ pub(super) fn unknown_query(limit: u64) -> SelectStatement {
         .take()
 }
 
-pub(super) fn pending_series_query(limit: u64) -> SelectStatement {
+fn pending_series_query(limit: u64) -> SelectStatement {
     Query::select()
         .distinct()
         .column((Series::Table, Series::HostId))
@@ -280,7 +304,7 @@ pub(super) fn pending_series_query(limit: u64) -> SelectStatement {
         .take()
 }
 
-pub(super) fn old_lists_query(now: DateTime<Utc>, limit: u64) -> SelectStatement {
+fn old_lists_query(now: DateTime<Utc>, limit: u64) -> SelectStatement {
     Query::select()
         .column(Hosts::HostId)
         .from(Hosts::Table)
@@ -290,9 +314,99 @@ pub(super) fn old_lists_query(now: DateTime<Utc>, limit: u64) -> SelectStatement
         .take()
 }
 
+/// The email in lower case: hosts and meetings are joined by it. Without one, the meeting itself stands in.
+pub(super) fn host_key(email: &str, uuid: &MeetingUuid) -> String {
+    match email.trim() {
+        "" => format!("meeting:{uuid}"),
+        email => email.to_lowercase(),
+    }
+}
+
+static LOOKUP: LazyLock<String> = LazyLock::new(|| {
+    let select = Query::select()
+        .column(HostLookups::HostId)
+        .from(HostLookups::Table)
+        .and_where(Expr::col(HostLookups::HostKey).eq(var(":key")))
+        .take();
+    text(&select)
+});
+
+/// Makes sure that the host's key stands among the look-ups; answers it with the host's id, if that is known already.
+pub(super) fn note_host(
+    conn: &Connection,
+    meeting: &ListedMeeting,
+) -> Result<(String, Option<HostId>), Error> {
+    let key = host_key(&meeting.host_email, &meeting.uuid);
+    if let Some(host_id) = one(conn, &LOOKUP, &[(":key", &key)], |row| row.get("host_id"))? {
+        return Ok((key, host_id));
+    }
+    let insert = Query::insert()
+        .into_table(HostLookups::Table)
+        .columns([
+            HostLookups::HostKey,
+            HostLookups::Status,
+            HostLookups::MeetingUuid,
+        ])
+        .values_panic([
+            key.as_str().into(),
+            "pending".into(),
+            meeting.uuid.as_str().into(),
+        ])
+        .take();
+    execute(conn, &insert)?;
+    Ok((key, None))
+}
+
+static NOTE_SERIES: LazyLock<String> = LazyLock::new(|| {
+    let insert = Query::insert()
+        .into_table(Series::Table)
+        .columns([
+            Series::SeriesId,
+            Series::Kind,
+            Series::Status,
+            Series::Topic,
+            Series::HostId,
+            Series::FirstSeenAt,
+        ])
+        .values_panic([
+            var(":series"),
+            "unknown".into(),
+            "pending".into(),
+            var(":topic"),
+            var(":host_id"),
+            var(":now"),
+        ])
+        .on_conflict(OnConflict::column(Series::SeriesId).do_nothing().to_owned())
+        .take();
+    text(&insert)
+});
+
+/// Makes sure that the series of a meeting is known of.
+pub(super) fn note_series(
+    conn: &Connection,
+    meeting: &ListedMeeting,
+    host_id: Option<&HostId>,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let Some(series_id) = meeting.series_id else {
+        return Ok(());
+    };
+    run(
+        conn,
+        &NOTE_SERIES,
+        &[
+            (":series", &series_id.0),
+            (":topic", &meeting.topic),
+            (":host_id", &host_id),
+            (":now", &iso(now)),
+        ],
+    )?;
+    Ok(())
+}
+
 /// Opens the questions that Zoom could not answer: hosts it did not know, or of which it had no list. It is asked no more by
 /// itself; but somebody who says `retry` may know that the answer was an error.
-pub(super) fn reopen_questions(tx: &Transaction<'_>) -> Result<(), Error> {
+pub(super) fn reopen(tx: &Transaction<'_>) -> Result<(), Error> {
     let hosts = Query::update()
         .table(HostLookups::Table)
         .value(HostLookups::Status, "pending")
@@ -452,20 +566,12 @@ fn resolve(tx: &Transaction<'_>, key: &str, host_id: &HostId, now: DateTime<Utc>
         ))
     })?;
     for (uuid, series_id) in waiting {
-        let Some(row) = super::detail::Row::read(tx, &uuid)? else {
+        let Some(mut state) = MeetingState::of(tx, &uuid)? else {
             continue;
         };
-        let mut update = Query::update()
-            .table(Meetings::Table)
-            .value(Meetings::HostId, host_id.as_str())
-            .and_where(Expr::col(Meetings::MeetingUuid).eq(uuid.as_str()))
-            .take();
-        if let Some(detail) = &row.detail_checksum {
-            let document =
-                Kept::document_checksum(&row.listed_checksum, &row.shown_checksum, detail, Some(host_id));
-            row.put_document(&mut update, Event::DocumentsDue, &document, now);
-        }
-        execute(tx, &update)?;
+        state.host_id = Some(host_id.clone());
+        state.documents_follow(Event::DocumentsDue, now);
+        state.save(tx)?;
         if let Some(series_id) = series_id {
             let update = Query::update()
                 .table(Series::Table)

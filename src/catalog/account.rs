@@ -1,0 +1,144 @@
+//! The account: whose meetings these are, and what was asked of the catalog as a whole.
+
+use chrono::{DateTime, NaiveDate, Utc};
+use sea_query::{Expr, ExprTrait, Query};
+
+use super::{
+    Catalog, Error, RunId,
+    schema::Account,
+    sql::{execute, first},
+};
+use crate::model::{AccountId, from_iso, iso};
+
+impl Catalog {
+    /// Ties the catalog to a Zoom account; `catalog_id` names the catalog if it is new.
+    ///
+    /// # Errors
+    /// [`Error::OtherAccount`] if it belongs to another.
+    pub fn claim(&mut self, account: &AccountId, catalog_id: &str, now: DateTime<Utc>) -> Result<(), Error> {
+        match self.account()? {
+            Some(found) if found == *account => Ok(()),
+            Some(found) => Err(Error::OtherAccount {
+                found,
+                asked: account.clone(),
+            }),
+            None => {
+                let insert = Query::insert()
+                    .into_table(Account::Table)
+                    .columns([
+                        Account::Singleton,
+                        Account::AccountId,
+                        Account::CatalogId,
+                        Account::CreatedAt,
+                        Account::WholeListedAt,
+                    ])
+                    .values_panic([
+                        1.into(),
+                        account.as_str().into(),
+                        catalog_id.into(),
+                        iso(now).into(),
+                        iso(now).into(),
+                    ])
+                    .take();
+                execute(&self.conn, &insert)?;
+                Ok(())
+            }
+        }
+    }
+
+    /// The account it belongs to, once one has claimed it.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn account(&self) -> Result<Option<AccountId>, Error> {
+        let select = Query::select()
+            .column(Account::AccountId)
+            .from(Account::Table)
+            .take();
+        first(&self.conn, &select, |row| {
+            Ok(AccountId::new(row.get::<_, String>(0)?))
+        })
+    }
+
+    /// What tells this catalog from every other; empty until an account has claimed it.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn catalog_id(&self) -> Result<String, Error> {
+        let select = Query::select()
+            .column(Account::CatalogId)
+            .from(Account::Table)
+            .take();
+        Ok(first(&self.conn, &select, |row| row.get(0))?.unwrap_or_default())
+    }
+
+    /// A mark for the indices: which catalog wrote to them last, in which run, and when.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn new_stamp(&self, run: RunId, now: DateTime<Utc>) -> Result<String, Error> {
+        Ok(format!(
+            "{}/{}/{}",
+            self.catalog_id()?,
+            run.0,
+            now.timestamp_millis()
+        ))
+    }
+
+    /// The earliest day that a sync was asked for by its date, listed by now or not.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn wanted_from(&self) -> Result<Option<NaiveDate>, Error> {
+        let select = Query::select()
+            .column(Account::WantedFrom)
+            .from(Account::Table)
+            .take();
+        Ok(first(&self.conn, &select, |row| row.get::<_, Option<String>>(0))?
+            .flatten()
+            .and_then(|day| day.parse().ok()))
+    }
+
+    /// Notes that a sync is asked for this day: stopped before it was listed, later ones go on from there.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn want_from(&mut self, day: NaiveDate) -> Result<(), Error> {
+        let update = Query::update()
+            .table(Account::Table)
+            .value(Account::WantedFrom, day.to_string())
+            .and_where(
+                Expr::col(Account::WantedFrom)
+                    .is_null()
+                    .or(Expr::col(Account::WantedFrom).gt(day.to_string())),
+            )
+            .take();
+        execute(&self.conn, &update)?;
+        Ok(())
+    }
+
+    /// When the last 30 days were last listed whole; nothing for a catalog that no account has claimed.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn whole_listed_at(&self) -> Result<Option<DateTime<Utc>>, Error> {
+        let select = Query::select()
+            .column(Account::WholeListedAt)
+            .from(Account::Table)
+            .take();
+        Ok(first(&self.conn, &select, |row| row.get::<_, String>(0))?.and_then(|at| from_iso(&at)))
+    }
+
+    /// Writes down that the last 30 days were listed whole.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn record_whole_listing(&mut self, now: DateTime<Utc>) -> Result<(), Error> {
+        let update = Query::update()
+            .table(Account::Table)
+            .value(Account::WholeListedAt, iso(now))
+            .take();
+        execute(&self.conn, &update)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,359 @@
+//! Details: which are due, keeping them, and what an attempt that failed means.
+
+use std::sync::LazyLock;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use rusqlite::Connection;
+use sea_query::{Expr, ExprTrait, OnConflict, Order, Query, SelectStatement};
+
+use super::{
+    Catalog, Error, Packed, RunId, changes, lookups,
+    meetings::{ATTEMPTS, MeetingState},
+    schema::{Meetings, Payloads},
+    sessions,
+    sql::{all, first, run, text, var},
+};
+use crate::model::{Checksum, Event, ListingType, MeetingUuid, Status, iso};
+
+/// Zoom shows details for twelve months (code 12702).
+const DETAILS_REACH_BACK: TimeDelta = TimeDelta::days(365);
+
+/// A detail that wants fetching.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// Whose.
+    pub uuid: MeetingUuid,
+    /// The list it stands in, and has to be asked for with.
+    pub listing_type: ListingType,
+    /// What the listing says as this is asked for: the kept detail will vouch for that, not for a later listing.
+    pub listed_checksum: Checksum,
+}
+
+/// What became of a detail that was fetched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Keeping {
+    /// It is kept.
+    Kept {
+        /// How many sessions it has.
+        sessions: usize,
+        /// When it will be fetched again, if it seems unfinished.
+        look_again_at: Option<DateTime<Utc>>,
+    },
+    /// It has fewer sessions than are kept, and Zoom itself counts more than it shows, in this answer or in the listing: those
+    /// that are kept stay. It counts as a failed attempt.
+    RefusedFewer {
+        /// How many sessions it has.
+        sessions: usize,
+        /// How many sessions are kept.
+        kept: i64,
+    },
+}
+
+impl Catalog {
+    /// Details that want fetching now, oldest meetings first (Zoom forgets those first): new and changed ones, after them those
+    /// whose last attempt failed in an earlier run (were they first, a day's worth of them could keep all others from their turn),
+    /// and at last those that seemed unfinished.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn due_details(&self, run: RunId, now: DateTime<Utc>, limit: u64) -> Result<Vec<Due>, Error> {
+        let mut due: Vec<Due> = Vec::new();
+        for select in [
+            due_query(Status::Listed, run, limit),
+            due_query(Status::Failed, run, limit),
+            look_again_query(now, limit),
+        ] {
+            if (due.len() as u64) < limit {
+                due.extend(all(&self.conn, &select, |row| {
+                    Ok(Due {
+                        uuid: row.get("meeting_uuid")?,
+                        listing_type: row.get("listing_type")?,
+                        listed_checksum: row.get("listed_checksum")?,
+                    })
+                })?);
+            }
+        }
+        Ok(due)
+    }
+
+    /// How many details are due now.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn count_due_details(&self, now: DateTime<Utc>) -> Result<u64, Error> {
+        let count = |condition: Expr| {
+            let select = Query::select()
+                .expr(Expr::cust("count(*)"))
+                .from(Meetings::Table)
+                .and_where(condition)
+                .take();
+            first(&self.conn, &select, |row| row.get::<_, u64>(0)).map(Option::unwrap_or_default)
+        };
+        Ok(count(Expr::cust(DETAIL_DUE))?
+            + count(Expr::cust(LOOK_AGAIN_DUE).and(Expr::col(Meetings::LookAgainAt).lte(iso(now))))?)
+    }
+
+    /// Keeps details, all or none. What became of each, in their order.
+    ///
+    /// # Errors
+    /// As SQLite fails; then nothing of them is kept.
+    pub fn keep(
+        &mut self,
+        run: RunId,
+        details: &[Packed],
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Keeping>, Error> {
+        let tx = self.transaction()?;
+        let keepings = details
+            .iter()
+            .map(|detail| keep_one(&tx, run, detail, now))
+            .collect::<Result<_, _>>()?;
+        tx.commit()?;
+        Ok(keepings)
+    }
+
+    /// Records that Zoom does not have a detail (any more). What is kept of it stays, and so do its documents. A listing
+    /// showed it all the same, so the answer may be premature, or an error: it is asked again like an unfinished detail, unless the
+    /// meeting is older than what Zoom shows.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn detail_gone(
+        &mut self,
+        run: RunId,
+        uuid: &MeetingUuid,
+        reason: &str,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        let tx = self.transaction()?;
+        let Some(mut state) = MeetingState::of(&tx, uuid)? else {
+            return Ok(());
+        };
+        if state.status != Status::Gone {
+            changes::note(
+                &tx,
+                run,
+                state.meeting_id,
+                "gone",
+                state.detail_checksum.as_ref(),
+                now,
+            )?;
+        }
+        state.status = state.status.next(Event::DetailGone);
+        state.failure = Some(reason.to_owned());
+        state.last_attempt_run = Some(run.0);
+        if state.ended_at().is_none_or(|end| now - end < DETAILS_REACH_BACK) {
+            state.look_again(now);
+        } else {
+            state.look_again_at = None;
+        }
+        state.save(&tx)?;
+        tx.commit()?;
+        Ok(())
+    }
+
+    /// Records a failed attempt at a detail; `counts`: whether it is one of those that a meeting is given.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn detail_failed(
+        &mut self,
+        run: RunId,
+        uuid: &MeetingUuid,
+        reason: &str,
+        counts: bool,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        let tx = self.transaction()?;
+        if let Some(mut state) = MeetingState::of(&tx, uuid)? {
+            state.attempt_failed(run.0, reason, counts, now);
+            state.save(&tx)?;
+        }
+        tx.commit()?;
+        Ok(())
+    }
+
+    /// Makes everything failed or dead due again, and asks again about hosts that Zoom did not know; answers how many meetings
+    /// that were.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn retry(&mut self) -> Result<u64, Error> {
+        let tx = self.transaction()?;
+        let select = Query::select()
+            .column(Meetings::MeetingUuid)
+            .from(Meetings::Table)
+            .and_where(Expr::cust(TROUBLED))
+            .take();
+        let uuids: Vec<MeetingUuid> = all(&tx, &select, |row| row.get("meeting_uuid"))?;
+        for uuid in &uuids {
+            let Some(mut state) = MeetingState::of(&tx, uuid)? else {
+                continue;
+            };
+            (state.attempts, state.last_attempt_run) = (0, None);
+            let detail_kept = state.detail_kept();
+            let event = Event::Retried { detail_kept };
+            match state.document_checksum.clone().filter(|_| detail_kept) {
+                Some(document) => state.put_document(event, document, DateTime::UNIX_EPOCH),
+                None => state.status = state.status.next(event),
+            }
+            state.save(&tx)?;
+        }
+        lookups::reopen(&tx)?;
+        tx.commit()?;
+        Ok(uuids.len() as u64)
+    }
+}
+
+fn keep_one(conn: &Connection, run: RunId, detail: &Packed, now: DateTime<Utc>) -> Result<Keeping, Error> {
+    let Some(mut state) = MeetingState::of(conn, &detail.uuid)? else {
+        return Err(Error::Nonsense(format!(
+            "no meeting {}, though its detail was fetched",
+            detail.uuid
+        )));
+    };
+    let sessions = detail.sessions.len();
+    if let Some(kept) = state.sessions
+        && refuses(&state, detail)
+    {
+        let reason =
+            format!("Zoom answered {sessions} sessions, though {kept} are kept and it still counts more");
+        state.attempt_failed(run.0, &reason, true, now);
+        state.save(conn)?;
+        return Ok(Keeping::RefusedFewer { sessions, kept });
+    }
+    let expected = usize::try_from(state.participants.unwrap_or(1)).unwrap_or(0);
+    let finished = sessions > 0 && sessions >= expected && detail.missing == 0 && detail.all_left;
+    let look_again_at = if finished {
+        state.look_again_at = None;
+        None
+    } else {
+        state.look_again(now)
+    };
+    state.incomplete = !finished && look_again_at.is_none();
+    state.fetched_for = Some(detail.fetched_for.clone());
+    let before = state.detail_checksum.replace(detail.checksum.clone());
+    state.sessions = Some(sessions as i64);
+    state.fetched_at = Some(iso(now));
+    (state.attempts, state.last_attempt_run, state.failure) = (0, Some(run.0), None);
+    if state.detail_kept() {
+        state.documents_follow(Event::DetailKept, now);
+    } else {
+        // The listing changed while this was on its way: kept, but due again, also if the listing changed back to what
+        // the detail that this one replaces was for.
+        state.status = state.status.next(Event::DetailChanged);
+        state.document_checksum = state.document();
+        state.raise_revision(now);
+    }
+    state.save(conn)?;
+    if before.as_ref() != Some(&detail.checksum) {
+        put_payload(
+            conn,
+            state.meeting_id,
+            &detail.payload,
+            detail.payload_bytes,
+            detail.dictionary_id,
+        )?;
+        sessions::put(conn, state.meeting_id, &detail.sessions, before.is_some())?;
+        changes::note(conn, run, state.meeting_id, "detail", before.as_ref(), now)?;
+    }
+    Ok(Keeping::Kept {
+        sessions,
+        look_again_at,
+    })
+}
+
+/// Whether a detail would take kept sessions away and is suspicious: it is empty where the listing counts somebody, or Zoom counts more than it
+/// shows. One that only the listing contradicts is believed in the end, when it is the last attempt or the last look: the listing may lag.
+fn refuses(state: &MeetingState, detail: &Packed) -> bool {
+    let (sessions, kept) = (detail.sessions.len() as i64, state.sessions.unwrap_or(0));
+    if sessions >= kept {
+        return false;
+    }
+    let last = if state.detail_kept() && !matches!(state.status, Status::Failed | Status::Dead) {
+        state.is_at_last_look()
+    } else {
+        state.attempts + 1 >= ATTEMPTS
+    };
+    let emptied = sessions == 0 && state.participants != Some(0);
+    emptied || detail.missing > 0 || (!last && sessions < state.participants.unwrap_or(0))
+}
+
+// These stand as text, not as bound values: SQLite uses a partial index only where the query repeats its condition literally.
+const DETAIL_DUE: &str = "status IN ('listed', 'failed')";
+const LOOK_AGAIN_DUE: &str = "look_again_at IS NOT NULL AND status NOT IN ('listed', 'failed')";
+pub(super) const TROUBLED: &str = "status IN ('failed', 'dead')";
+
+fn due_columns() -> SelectStatement {
+    Query::select()
+        .columns([
+            Meetings::MeetingUuid,
+            Meetings::ListingType,
+            Meetings::ListedChecksum,
+        ])
+        .from(Meetings::Table)
+        .take()
+}
+
+fn due_query(status: Status, run: RunId, limit: u64) -> SelectStatement {
+    due_columns()
+        .and_where(Expr::cust(DETAIL_DUE))
+        .and_where(Expr::col(Meetings::Status).eq(status.as_str()))
+        .and_where(Expr::col(Meetings::LastAttemptRun).is_not(run.0))
+        .order_by(Meetings::EndTime, Order::Asc)
+        .limit(limit)
+        .take()
+}
+
+fn look_again_query(now: DateTime<Utc>, limit: u64) -> SelectStatement {
+    due_columns()
+        .and_where(Expr::cust(LOOK_AGAIN_DUE))
+        .and_where(Expr::col(Meetings::LookAgainAt).lte(iso(now)))
+        .order_by(Meetings::LookAgainAt, Order::Asc)
+        .limit(limit)
+        .take()
+}
+
+static PUT_PAYLOAD: LazyLock<String> = LazyLock::new(|| {
+    let insert = Query::insert()
+        .into_table(Payloads::Table)
+        .columns([
+            Payloads::MeetingId,
+            Payloads::Payload,
+            Payloads::PayloadBytes,
+            Payloads::DictionaryId,
+        ])
+        .values_panic([
+            var(":meeting"),
+            var(":payload"),
+            var(":bytes"),
+            var(":dictionary"),
+        ])
+        .on_conflict(
+            OnConflict::column(Payloads::MeetingId)
+                .update_columns([Payloads::Payload, Payloads::PayloadBytes, Payloads::DictionaryId])
+                .to_owned(),
+        )
+        .take();
+    text(&insert)
+});
+
+pub(super) fn put_payload(
+    conn: &Connection,
+    meeting_id: i64,
+    payload: &[u8],
+    payload_bytes: usize,
+    dictionary_id: Option<i64>,
+) -> Result<(), Error> {
+    run(
+        conn,
+        &PUT_PAYLOAD,
+        &[
+            (":meeting", &meeting_id),
+            (":payload", &payload),
+            (":bytes", &(payload_bytes as i64)),
+            (":dictionary", &dictionary_id),
+        ],
+    )?;
+    Ok(())
+}

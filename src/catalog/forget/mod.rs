@@ -1,0 +1,348 @@
+//! Erasing: people out of what is stored, and all that ended before a day.
+
+mod delete;
+mod rewrite;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use rusqlite::Transaction;
+use sea_query::{Expr, ExprTrait, OnConflict, Order, Query};
+
+use super::{
+    Catalog, Error, RunId,
+    schema::{
+        Backups, DoomedDocuments, Forgetting, Forgotten as ForgottenTable, HostLookups, Hosts, Indices,
+        Meetings,
+    },
+    sql::{all, execute, first},
+};
+use crate::model::{
+    Checksum, Deletion, Detail, Forgotten, ForgottenKind, Host, HostId, IndexKind, MeetingUuid, Row, iso,
+};
+
+/// What is to become of what is stored. The catalog knows where it lies, not what may stay.
+pub trait Rules {
+    /// A listing's row.
+    fn meeting(&self, uuid: &MeetingUuid, host_id: Option<&HostId>, row: &Row) -> Row;
+    /// A kept detail.
+    fn detail(&self, detail: Detail) -> Detail;
+    /// A host.
+    fn host(&self, host: &mut Host);
+    /// A series' topic; the host if it is known, whether the host of one of its meetings was erased, and the names they had.
+    fn series_topic(
+        &self,
+        host_id: Option<&HostId>,
+        host_erased: bool,
+        names: &BTreeSet<String>,
+        topic: &mut String,
+    );
+    /// What was said of failures and runs; the words that were erased elsewhere.
+    fn remark(&self, erased: &BTreeSet<String>, remark: &mut String);
+}
+
+/// What was erased.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Erased {
+    /// Meetings in which something was erased.
+    pub meetings: u64,
+    /// Sessions of theirs in which something was erased.
+    pub sessions: u64,
+    /// Hosts.
+    pub hosts: u64,
+    /// Topics of series.
+    pub series: u64,
+    /// Meetings that were deleted for their age.
+    pub deleted_meetings: u64,
+    /// Sessions of theirs.
+    pub deleted_sessions: u64,
+}
+
+/// A host as the catalog knows it, for whoever has to tell whether it is somebody: its id and every email it had.
+pub type HostEmails = BTreeMap<HostId, BTreeSet<String>>;
+
+/// A copy of the catalog that may still hold what was erased here.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct KnownBackup {
+    /// Where it was written to.
+    pub path: String,
+    /// When.
+    pub made_at: String,
+}
+
+impl Catalog {
+    /// What must not be kept if it comes again.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn forgotten(&self) -> Result<Forgotten, Error> {
+        let select = Query::select()
+            .columns([Forgetting::Salt, Forgetting::BeforeDay])
+            .from(Forgetting::Table)
+            .take();
+        let (salt, before) = first(&self.conn, &select, |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, Option<String>>(1)?))
+        })?
+        .unwrap_or_default();
+        let select = Query::select()
+            .columns([ForgottenTable::Kind, ForgottenTable::Digest])
+            .from(ForgottenTable::Table)
+            .take();
+        let rows = all(&self.conn, &select, |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+        })?;
+        let digests = rows
+            .into_iter()
+            .map(|(kind, digest)| {
+                let known = ForgottenKind::parse(&kind)
+                    .ok_or_else(|| Error::Nonsense(format!("something forgotten of the kind {kind:?}")))?;
+                Ok((known, Checksum::from_hex(digest)))
+            })
+            .collect::<Result<_, Error>>()?;
+        Ok(Forgotten {
+            salt,
+            digests,
+            before: before.and_then(|day| day.parse().ok()),
+        })
+    }
+
+    /// Every host with every email under which it is or was known.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn host_emails(&self) -> Result<HostEmails, Error> {
+        let mut hosts = HostEmails::new();
+        for select in [
+            Query::select()
+                .columns([Hosts::HostId, Hosts::Email])
+                .from(Hosts::Table)
+                .take(),
+            Query::select()
+                .distinct()
+                .columns([Meetings::HostId, Meetings::HostEmail])
+                .from(Meetings::Table)
+                .and_where(Expr::col(Meetings::HostId).is_not_null())
+                .take(),
+            Query::select()
+                .columns([HostLookups::HostId, HostLookups::HostKey])
+                .from(HostLookups::Table)
+                .and_where(Expr::col(HostLookups::HostId).is_not_null())
+                .and_where(Expr::col(HostLookups::HostKey).not_like("meeting:%"))
+                .take(),
+        ] {
+            for (id, email) in all(&self.conn, &select, |row| {
+                Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+            })? {
+                let emails = hosts.entry(HostId::new(id)).or_default();
+                if !email.trim().is_empty() {
+                    emails.insert(email.trim().to_lowercase());
+                }
+            }
+        }
+        Ok(hosts)
+    }
+
+    /// Meetings of these hosts that Zoom lists without an email.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn meetings_without_email(&self, hosts: &BTreeSet<HostId>) -> Result<Vec<MeetingUuid>, Error> {
+        let mut uuids = Vec::new();
+        for host in hosts {
+            let select = Query::select()
+                .column(Meetings::MeetingUuid)
+                .from(Meetings::Table)
+                .and_where(Expr::col(Meetings::HostId).eq(host.as_str()))
+                .and_where(Expr::col(Meetings::HostEmail).eq(""))
+                .take();
+            uuids.extend(all(&self.conn, &select, |row| {
+                Ok(MeetingUuid::new(row.get::<_, String>(0)?))
+            })?);
+        }
+        Ok(uuids)
+    }
+
+    /// Remembers what is forgotten, deletes what ended before the day, and puts everything else through the rules: one transaction,
+    /// so that no instant knows half of it. With `dry` nothing of it stays.
+    ///
+    /// # Errors
+    /// As SQLite fails; then nothing of it is done.
+    pub fn forget(
+        &mut self,
+        run: RunId,
+        forgotten: &Forgotten,
+        rules: &dyn Rules,
+        dry: bool,
+        now: DateTime<Utc>,
+    ) -> Result<Erased, Error> {
+        self.still_there()?;
+        let packers = &self.packers;
+        let tx = self.conn.transaction()?;
+        let mut erased = Erased::default();
+        remember(&tx, forgotten, now)?;
+        if let Some(day) = forgotten.before {
+            delete::delete_before(&tx, day, now, &mut erased)?;
+        }
+        let rewriter = rewrite::Rewriter::new(&tx, run, rules, packers, now, &mut erased);
+        rewriter.rewrite()?;
+        if dry {
+            tx.rollback()?;
+        } else {
+            tx.commit()?;
+        }
+        Ok(erased)
+    }
+
+    /// Remembers one more that must not be kept if it comes again.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn remember(
+        &mut self,
+        kind: ForgottenKind,
+        digest: &Checksum,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        let tx = self.transaction()?;
+        let one = Forgotten {
+            digests: BTreeSet::from([(kind, digest.clone())]),
+            ..Forgotten::default()
+        };
+        remember(&tx, &one, now)?;
+        tx.commit()?;
+        Ok(())
+    }
+
+    /// Rewrites the file without anything that was deleted, and empties the log beside it. Answers whether it could: somebody
+    /// who reads the catalog just now keeps the log.
+    ///
+    /// # Errors
+    /// As SQLite fails; what was erased is erased all the same.
+    pub fn scrub(&mut self) -> Result<bool, Error> {
+        self.conn.execute_batch("VACUUM")?;
+        let busy: i64 = self
+            .conn
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+        Ok(busy == 0)
+    }
+
+    /// Documents of forgotten meetings whose deletion was not acknowledged yet.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn doomed_documents(&self, limit: u64) -> Result<Vec<Deletion>, Error> {
+        let select = Query::select()
+            .columns([
+                DoomedDocuments::Kind,
+                DoomedDocuments::DocumentId,
+                DoomedDocuments::Version,
+            ])
+            .from(DoomedDocuments::Table)
+            .order_by(DoomedDocuments::Kind, Order::Asc)
+            .order_by(DoomedDocuments::DocumentId, Order::Asc)
+            .limit(limit)
+            .take();
+        let rows = all(&self.conn, &select, |row| {
+            Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?))
+        })?;
+        rows.into_iter()
+            .map(|(kind, id, version)| {
+                let index = IndexKind::ALL
+                    .into_iter()
+                    .find(|index| index.as_str() == kind)
+                    .ok_or_else(|| Error::Nonsense(format!("a document of the kind {kind:?}")))?;
+                Ok(Deletion { index, id, version })
+            })
+            .collect()
+    }
+
+    /// How many those are.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn count_doomed_documents(&self) -> Result<u64, Error> {
+        let select = Query::select()
+            .expr(Expr::cust("count(*)"))
+            .from(DoomedDocuments::Table)
+            .take();
+        Ok(first(&self.conn, &select, |row| row.get(0))?.unwrap_or_default())
+    }
+
+    /// Records which deletions Elasticsearch acknowledged.
+    ///
+    /// # Errors
+    /// As SQLite fails; then a replay will change nothing.
+    pub fn acknowledge_deletions(&mut self, deleted: &[Deletion]) -> Result<(), Error> {
+        let tx = self.transaction()?;
+        for one in deleted {
+            let delete = Query::delete()
+                .from_table(DoomedDocuments::Table)
+                .and_where(Expr::col(DoomedDocuments::Kind).eq(one.index.as_str()))
+                .and_where(Expr::col(DoomedDocuments::DocumentId).eq(one.id.as_str()))
+                .and_where(Expr::col(DoomedDocuments::Version).lte(one.version))
+                .take();
+            execute(&tx, &delete)?;
+        }
+        tx.commit()?;
+        Ok(())
+    }
+
+    /// Whether an index was ever filled from here.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn was_published(&self) -> Result<bool, Error> {
+        let select = Query::select()
+            .expr(Expr::cust("1"))
+            .from(Indices::Table)
+            .limit(1)
+            .take();
+        Ok(first(&self.conn, &select, |_| Ok(()))?.is_some())
+    }
+
+    /// The backups that this catalog knows of, oldest first.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn known_backups(&self) -> Result<Vec<KnownBackup>, Error> {
+        let select = Query::select()
+            .columns([Backups::Path, Backups::MadeAt])
+            .from(Backups::Table)
+            .order_by(Backups::MadeAt, Order::Asc)
+            .take();
+        all(&self.conn, &select, |row| {
+            Ok(KnownBackup {
+                path: row.get(0)?,
+                made_at: row.get(1)?,
+            })
+        })
+    }
+}
+
+fn remember(tx: &Transaction<'_>, forgotten: &Forgotten, now: DateTime<Utc>) -> Result<(), Error> {
+    for (kind, digest) in &forgotten.digests {
+        let insert = Query::insert()
+            .into_table(ForgottenTable::Table)
+            .columns([
+                ForgottenTable::Kind,
+                ForgottenTable::Digest,
+                ForgottenTable::ForgottenAt,
+            ])
+            .values_panic([kind.as_str().into(), digest.as_str().into(), iso(now).into()])
+            .on_conflict(
+                OnConflict::columns([ForgottenTable::Kind, ForgottenTable::Digest])
+                    .do_nothing()
+                    .to_owned(),
+            )
+            .take();
+        execute(tx, &insert)?;
+    }
+    if let Some(day) = forgotten.before {
+        let update = Query::update()
+            .table(Forgetting::Table)
+            .value(Forgetting::BeforeDay, day.to_string())
+            .take();
+        execute(tx, &update)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,424 @@
+//! The outbox: documents that are newer than what Elasticsearch acknowledged, what is kept to build them from, and what became of those that
+//! were sent.
+
+use std::{collections::HashSet, sync::Arc, sync::LazyLock};
+
+use chrono::{DateTime, Utc};
+use rusqlite::Connection;
+use sea_query::{Expr, ExprTrait, Order, Query, SelectStatement};
+
+use super::{
+    Catalog, Error, Packer,
+    meetings::MeetingState,
+    packing::{Packers, unpacked},
+    schema::{Indices, Meetings, Payloads},
+    sessions,
+    sql::{all, columns, execute, first, run, text, var},
+};
+use crate::model::{
+    AccountId, Checksum, Detail, Event, HostId, Kept, MeetingUuid, Row, SeriesId, SessionId, from_iso, iso,
+};
+
+/// What was sent of a meeting and acknowledged: never what stands in the catalog by now, which may be newer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acknowledgement {
+    /// The meeting.
+    pub uuid: MeetingUuid,
+    /// The document checksum of what was sent.
+    pub document_checksum: Checksum,
+    /// The sessions whose deletion was sent.
+    pub deleted: Vec<SessionId>,
+}
+
+/// A kept meeting as it lies in the file, still compressed. It may be opened on any thread.
+#[derive(Debug)]
+pub struct Stored {
+    /// Its key.
+    pub uuid: MeetingUuid,
+    /// What an acknowledgement of its documents is recorded as.
+    pub document_checksum: Checksum,
+    /// Sessions that were sent, or may have been, and belong to it no more: to be deleted.
+    pub lost_sessions: Vec<SessionId>,
+    account_id: AccountId,
+    columns: StoredColumns,
+    listing_packer: Arc<Packer>,
+    detail_packer: Arc<Packer>,
+}
+
+columns! {
+    /// The columns that a kept meeting is read from.
+    #[derive(Debug)]
+    StoredColumns {
+        meeting_id: i64,
+        meeting_uuid: MeetingUuid,
+        series_id: Option<i64>,
+        host_id: Option<HostId>,
+        start_time: Option<String>,
+        end_time: Option<String>,
+        duration_s: Option<i64>,
+        revision: i64,
+        document_checksum: Checksum,
+        listing: Vec<u8>,
+        listing_bytes: i64,
+        listing_dictionary: Option<i64>,
+        payload: Vec<u8>,
+        payload_bytes: i64,
+        dictionary_id: Option<i64>,
+    }
+}
+
+impl Stored {
+    /// Decompresses it.
+    ///
+    /// # Errors
+    /// What is stored cannot be read back.
+    pub fn open(self) -> Result<Kept, Error> {
+        let columns = self.columns;
+        let uuid = self.uuid.as_str();
+        let listing = unpacked(
+            &self.listing_packer,
+            &columns.listing,
+            columns.listing_bytes,
+            uuid,
+        )?;
+        let payload = unpacked(&self.detail_packer, &columns.payload, columns.payload_bytes, uuid)?;
+        let detail = detail_of(&self.uuid, payload)?;
+        Ok(Kept {
+            account_id: self.account_id,
+            series_id: columns.series_id.map(SeriesId),
+            host_id: columns.host_id,
+            start_time: columns.start_time.as_deref().and_then(from_iso),
+            end_time: columns.end_time.as_deref().and_then(from_iso),
+            duration_s: columns.duration_s,
+            listing: Row::kept(&listing),
+            detail,
+            revision: columns.revision,
+            document_checksum: self.document_checksum,
+            lost_sessions: self.lost_sessions,
+            uuid: self.uuid,
+        })
+    }
+}
+
+fn detail_of(uuid: &MeetingUuid, payload: String) -> Result<Detail, Error> {
+    Detail::kept(uuid.clone(), payload).ok_or_else(|| Error::Payload {
+        uuid: uuid.to_string(),
+        source: std::io::Error::new(std::io::ErrorKind::InvalidData, "it is no list of sessions"),
+    })
+}
+
+/// Repeated literally by every query that wants the partial index.
+pub(super) const DOCUMENTS_DUE: &str =
+    "document_checksum IS NOT indexed_checksum AND document_checksum IS NOT rejected_checksum";
+
+/// Whether it is still being asked whose meeting it is.
+const HOST_OPEN: &str = "meetings.host_id IS NULL AND EXISTS \
+     (SELECT 1 FROM host_lookups l WHERE l.host_key = meetings.host_key AND l.status = 'pending')";
+
+/// What is kept, with its payload; more conditions follow.
+fn kept_query() -> SelectStatement {
+    let mut select = Query::select()
+        .from(Meetings::Table)
+        .inner_join(
+            Payloads::Table,
+            Expr::col((Payloads::Table, Payloads::MeetingId)).equals((Meetings::Table, Meetings::MeetingId)),
+        )
+        .take();
+    for name in StoredColumns::COLUMNS {
+        // The only column that both tables have.
+        let table = if *name == "meeting_id" { "meetings." } else { "" };
+        select.expr(Expr::cust(format!("{table}{name}")));
+    }
+    select
+}
+
+static DUE: LazyLock<String> = LazyLock::new(|| due_sql(false));
+static DUE_WITH_HOST: LazyLock<String> = LazyLock::new(|| due_sql(true));
+
+fn due_sql(with_host: bool) -> String {
+    let mut select = kept_query();
+    select
+        .and_where(Expr::cust(DOCUMENTS_DUE))
+        .order_by((Meetings::Table, Meetings::Revision), Order::Asc);
+    if with_host {
+        select.and_where(Expr::cust(format!("NOT ({HOST_OPEN})")));
+    }
+    text(&select)
+}
+
+static AFTER: LazyLock<String> = LazyLock::new(|| {
+    let mut select = kept_query();
+    select
+        .and_where(Expr::col((Meetings::Table, Meetings::MeetingUuid)).gt(var(":after")))
+        .order_by((Meetings::Table, Meetings::MeetingUuid), Order::Asc);
+    text(&select)
+});
+
+static ONE: LazyLock<String> = LazyLock::new(|| {
+    let mut select = kept_query();
+    select.and_where(Expr::col((Meetings::Table, Meetings::MeetingUuid)).eq(var(":uuid")));
+    text(&select)
+});
+
+static SENDING: LazyLock<String> = LazyLock::new(|| {
+    let update = Query::update()
+        .table(Meetings::Table)
+        .value(Meetings::IndexedChecksum, Expr::cust("NULL"))
+        .and_where(Expr::col(Meetings::MeetingUuid).eq(var(":uuid")))
+        .and_where(Expr::col(Meetings::IndexedChecksum).is_not_null())
+        .take();
+    text(&update)
+});
+
+impl Catalog {
+    /// Meetings whose documents are newer than what Elasticsearch acknowledged, oldest revision first, up to `limit` and about
+    /// `limit_bytes` of payload (at least one), but for those that are on their way already. With `hosts_open`, those whose host is still
+    /// being asked for are left out: they would be sent twice.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn due_documents(
+        &self,
+        hosts_open: bool,
+        on_their_way: &HashSet<MeetingUuid>,
+        limit: u64,
+        limit_bytes: usize,
+    ) -> Result<Vec<Stored>, Error> {
+        let sql = if hosts_open { &*DUE_WITH_HOST } else { &*DUE };
+        self.read_stored(sql, &[], on_their_way, limit, limit_bytes)
+    }
+
+    /// How many meetings have documents due.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn count_due_documents(&self) -> Result<u64, Error> {
+        let select = Query::select()
+            .expr(Expr::cust("count(*)"))
+            .from(Meetings::Table)
+            .and_where(Expr::cust(DOCUMENTS_DUE))
+            .take();
+        Ok(first(&self.conn, &select, |row| row.get(0))?.unwrap_or_default())
+    }
+
+    /// Everything that is kept, in order of UUID, a batch of about `limit_bytes` of payload after `after`: for export, reindex and verify.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn kept_after(
+        &self,
+        after: Option<&MeetingUuid>,
+        limit: u64,
+        limit_bytes: usize,
+    ) -> Result<Vec<Stored>, Error> {
+        // No UUID is empty.
+        let after = after.map_or("", MeetingUuid::as_str);
+        self.read_stored(&AFTER, &[(":after", &after)], &HashSet::new(), limit, limit_bytes)
+    }
+
+    /// One meeting's kept detail, if there is one.
+    ///
+    /// # Errors
+    /// As SQLite fails, or what is kept cannot be read back.
+    pub fn kept(&self, uuid: &MeetingUuid) -> Result<Option<Kept>, Error> {
+        let mut stored = self.read_stored(&ONE, &[(":uuid", uuid)], &HashSet::new(), 1, usize::MAX)?;
+        stored.pop().map(Stored::open).transpose()
+    }
+
+    /// Row by row, not all at once: the payloads of a large account do not fit into memory.
+    fn read_stored(
+        &self,
+        sql: &str,
+        params: &[(&str, &dyn rusqlite::ToSql)],
+        but_for: &HashSet<MeetingUuid>,
+        limit: u64,
+        limit_bytes: usize,
+    ) -> Result<Vec<Stored>, Error> {
+        let account_id = self.account()?.unwrap_or_else(|| AccountId::new(""));
+        let mut prepared = self.conn.prepare_cached(sql)?;
+        let mut rows = prepared.query(params)?;
+        let (mut stored, mut bytes) = (Vec::new(), 0_usize);
+        while (stored.len() as u64) < limit
+            && bytes < limit_bytes
+            && let Some(row) = rows.next()?
+        {
+            if !but_for.is_empty() && but_for.contains(&row.get::<_, MeetingUuid>("meeting_uuid")?) {
+                continue;
+            }
+            let columns = StoredColumns::read(row)?;
+            bytes = bytes.saturating_add(usize::try_from(columns.payload_bytes).unwrap_or(usize::MAX));
+            stored.push(Stored {
+                uuid: columns.meeting_uuid.clone(),
+                document_checksum: columns.document_checksum.clone(),
+                lost_sessions: sessions::lost(&self.conn, columns.meeting_id)?,
+                account_id: account_id.clone(),
+                listing_packer: self.packers.by_id(&self.conn, columns.listing_dictionary)?,
+                detail_packer: self.packers.by_id(&self.conn, columns.dictionary_id)?,
+                columns,
+            });
+        }
+        Ok(stored)
+    }
+
+    /// Notes that documents are about to be sent: until they are acknowledged the index holds neither them for certain nor what
+    /// it acknowledged before, so a meeting that turns back into that must be sent again.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn note_sending<'a>(&mut self, meetings: impl Iterator<Item = &'a MeetingUuid>) -> Result<(), Error> {
+        let tx = self.transaction()?;
+        for uuid in meetings {
+            run(&tx, &SENDING, &[(":uuid", uuid)])?;
+        }
+        tx.commit()?;
+        Ok(())
+    }
+
+    /// Records what Elasticsearch acknowledged. A meeting that changed in flight stays due.
+    ///
+    /// # Errors
+    /// As SQLite fails; then none of it is recorded, and a replay will change nothing.
+    pub fn acknowledge(&mut self, acknowledged: &[Acknowledgement], now: DateTime<Utc>) -> Result<(), Error> {
+        let tx = self.transaction()?;
+        for one in acknowledged {
+            acknowledge_one(&tx, one, now)?;
+        }
+        tx.commit()?;
+        Ok(())
+    }
+
+    /// Records that Elasticsearch refused the documents for what they are. They are not sent again until they change, or until
+    /// `retry`.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn reject(
+        &mut self,
+        uuid: &MeetingUuid,
+        document_checksum: &Checksum,
+        reason: &str,
+    ) -> Result<(), Error> {
+        let tx = self.transaction()?;
+        reject_one(&tx, uuid, document_checksum, reason)?;
+        tx.commit()?;
+        Ok(())
+    }
+
+    /// Meetings about to be published for the first time to an index that held documents before: what it holds of them is
+    /// to be asked first. Empty if the indices are our own.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn unreconciled(&self, limit: u64) -> Result<Vec<MeetingUuid>, Error> {
+        let adopted = Query::select()
+            .expr(Expr::cust("count(*)"))
+            .from(Indices::Table)
+            .and_where(Expr::col(Indices::Adopted).eq(1))
+            .take();
+        if first(&self.conn, &adopted, |row| row.get::<_, i64>(0))?.unwrap_or_default() == 0 {
+            return Ok(Vec::new());
+        }
+        let select = Query::select()
+            .column(Meetings::MeetingUuid)
+            .from(Meetings::Table)
+            .and_where(Expr::cust(DOCUMENTS_DUE))
+            .and_where(Expr::col(Meetings::Reconciled).eq(0))
+            .order_by(Meetings::Revision, Order::Asc)
+            .limit(limit)
+            .take();
+        all(&self.conn, &select, |row| row.get("meeting_uuid"))
+    }
+
+    /// Records which sessions of these meetings the index holds. Those that the catalog does not know are lost: they will be
+    /// deleted along with the meeting's next publication.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn reconcile(
+        &mut self,
+        asked: &[MeetingUuid],
+        held: &[(MeetingUuid, SessionId)],
+    ) -> Result<(), Error> {
+        let tx = self.transaction()?;
+        for (uuid, session) in held {
+            if let Some(state) = MeetingState::of(&tx, uuid)? {
+                sessions::note_lost(&tx, state.meeting_id, session.as_str())?;
+            }
+        }
+        for uuid in asked {
+            let update = Query::update()
+                .table(Meetings::Table)
+                .value(Meetings::Reconciled, 1)
+                .and_where(Expr::col(Meetings::MeetingUuid).eq(uuid.as_str()))
+                .take();
+            execute(&tx, &update)?;
+        }
+        tx.commit()?;
+        Ok(())
+    }
+}
+
+pub(super) fn acknowledge_one(
+    conn: &Connection,
+    one: &Acknowledgement,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let Some(mut state) = MeetingState::of(conn, &one.uuid)? else {
+        return Ok(());
+    };
+    state.indexed_checksum = Some(one.document_checksum.clone());
+    state.indexed_at = Some(iso(now));
+    state.reconciled = true;
+    if state.document_checksum.as_ref() == Some(&one.document_checksum) {
+        state.status = state.status.next(Event::Acknowledged);
+    }
+    state.save(conn)?;
+    for session in &one.deleted {
+        // One that came back while its deletion was under way is lost no more, and is not among these.
+        sessions::found_again(conn, state.meeting_id, session)?;
+    }
+    Ok(())
+}
+
+pub(super) fn reject_one(
+    conn: &Connection,
+    uuid: &MeetingUuid,
+    document_checksum: &Checksum,
+    reason: &str,
+) -> Result<(), Error> {
+    let Some(mut state) = MeetingState::of(conn, uuid)? else {
+        return Ok(());
+    };
+    state.rejected_checksum = Some(document_checksum.clone());
+    state.failure = Some(reason.to_owned());
+    if state.document_checksum.as_ref() == Some(document_checksum) {
+        state.status = state.status.next(Event::Rejected);
+    }
+    state.save(conn)
+}
+
+/// A meeting's kept detail, whether or not anything else of it is wanted.
+pub(super) fn kept_detail(
+    conn: &Connection,
+    packers: &Packers,
+    meeting_id: i64,
+    uuid: &MeetingUuid,
+) -> Result<Option<Detail>, Error> {
+    let select = Query::select()
+        .columns([Payloads::Payload, Payloads::PayloadBytes, Payloads::DictionaryId])
+        .from(Payloads::Table)
+        .and_where(Expr::col(Payloads::MeetingId).eq(meeting_id))
+        .take();
+    let found = first(conn, &select, |row| {
+        Ok((
+            row.get::<_, Vec<u8>>("payload")?,
+            row.get("payload_bytes")?,
+            row.get("dictionary_id")?,
+        ))
+    })?;
+    let Some((payload, bytes, dictionary)) = found else {
+        return Ok(None);
+    };
+    let payload = unpacked(&*packers.by_id(conn, dictionary)?, &payload, bytes, uuid.as_str())?;
+    detail_of(uuid, payload).map(Some)
+}

@@ -1,0 +1,394 @@
+//! Compression of what is kept: zstd, with dictionaries that are learned from the account's own rows.
+//!
+//! Packing and unpacking need no connection, so they are done on other threads than the one that owns it.
+
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use chrono::{DateTime, Utc};
+use rusqlite::Connection;
+use sea_query::{Expr, ExprTrait, Order, Query};
+use zstd::bulk::{Compressor, Decompressor};
+use zstd::zstd_safe::CParameter;
+
+use super::{
+    Catalog, Error,
+    schema::{Dictionaries, Meetings, Payloads},
+    sql::{all, execute, first},
+};
+use crate::model::{Checksum, Detail, MeetingUuid, Row, iso};
+
+/// With a dictionary the lowest level is within a few per cent of the third, in half the time.
+const LEVEL: i32 = 1;
+
+/// A dictionary's size: what the names and usual values of two or three rows take, several times over.
+const DICTIONARY_BYTES: usize = 16 << 10;
+
+/// What is kept of one meeting is never larger: Zoom's answers are read up to 16 MiB a page, and 1,000 people fit into a few of those. A file that
+/// says otherwise is damaged.
+const LARGEST_BYTES: usize = 1 << 30;
+
+/// Rows that are packed anew when a dictionary is learned: those that came before it are a few hundred.
+const PACKED_ANEW: u64 = 2_000;
+
+/// What a dictionary is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PackedKind {
+    /// A meeting's row in a listing.
+    Listing,
+    /// A meeting's sessions.
+    Detail,
+}
+
+impl PackedKind {
+    const ALL: [Self; 2] = [Self::Listing, Self::Detail];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Listing => "listing",
+            Self::Detail => "detail",
+        }
+    }
+}
+
+/// What rows of an account have in common.
+#[derive(Clone, Debug)]
+pub struct Dictionary(Vec<u8>);
+
+/// Learns a dictionary from rows. They must not tell who somebody is: the dictionary may hold any part of them, and outlives them.
+///
+/// # Errors
+/// The rows are too few or too much alike.
+pub fn train(samples: &[Row]) -> Result<Dictionary, Error> {
+    let samples: Vec<&[u8]> = samples.iter().map(|row| row.as_str().as_bytes()).collect();
+    zstd::dict::from_samples(&samples, DICTIONARY_BYTES)
+        .map(Dictionary)
+        .map_err(|source| Error::Dictionary { source })
+}
+
+/// Compresses and decompresses with one dictionary, or without any; shared by all threads.
+pub struct Packer {
+    dictionary_id: Option<i64>,
+    dictionary: Vec<u8>,
+    // Making a context costs as much as compressing a detail: those that are free wait here.
+    compressors: Mutex<Vec<Compressor<'static>>>,
+    decompressors: Mutex<Vec<Decompressor<'static>>>,
+}
+
+impl std::fmt::Debug for Packer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Packer({:?})", self.dictionary_id)
+    }
+}
+
+impl Packer {
+    fn new(dictionary_id: Option<i64>, dictionary: Vec<u8>) -> Self {
+        Self {
+            dictionary_id,
+            dictionary,
+            compressors: Mutex::default(),
+            decompressors: Mutex::default(),
+        }
+    }
+
+    pub(super) fn dictionary_id(&self) -> Option<i64> {
+        self.dictionary_id
+    }
+
+    pub(super) fn compress(&self, bytes: &[u8]) -> io::Result<Vec<u8>> {
+        let free = free(&self.compressors).pop();
+        let mut compressor = match free {
+            Some(compressor) => compressor,
+            None => {
+                let mut compressor = Compressor::with_dictionary(LEVEL, &self.dictionary)?;
+                // A column names the dictionary.
+                compressor.set_parameter(CParameter::DictIdFlag(false))?;
+                compressor
+            }
+        };
+        let packed = compressor.compress(bytes);
+        free_again(&self.compressors, compressor);
+        packed
+    }
+
+    /// Answers text that is `bytes` long.
+    pub(super) fn decompress(&self, packed: &[u8], bytes: usize) -> io::Result<String> {
+        if bytes > LARGEST_BYTES {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "it says that it is too large",
+            ));
+        }
+        let free = free(&self.decompressors).pop();
+        let mut decompressor = match free {
+            Some(decompressor) => decompressor,
+            None => Decompressor::with_dictionary(&self.dictionary)?,
+        };
+        let unpacked = decompressor.decompress(packed, bytes);
+        free_again(&self.decompressors, decompressor);
+        String::from_utf8(unpacked?).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+
+    /// Makes a detail ready to be kept: hashed, compressed, and its sessions told apart.
+    ///
+    /// # Errors
+    /// It cannot be compressed.
+    pub fn pack(&self, detail: &Detail, fetched_for: &Checksum) -> Result<Packed, Error> {
+        let payload = detail.payload();
+        let packed = self
+            .compress(payload.as_bytes())
+            .map_err(|source| Error::Payload {
+                uuid: detail.uuid.to_string(),
+                source,
+            })?;
+        let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+        let sessions = detail.sessions().into_iter().map(|session| PackedSession {
+            id: session_key(session.id.as_str()).unwrap_or_default(),
+            user_name: some(&session.user_name),
+            email: some(&session.email),
+            join_time: session.join_time.map(|at| at.timestamp()),
+            leave_time: session.leave_time.map(|at| at.timestamp()),
+        });
+        Ok(Packed {
+            uuid: detail.uuid.clone(),
+            fetched_for: fetched_for.clone(),
+            checksum: detail.checksum(),
+            missing: detail.missing,
+            all_left: detail.all_left(),
+            sessions: sessions.collect(),
+            payload: packed,
+            payload_bytes: payload.len(),
+            dictionary_id: self.dictionary_id,
+        })
+    }
+}
+
+fn free<T>(pool: &Mutex<Vec<T>>) -> MutexGuard<'_, Vec<T>> {
+    // Whoever panicked while it held this left a list of contexts that are whole.
+    pool.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn free_again<T>(pool: &Mutex<Vec<T>>, one: T) {
+    free(pool).push(one);
+}
+
+/// A detail, ready to be kept.
+#[derive(Debug)]
+pub struct Packed {
+    /// Whose it is.
+    pub uuid: MeetingUuid,
+    pub(super) fetched_for: Checksum,
+    pub(super) checksum: Checksum,
+    pub(super) missing: u64,
+    pub(super) all_left: bool,
+    pub(super) sessions: Vec<PackedSession>,
+    pub(super) payload: Vec<u8>,
+    pub(super) payload_bytes: usize,
+    pub(super) dictionary_id: Option<i64>,
+}
+
+/// A session, as the table `sessions` keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct PackedSession {
+    pub id: [u8; 16],
+    pub user_name: Option<String>,
+    pub email: Option<String>,
+    pub join_time: Option<i64>,
+    pub leave_time: Option<i64>,
+}
+
+/// Text that was kept of a meeting, packed.
+pub(super) fn unpacked(packer: &Packer, packed: &[u8], bytes: i64, uuid: &str) -> Result<String, Error> {
+    packer
+        .decompress(packed, usize::try_from(bytes).unwrap_or(usize::MAX))
+        .map_err(|source| Error::Payload {
+            uuid: uuid.to_owned(),
+            source,
+        })
+}
+
+/// The bytes of a session's id. Nothing for an id that is not of our making.
+pub(super) fn session_key(id: &str) -> Option<[u8; 16]> {
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    };
+    let bytes: &[u8; 32] = id.as_bytes().try_into().ok()?;
+    let mut key = [0; 16];
+    for (byte, pair) in key.iter_mut().zip(bytes.chunks(2)) {
+        *byte = pair
+            .iter()
+            .try_fold(0, |value, one| Some(value << 4 | digit(*one)?))?;
+    }
+    Some(key)
+}
+
+/// The dictionaries of a catalog.
+#[derive(Debug, Default)]
+pub(super) struct Packers {
+    present: BTreeMap<PackedKind, Arc<Packer>>,
+    plain: Option<Arc<Packer>>,
+    /// Those that were asked for by their id.
+    by_id: RefCell<BTreeMap<i64, Arc<Packer>>>,
+}
+
+impl Packers {
+    /// Reads the newest of each kind.
+    pub fn load(conn: &Connection) -> Result<Self, Error> {
+        let mut packers = Self {
+            plain: Some(Arc::new(Packer::new(None, Vec::new()))),
+            ..Self::default()
+        };
+        for kind in PackedKind::ALL {
+            let newest = Query::select()
+                .column(Dictionaries::DictionaryId)
+                .from(Dictionaries::Table)
+                .and_where(Expr::col(Dictionaries::Kind).eq(kind.as_str()))
+                .order_by(Dictionaries::DictionaryId, Order::Desc)
+                .limit(1)
+                .take();
+            if let Some(id) = first(conn, &newest, |row| row.get(0))? {
+                let packer = packers.by_id(conn, Some(id))?;
+                packers.present.insert(kind, packer);
+            }
+        }
+        Ok(packers)
+    }
+
+    /// The one to pack with now.
+    pub fn present(&self, kind: PackedKind) -> Arc<Packer> {
+        let present = self.present.get(&kind).or(self.plain.as_ref());
+        present.map_or_else(|| Arc::new(Packer::new(None, Vec::new())), Arc::clone)
+    }
+
+    /// The one that something was packed with.
+    pub fn by_id(&self, conn: &Connection, id: Option<i64>) -> Result<Arc<Packer>, Error> {
+        let Some(id) = id else {
+            return Ok(self
+                .plain
+                .as_ref()
+                .map_or_else(|| Arc::new(Packer::new(None, Vec::new())), Arc::clone));
+        };
+        if let Some(packer) = self.by_id.borrow().get(&id) {
+            return Ok(Arc::clone(packer));
+        }
+        let select = Query::select()
+            .column(Dictionaries::Dictionary)
+            .from(Dictionaries::Table)
+            .and_where(Expr::col(Dictionaries::DictionaryId).eq(id))
+            .take();
+        let dictionary = first(conn, &select, |row| row.get(0))?.ok_or_else(|| {
+            Error::Nonsense(format!(
+                "something packed with the dictionary {id}, which is not there"
+            ))
+        })?;
+        let packer = Arc::new(Packer::new(Some(id), dictionary));
+        self.by_id.borrow_mut().insert(id, Arc::clone(&packer));
+        Ok(packer)
+    }
+}
+
+impl Catalog {
+    /// What packs details now. It may be used on any thread.
+    pub fn packer(&self) -> Arc<Packer> {
+        self.packers.present(PackedKind::Detail)
+    }
+
+    /// Whether a dictionary of that kind is still to be learned.
+    pub fn wants_samples(&self, kind: PackedKind) -> bool {
+        !self.packers.present.contains_key(&kind)
+    }
+
+    /// Takes a dictionary into use, and packs with it what was packed without one.
+    ///
+    /// # Errors
+    /// As SQLite fails; then it is not in use.
+    pub fn adopt(
+        &mut self,
+        kind: PackedKind,
+        dictionary: Dictionary,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        self.still_there()?;
+        let tx = self.conn.transaction()?;
+        let insert = Query::insert()
+            .into_table(Dictionaries::Table)
+            .columns([Dictionaries::Kind, Dictionaries::Dictionary, Dictionaries::MadeAt])
+            .values_panic([kind.as_str().into(), dictionary.0.clone().into(), iso(now).into()])
+            .take();
+        execute(&tx, &insert)?;
+        let packer = Arc::new(Packer::new(Some(tx.last_insert_rowid()), dictionary.0));
+        let plain = self.packers.by_id(&tx, None)?;
+        match kind {
+            PackedKind::Listing => pack_listings_anew(&tx, &plain, &packer)?,
+            PackedKind::Detail => pack_details_anew(&tx, &plain, &packer)?,
+        }
+        tx.commit()?;
+        if let Some(id) = packer.dictionary_id {
+            self.packers.by_id.borrow_mut().insert(id, Arc::clone(&packer));
+        }
+        self.packers.present.insert(kind, packer);
+        Ok(())
+    }
+}
+
+fn packed_anew(plain: &Packer, packer: &Packer, packed: &[u8], bytes: i64) -> Option<Vec<u8>> {
+    let text = plain.decompress(packed, usize::try_from(bytes).ok()?).ok()?;
+    packer.compress(text.as_bytes()).ok()
+}
+
+fn pack_listings_anew(conn: &Connection, plain: &Packer, packer: &Packer) -> Result<(), Error> {
+    let select = Query::select()
+        .columns([Meetings::MeetingId, Meetings::Listing, Meetings::ListingBytes])
+        .from(Meetings::Table)
+        .and_where(Expr::col(Meetings::ListingDictionary).is_null())
+        .limit(PACKED_ANEW)
+        .take();
+    for (id, packed, bytes) in all(conn, &select, read_packed)? {
+        // What cannot be read stays as it is: `catalog check` tells.
+        if let Some(anew) = packed_anew(plain, packer, &packed, bytes) {
+            let update = Query::update()
+                .table(Meetings::Table)
+                .values([
+                    (Meetings::Listing, anew.into()),
+                    (Meetings::ListingDictionary, packer.dictionary_id.into()),
+                ])
+                .and_where(Expr::col(Meetings::MeetingId).eq(id))
+                .take();
+            execute(conn, &update)?;
+        }
+    }
+    Ok(())
+}
+
+fn pack_details_anew(conn: &Connection, plain: &Packer, packer: &Packer) -> Result<(), Error> {
+    let select = Query::select()
+        .columns([Payloads::MeetingId, Payloads::Payload, Payloads::PayloadBytes])
+        .from(Payloads::Table)
+        .and_where(Expr::col(Payloads::DictionaryId).is_null())
+        .limit(PACKED_ANEW)
+        .take();
+    for (id, packed, bytes) in all(conn, &select, read_packed)? {
+        if let Some(anew) = packed_anew(plain, packer, &packed, bytes) {
+            let update = Query::update()
+                .table(Payloads::Table)
+                .values([
+                    (Payloads::Payload, anew.into()),
+                    (Payloads::DictionaryId, packer.dictionary_id.into()),
+                ])
+                .and_where(Expr::col(Payloads::MeetingId).eq(id))
+                .take();
+            execute(conn, &update)?;
+        }
+    }
+    Ok(())
+}
+
+fn read_packed(row: &rusqlite::Row<'_>) -> rusqlite::Result<(i64, Vec<u8>, i64)> {
+    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+}

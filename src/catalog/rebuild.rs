@@ -1,0 +1,122 @@
+//! A rebuild of the indices: what the new ones acknowledged waits in a temporary table until they stand in the place of the old ones, so that memory
+//! stays bounded and nothing is recorded of a rebuild that comes to no end.
+
+use chrono::{DateTime, Utc};
+use sea_query::{Alias, Expr, ExprTrait, Order, Query};
+
+use super::{
+    Acknowledgement, Catalog, Error, IndexRecord,
+    indices::put_index,
+    meetings::MeetingState,
+    outbox::{acknowledge_one, reject_one},
+    sessions,
+    sql::{all, execute},
+};
+use crate::model::{Checksum, MeetingUuid};
+
+const TABLE: &str = "
+    DROP TABLE IF EXISTS temp.rebuilt;
+    CREATE TEMP TABLE rebuilt (
+        place INTEGER PRIMARY KEY, meeting_uuid TEXT NOT NULL, document_checksum TEXT NOT NULL, rejected TEXT
+    ) STRICT;";
+
+/// Rows that are applied at a time.
+const BATCH: u64 = 500;
+
+impl Catalog {
+    /// Makes room for what a rebuild acknowledges; what an earlier one noted is forgotten.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn begin_rebuild_notes(&self) -> Result<(), Error> {
+        Ok(self.conn.execute_batch(TABLE)?)
+    }
+
+    /// Notes what the new indices acknowledged and what they refused.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn note_rebuilt(
+        &self,
+        acknowledged: &[Acknowledgement],
+        rejected: &[(Acknowledgement, String)],
+    ) -> Result<(), Error> {
+        let rejected = rejected.iter().map(|(one, reason)| (one, Some(reason.as_str())));
+        for (one, reason) in acknowledged.iter().map(|one| (one, None)).chain(rejected) {
+            let insert = Query::insert()
+                .into_table(Alias::new("rebuilt"))
+                .columns(["meeting_uuid", "document_checksum", "rejected"].map(Alias::new))
+                .values_panic([
+                    one.uuid.as_str().into(),
+                    one.document_checksum.as_str().into(),
+                    reason.map(str::to_owned).into(),
+                ])
+                .take();
+            execute(&self.conn, &insert)?;
+        }
+        Ok(())
+    }
+
+    /// Records that the rebuilt indices stand in place of the old ones, and what they hold.
+    ///
+    /// # Errors
+    /// As SQLite fails; then none of it is recorded.
+    pub fn replace_indices(
+        &mut self,
+        rebuilt: &[IndexRecord],
+        stamp: &str,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        let tx = self.transaction()?;
+        for index in rebuilt {
+            let index = IndexRecord {
+                stamp: Some(stamp.to_owned()),
+                ..index.clone()
+            };
+            put_index(&tx, &index, false, now)?;
+        }
+        let mut place = 0_i64;
+        loop {
+            let select = Query::select()
+                .columns(["place", "meeting_uuid", "document_checksum", "rejected"].map(Alias::new))
+                .from(Alias::new("rebuilt"))
+                .and_where(Expr::col(Alias::new("place")).gt(place))
+                .order_by(Alias::new("place"), Order::Asc)
+                .limit(BATCH)
+                .take();
+            let noted = all(&tx, &select, |row| {
+                Ok((
+                    row.get::<_, i64>("place")?,
+                    row.get::<_, MeetingUuid>("meeting_uuid")?,
+                    row.get::<_, Checksum>("document_checksum")?,
+                    row.get::<_, Option<String>>("rejected")?,
+                ))
+            })?;
+            let Some((last, ..)) = noted.last() else { break };
+            place = *last;
+            for (_, uuid, document_checksum, rejected) in noted {
+                match rejected {
+                    Some(reason) => {
+                        let reason = format!("rejected by Elasticsearch: {reason}");
+                        reject_one(&tx, &uuid, &document_checksum, &reason)?;
+                    }
+                    None => {
+                        // The new indices never had the sessions that are lost.
+                        let deleted = match MeetingState::of(&tx, &uuid)? {
+                            Some(state) => sessions::lost(&tx, state.meeting_id)?,
+                            None => Vec::new(),
+                        };
+                        let acknowledged = Acknowledgement {
+                            uuid,
+                            document_checksum,
+                            deleted,
+                        };
+                        acknowledge_one(&tx, &acknowledged, now)?;
+                    }
+                }
+            }
+        }
+        tx.commit()?;
+        Ok(())
+    }
+}
