@@ -1,8 +1,13 @@
 //! As fast as Zoom allows, never faster: every request passes here first.
 //!
-//! Zoom counts a request somewhere between our sending it and its answer reaching us; nobody outside knows where. So a request
-//! takes part in the count for that whole time and for one window more, and the next one goes out only while fewer than the share
+//! Zoom counts a request when it arrives, somewhere between our sending it and its answer reaching us; nobody outside knows when.
+//! A delay that all requests share moves all of them alike, and no sliding window notices. What matters is how much longer than the
+//! fastest a request was under way, and that is at most how much longer its answer took than the quickest answer. So a request
+//! takes part in the count for that difference and for one window more, and the next one goes out only while fewer than the share
 //! of the limit do. Then no sliding second (or minute) holds more than the share, however Zoom counts.
+//!
+//! Where nothing is known of the quickest answer, nothing is assumed: a request takes part until its own answer, and for one window
+//! more. So it is with the first ones, which open connections on their way, and with those of a label whose window is a minute.
 
 use std::{
     collections::VecDeque,
@@ -60,10 +65,15 @@ impl Plan {
     }
 }
 
-/// How long after sending a request of a per-second label it counts at most as being on its way. What matters is not how long
-/// requests travel, for that shifts all of them alike, but by how much some travel longer than others; waiting for the answer of a
-/// slow Zoom would halve the rate.
-const ON_ITS_WAY: Duration = Duration::from_millis(40);
+/// How much later than the fastest a request of a per-second label arrives at most. A longer wait for the answer is Zoom at work, not
+/// the network: to count it as well would halve the rate of a slow Zoom.
+const DELAY_AT_MOST: Duration = Duration::from_millis(40);
+
+/// The quickest answer need not have had both the fastest way there and the fastest way back; this much may be between.
+const SLACK: Duration = Duration::from_millis(2);
+
+/// How long a round trip is remembered at least, at most twice as long: ways through the network change.
+const REMEMBERED: Duration = Duration::from_secs(60);
 
 fn window(label: Label) -> Duration {
     match label {
@@ -98,13 +108,57 @@ pub enum Grant {
     },
 }
 
+/// How long answers took lately.
+#[derive(Debug, Default)]
+struct RoundTrips {
+    /// At most two periods, the older first.
+    periods: VecDeque<Period>,
+}
+
+#[derive(Debug)]
+struct Period {
+    begun: Instant,
+    answers: usize,
+    least: Duration,
+}
+
+impl RoundTrips {
+    fn add_at(&mut self, took: Duration, now: Instant) {
+        match self.periods.back_mut().filter(|last| now < last.begun + REMEMBERED) {
+            Some(last) => {
+                last.answers += 1;
+                last.least = last.least.min(took);
+            }
+            None => self.periods.push_back(Period {
+                begun: now,
+                answers: 1,
+                least: took,
+            }),
+        }
+        self.forget_at(now);
+    }
+
+    fn forget_at(&mut self, now: Instant) {
+        self.periods.retain(|period| now < period.begun + 2 * REMEMBERED);
+    }
+
+    fn answers(&self) -> usize {
+        self.periods.iter().map(|period| period.answers).sum()
+    }
+
+    fn least(&self) -> Option<Duration> {
+        self.periods.iter().map(|period| period.least).min()
+    }
+}
+
 /// The requests that count at a moment. Pure: it is told the time.
 #[derive(Debug)]
 struct Slots {
     limit: usize,
     window: Duration,
-    /// `None`: until its answer, however long that takes.
-    on_its_way: Option<Duration>,
+    /// How much later than the fastest a request arrives at most. `None`: any time before its answer.
+    delay_at_most: Option<Duration>,
+    round_trips: RoundTrips,
     counting: VecDeque<Slot>,
     next_id: u64,
 }
@@ -114,77 +168,97 @@ struct Slot {
     id: u64,
     sent: Instant,
     answered: Option<Instant>,
+    /// As of [`Slots`], once enough answers are known.
+    delay_at_most: Option<Duration>,
+}
+
+impl Slot {
+    /// Until when it counts, with the quickest answer known. `None`: not before its own answer.
+    fn counts_until(&self, window: Duration, least: Option<Duration>) -> Option<Instant> {
+        let Some(most) = self.delay_at_most else {
+            return self.answered.map(|answered| answered + window);
+        };
+        // Without an answer it may yet turn out to be as late as can be.
+        let delay = match (self.answered, least) {
+            (Some(answered), Some(least)) => (answered - self.sent).saturating_sub(least) + SLACK,
+            _ => most,
+        };
+        Some(self.sent + delay.min(most) + window)
+    }
 }
 
 /// Whether a request may go out.
 #[derive(Debug, PartialEq, Eq)]
 enum Room {
     Now,
+    /// Then, or earlier if an answer says so.
     At(Instant),
     /// Only once an answer arrives.
     AfterAnswer,
 }
 
 impl Slots {
-    fn new(limit: u32, window: Duration, on_its_way: Option<Duration>) -> Self {
+    fn new(limit: u32, window: Duration, delay_at_most: Option<Duration>) -> Self {
         Self {
             limit: limit as usize,
             window,
-            on_its_way,
+            delay_at_most,
+            round_trips: RoundTrips::default(),
             counting: VecDeque::new(),
             next_id: 0,
         }
-    }
-
-    fn counts_until(&self, slot: &Slot) -> Option<Instant> {
-        let over = match (slot.answered, self.on_its_way.map(|most| slot.sent + most)) {
-            (Some(answered), Some(most)) => Some(answered.min(most)),
-            (answered, most) => answered.or(most),
-        };
-        over.map(|over| over + self.window)
     }
 
     fn room_at(&mut self, now: Instant) -> Room {
         if self.counting.len() < self.limit {
             return Room::Now;
         }
-        let counting = std::mem::take(&mut self.counting);
-        self.counting = counting
-            .into_iter()
-            .filter(|slot| self.counts_until(slot).is_none_or(|until| until > now))
-            .collect();
+        self.round_trips.forget_at(now);
+        let (window, least) = (self.window, self.round_trips.least());
+        let mut next = None::<Instant>;
+        self.counting
+            .retain(|slot| match slot.counts_until(window, least) {
+                Some(until) if until <= now => false,
+                Some(until) => {
+                    next = Some(next.map_or(until, |next| next.min(until)));
+                    true
+                }
+                None => true,
+            });
         if self.counting.len() < self.limit {
             return Room::Now;
         }
-        match self
-            .counting
-            .iter()
-            .filter_map(|slot| self.counts_until(slot))
-            .min()
-        {
-            Some(until) => Room::At(until),
-            None => Room::AfterAnswer,
-        }
+        next.map_or(Room::AfterAnswer, Room::At)
     }
 
     fn send_at(&mut self, now: Instant) -> u64 {
+        self.round_trips.forget_at(now);
+        // A whole window's answers: the first requests open connections, and so take longer than any that follow.
+        let known = self.round_trips.answers() >= self.limit;
         self.next_id += 1;
         self.counting.push_back(Slot {
             id: self.next_id,
             sent: now,
             answered: None,
+            delay_at_most: self.delay_at_most.filter(|_| known),
         });
         self.next_id
     }
 
-    fn sent_and_answered_at(&mut self, at: Instant) {
-        let id = self.send_at(at);
-        if let Some(last) = self.counting.back_mut().filter(|slot| slot.id == id) {
-            last.answered = Some(at);
-        }
+    /// A request of an earlier process.
+    fn remember_at(&mut self, at: Instant) {
+        self.next_id += 1;
+        self.counting.push_back(Slot {
+            id: self.next_id,
+            sent: at,
+            answered: Some(at),
+            delay_at_most: None,
+        });
     }
 
-    fn answer_at(&mut self, id: u64, now: Instant) {
+    fn answer_at(&mut self, id: u64, sent: Instant, now: Instant) {
+        // Also of one that no longer counts: that the answers are slow must not be forgotten for being so.
+        self.round_trips.add_at(now - sent, now);
         if let Some(slot) = self.counting.iter_mut().find(|slot| slot.id == id) {
             slot.answered = Some(now);
         }
@@ -240,12 +314,14 @@ pub struct Permit {
     pacer: Arc<Pacer>,
     label: Label,
     id: u64,
+    sent: Instant,
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         let lane = self.pacer.lane(self.label);
-        lane.state().slots.answer_at(self.id, Instant::now());
+        let now = Instant::now();
+        lane.state().slots.answer_at(self.id, self.sent, now);
         lane.answered.notify_one();
     }
 }
@@ -255,11 +331,12 @@ impl Pacer {
     /// permitted there before it goes out.
     pub fn new(plan: Plan, share: f64, grants: Option<mpsc::Sender<GrantRequest>>) -> Arc<Self> {
         let lanes = Label::ALL.map(|label| {
-            let on_its_way = (label != Label::ResourceIntensive).then_some(ON_ITS_WAY);
+            // Of a minute, the time until an answer is a small part: there is nothing to gain by assuming.
+            let delay_at_most = (label != Label::ResourceIntensive).then_some(DELAY_AT_MOST);
             Lane {
                 turn: tokio::sync::Mutex::new(()),
                 state: Mutex::new(LaneState {
-                    slots: Slots::new(plan.share(label, share), window(label), on_its_way),
+                    slots: Slots::new(plan.share(label, share), window(label), delay_at_most),
                     not_before: None,
                     balance: 0,
                     balance_ends: None,
@@ -322,12 +399,16 @@ impl Pacer {
                         pacer: Arc::clone(self),
                         label,
                         id,
+                        sent: now,
                     });
                 }
                 (room, balance == 0)
             };
             match room {
-                Room::At(at) => tokio::time::sleep_until(at).await,
+                Room::At(at) => tokio::select! {
+                    () = tokio::time::sleep_until(at) => {}
+                    () = answered => {}
+                },
                 Room::AfterAnswer => answered.await,
                 Room::Now if needs_grant => {
                     let (requests, ends) = self.ask(label).await?;
@@ -380,7 +461,7 @@ impl Pacer {
                 continue;
             };
             for _ in 0..copies {
-                state.slots.sent_and_answered_at(over);
+                state.slots.remember_at(over);
             }
         }
     }
