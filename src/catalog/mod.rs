@@ -99,6 +99,10 @@ impl Catalog {
             path,
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )?;
+        if fresh {
+            // Details of about a kilobyte leave less of a page empty than in SQLite's usual pages of 4 KiB.
+            conn.pragma_update(None, "page_size", 8192)?;
+        }
         conn.pragma_update(None, "journal_mode", "WAL")?;
         if conn.pragma_query_value(None, "application_id", |row| row.get::<_, i32>(0))? != APPLICATION_ID {
             conn.pragma_update(None, "application_id", APPLICATION_ID)?;

@@ -146,7 +146,9 @@ impl Packer {
                 source,
             })?;
         let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-        let sessions = detail.sessions().into_iter().map(|session| PackedSession {
+        let sessions = detail.sessions();
+        let all_left = sessions.iter().all(|session| session.left);
+        let sessions = sessions.into_iter().map(|session| PackedSession {
             id: session_key(session.id.as_str()).unwrap_or_default(),
             user_name: some(&session.user_name),
             email: some(&session.email),
@@ -158,7 +160,7 @@ impl Packer {
             fetched_for: fetched_for.clone(),
             checksum: detail.checksum(),
             missing: detail.missing,
-            all_left: detail.all_left(),
+            all_left,
             sessions: sessions.collect(),
             payload: packed,
             payload_bytes: payload.len(),

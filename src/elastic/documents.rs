@@ -134,7 +134,7 @@ pub(super) fn shared(kept: &Kept) -> String {
 /// The body of a meeting's document.
 pub(super) fn write_meeting(out: &mut String, kept: &Kept, shared: &str) {
     begin(out, shared);
-    put_fields(out, kept.listing.view(), MEETING_FIELDS);
+    put_fields(out, kept.listing.view(), MEETING_FIELDS, |_, _| {});
     let times = [("start_time", kept.start_time), ("end_time", kept.end_time)];
     if let Some(at) = kept.start_time.or(kept.end_time) {
         put_text(out, "@timestamp", &iso(at));
@@ -155,9 +155,14 @@ pub(super) fn write_meeting(out: &mut String, kept: &Kept, shared: &str) {
 /// The body of a session's document.
 pub(super) fn write_session(out: &mut String, kept: &Kept, shared: &str, id: &SessionId, row: RowView<'_>) {
     begin(out, shared);
-    put_fields(out, row, SESSION_FIELDS);
-    let time = |name| row.get(name).and_then(Json::time);
-    let (joined, left) = (time("join_time"), time("leave_time"));
+    let (mut joined, mut left, mut address, mut location) = (None, None, None, None);
+    put_fields(out, row, SESSION_FIELDS, |name, value| match name {
+        "join_time" => joined = value.time(),
+        "leave_time" => left = value.time(),
+        "ip_address" => address = value.text(),
+        "location" => location = value.text(),
+        _ => {}
+    });
     if let Some(at) = joined.or(kept.start_time).or(kept.end_time) {
         put_text(out, "@timestamp", &iso(at));
     }
@@ -175,12 +180,10 @@ pub(super) fn write_session(out: &mut String, kept: &Kept, shared: &str, id: &Se
         put(out, "duration", &seconds.to_string());
     }
     // The type `ip` takes addresses only.
-    let address = row.text("ip_address");
-    if is_pseudonym(&address) {
+    if let Some(address) = address.filter(|address| is_pseudonym(address)) {
         put_text(out, "ip_pseudonym", &address);
     }
-    let location = row.text("location");
-    if !is_pseudonym(&location) {
+    if let Some(location) = location.filter(|location| !is_pseudonym(location)) {
         let (city, country) = place(&location);
         for (name, value) in [("city", city), ("country", country)] {
             if let Some(value) = value {
@@ -274,10 +277,16 @@ fn separate(out: &mut String) {
     }
 }
 
-/// Adds those fields of a row that the table names. Both are in the order of their names.
-fn put_fields(out: &mut String, row: RowView<'_>, fields: &[(&str, As)]) {
+/// Adds those fields of a row that the table names; both are in the order of their names. `see` is shown every field.
+fn put_fields<'a>(
+    out: &mut String,
+    row: RowView<'a>,
+    fields: &[(&str, As)],
+    mut see: impl FnMut(&str, Json<'a>),
+) {
     let mut fields = fields.iter().peekable();
     for (name, value) in row.members() {
+        see(name, value);
         while fields.next_if(|(wanted, _)| *wanted < name).is_some() {}
         if let Some((_, kind)) = fields.next_if(|(wanted, _)| *wanted == name) {
             put_as(out, shown_name(name), value, *kind);

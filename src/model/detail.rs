@@ -31,6 +31,8 @@ pub struct Session<'a> {
     pub join_time: Option<DateTime<Utc>>,
     /// When it ended, if Zoom says so.
     pub leave_time: Option<DateTime<Utc>>,
+    /// Whether Zoom says, in whatever words, that it ended.
+    pub left: bool,
 }
 
 impl Detail {
@@ -115,6 +117,7 @@ impl Detail {
                     email: "".into(),
                     join_time: None,
                     leave_time: None,
+                    left: false,
                 };
                 let (mut participant, mut user, mut joined) = (None, None, None);
                 for (name, value) in row.members() {
@@ -124,7 +127,10 @@ impl Detail {
                             joined = Some(value);
                             session.join_time = value.time();
                         }
-                        "leave_time" => session.leave_time = value.time(),
+                        "leave_time" => {
+                            session.leave_time = value.time();
+                            session.left = value.text().is_some_and(|text| !text.is_empty());
+                        }
                         "participant_uuid" => participant = value.text().filter(|text| !text.is_empty()),
                         "user_id" => user = Some(value),
                         "user_name" => session.user_name = value.text().unwrap_or_default(),
@@ -153,11 +159,6 @@ impl Detail {
         let key = serde_json::to_vec(&(self.uuid.as_str(), participant, joined, ordinal)).unwrap_or_default();
         let digest = Sha256::digest(&key);
         SessionId::new(hex(digest.get(..16).unwrap_or_default()))
-    }
-
-    /// Whether every session says when it ended.
-    pub fn all_left(&self) -> bool {
-        self.rows().all(|row| !row.text("leave_time").is_empty())
     }
 }
 
@@ -221,8 +222,9 @@ mod tests {
             )],
         );
         let kept = Detail::kept(MeetingUuid::new("u"), detail.payload().to_owned()).unwrap();
-        assert_eq!((&kept, kept.len(), kept.all_left()), (&detail, 1, true));
+        assert_eq!((&kept, kept.len()), (&detail, 1));
         let session = &kept.sessions()[0];
+        assert!(session.left);
         assert_eq!((&*session.user_name, &*session.email), ("é", "x@example.edu"));
         assert!(session.join_time.is_none() && session.leave_time.is_some());
         for bad in ["", "{}", "[1]", "7"] {

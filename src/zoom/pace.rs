@@ -124,7 +124,11 @@ struct Period {
 
 impl RoundTrips {
     fn add_at(&mut self, took: Duration, now: Instant) {
-        match self.periods.back_mut().filter(|last| now < last.begun + REMEMBERED) {
+        match self
+            .periods
+            .back_mut()
+            .filter(|last| now < last.begun + REMEMBERED)
+        {
             Some(last) => {
                 last.answers += 1;
                 last.least = last.least.min(took);
@@ -493,39 +497,46 @@ mod tests {
     use super::*;
 
     proptest! {
-        // The naive model: every request counts at one unknown moment between sending and answer. Whatever moment that is for
-        // each, no sliding window holds more than the limit.
+        // The naive model: every request arrives at one unknown moment, no earlier than the fastest way there takes and, where a delay is
+        // capped, no later than that and the cap. Whatever moment that is for each, no sliding window holds more than the limit.
         #[test]
         fn no_sliding_window_holds_more_than_the_limit(
             limit in 1_u32..6,
-            steps in prop::collection::vec((0_u64..400, 1_u64..300, 0.0_f64..=1.0), 1..80),
+            steps in prop::collection::vec((0_u64..400, 0_u64..300, 0.0_f64..=1.0), 1..80),
             capped in any::<bool>(),
+            way_there in 1_u64..60,
+            way_back in 1_u64..60,
         ) {
             let window = Duration::from_secs(1);
-            let cap = ON_ITS_WAY;
-            let mut slots = Slots::new(limit, window, capped.then_some(cap));
-            let start = Instant::now();
-            let mut now = start;
-            let mut open: Vec<(u64, Instant)> = Vec::new();
+            let ms = Duration::from_millis;
+            let mut slots = Slots::new(limit, window, capped.then_some(DELAY_AT_MOST));
+            let mut now = Instant::now();
+            let mut open: Vec<(u64, Instant, Instant)> = Vec::new();
             let mut counted: Vec<Instant> = Vec::new();
-            for (pause, takes, moment) in steps {
-                now += Duration::from_millis(pause);
+            for (n, (pause, delay, moment)) in steps.into_iter().enumerate() {
+                now += ms(pause);
                 loop {
-                    open.retain(|(id, answer)| {
-                        if *answer <= now { slots.answer_at(*id, *answer); }
+                    open.retain(|(id, sent, answer)| {
+                        if *answer <= now { slots.answer_at(*id, *sent, *answer); }
                         *answer > now
                     });
                     match slots.room_at(now) {
                         Room::Now => break,
                         Room::At(at) => { prop_assert!(at > now); now = at; }
-                        Room::AfterAnswer => { now = open.iter().map(|(_, answer)| *answer).min().unwrap(); }
+                        Room::AfterAnswer => { now = open.iter().map(|(_, _, answer)| *answer).min().unwrap(); }
                     }
                 }
                 let id = slots.send_at(now);
-                let takes = Duration::from_millis(takes);
-                open.push((id, now + takes));
-                let latest = if capped { takes.min(cap) } else { takes };
-                counted.push(now + latest.mul_f64(moment));
+                // Now and then one meets no delay at all.
+                let delay = ms(if n % 8 == 0 { 0 } else { delay });
+                open.push((id, now, now + ms(way_there) + delay + ms(way_back)));
+                let earliest = if capped { ms(way_there) } else { Duration::ZERO };
+                let latest = match (capped, slots.counting.back().and_then(|slot| slot.delay_at_most)) {
+                    (true, Some(cap)) => delay.min(cap),
+                    (true, None) => delay,
+                    (false, _) => ms(way_there) + delay + ms(way_back),
+                };
+                counted.push(now + earliest + latest.mul_f64(moment));
             }
             counted.sort();
             for pair in counted.windows(limit as usize + 1) {
