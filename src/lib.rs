@@ -4,11 +4,13 @@
 //!
 //! # The walk of one UUID
 //!
-//! 1. [`zoom`] lists a window of days: a [`model::Listing`], which exists only once its last page has been read.
-//! 2. `sync::plan` compares it with what the catalog knows: a list of [`model::Change`]. Pure; the dry run stops here.
-//! 3. [`catalog`] records the changes and the days covered, in one transaction. The meeting is `listed`.
+//! 1. [`zoom`] lists a window of days, page by page. A row is canonical text ([`model::Row`]), read where it stands; it is never a tree.
+//! 2. `sync::plan` compares a page with what the catalog knows: a list of [`model::Change`]. Pure; the dry run stops here.
+//! 3. [`catalog`] records the changes of the page in one transaction: the meeting is `listed`, and its detail may be fetched while later pages are
+//!    still being read. A [`model::Listing`] exists only once the last page has been read; with it the days covered are recorded, and what vanished.
 //! 4. Its detail is due, says a query; [`zoom`] fetches all its pages, paced, others beside it: a [`model::Detail`].
-//! 5. [`catalog`] keeps it, compressed, in one transaction. The meeting is `fetched`.
+//! 5. It is put in order, screened, hashed and compressed beside the network; [`catalog`] keeps it, and whatever else is ready, in one
+//!    transaction. The meeting is `fetched`.
 //! 6. Its documents are due, says another query; [`elastic`] builds them from what is kept and from nothing else, and sends sessions
 //!    before their meeting.
 //! 7. [`catalog`] records what was *sent* and acknowledged. The meeting is `indexed`, unless it changed meanwhile: then it is due
@@ -18,7 +20,7 @@
 //!
 //! On its way in everything passes [`privacy`], before it is planned or stored: the owner's policy, and what was forgotten for good.
 //!
-//! [`sync`] is the only code that knows this order. Listing, fetching and publishing overlap in one loop; each talks to the catalog only.
+//! [`sync`] is the only code that knows this order: one loop that owns the catalog and asks four workers in turn.
 //!
 //! # What is absent
 //!
