@@ -145,6 +145,9 @@ fn under_way(stage: &Stage, details: usize) -> Child {
     child
 }
 
+/// The size of a catalog's pages.
+const PAGE: usize = 8192;
+
 fn kept(db: &Path) -> BTreeSet<String> {
     let conn = Connection::open(db).unwrap();
     let mut all = conn
@@ -330,8 +333,8 @@ fn a_damaged_page_in_the_middle_is_found_and_ends_a_run_with_the_remedy() {
     conn.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
     drop(conn);
     let mut bytes = fs::read(stage.db()).unwrap();
-    let at = (page as usize - 1) * 4096;
-    bytes[at..at + 4096].fill(0xaa);
+    let at = (page as usize - 1) * PAGE;
+    bytes[at..at + PAGE].fill(0xaa);
     fs::write(stage.db(), bytes).unwrap();
     let (code, stdout, _) = run(program(&stage, &stage.db(), &["catalog", "check"]));
     assert_eq!(code, 2, "{stdout}");
@@ -628,7 +631,16 @@ fn what_is_no_catalog_is_refused_in_one_line_and_left_untouched() {
         ("letter.db".to_owned(), "is not a zoom-harvester catalog"),
         ("newer.db".to_owned(), "newer zoom-harvester"),
     ];
-    for length in [1, 15, 100, 512, 4096, 4097, whole.len() / 2, whole.len() - 4096] {
+    for length in [
+        1,
+        15,
+        100,
+        512,
+        PAGE,
+        PAGE + 1,
+        whole.len() / 2,
+        whole.len() - PAGE,
+    ] {
         let name = format!("half {length}.db");
         fs::write(folder.join(&name), &whole[..length]).unwrap();
         cases.push((

@@ -312,8 +312,14 @@ async fn people_can_still_be_counted(variable: &str) {
                 .map(Result::unwrap)
                 .collect()
         };
+        let kept = Catalog::open_read_only(&stage.db())
+            .unwrap()
+            .kept_after(None, 1_000, usize::MAX);
+        let listing =
+            |kept: zoom_harvester::model::Kept| (kept.uuid.to_string(), kept.listing.as_str().to_owned());
+        let kept = kept.unwrap().into_iter().map(|one| listing(one.open().unwrap()));
         [
-            read("SELECT meeting_uuid, listing FROM meetings ORDER BY 1"),
+            kept.collect(),
             read("SELECT meeting_uuid, detail_checksum FROM meetings ORDER BY 1"),
             read("SELECT host_id, email || ' ' || name FROM hosts ORDER BY 1"),
         ]

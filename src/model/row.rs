@@ -299,7 +299,7 @@ impl<'a> RowEdit<'a> {
 
     fn place(&self, name: &str) -> Result<usize, usize> {
         self.members
-            .binary_search_by(|(found, _)| found.as_ref().cmp(name))
+            .binary_search_by(|(found, _)| compare_names(found, name))
     }
 
     /// The value of that name as it stands now.
@@ -351,6 +351,16 @@ impl<'a> RowEdit<'a> {
         }
         out.push('}');
         Row(out.into())
+    }
+}
+
+/// The order of names in canonical form, by what they say; they are compared as they are written where no escape is in the way.
+fn compare_names(one: &str, other: &str) -> std::cmp::Ordering {
+    let said = |name: &str| serde_json::from_str::<String>(&format!("\"{name}\"")).unwrap_or_default();
+    if one.contains('\\') || other.contains('\\') {
+        said(one).cmp(&said(other))
+    } else {
+        one.cmp(other)
     }
 }
 

@@ -189,10 +189,9 @@ proptest! {
             let stored = Screen::new(policy.clone(), Forgotten::default()).detail(detail.clone());
             let later = Screen::new(Policy::default(), both.clone());
             let meeting = |screens: &[&Screen]| {
-                screens.iter().fold(listed.clone(), |mut row, screen| {
-                    screen.meeting(&MeetingUuid::new("u"), None, &mut row);
-                    row
-                })
+                screens.iter().fold(listed.clone(), |row, screen| {
+                        screen.meeting(&MeetingUuid::new("u"), None, &row)
+                    })
             };
             let first = Screen::new(policy, Forgotten::default());
             prop_assert_eq!(meeting(&[&now, &now]), meeting(&[&now]));

@@ -58,7 +58,9 @@ pub(super) struct Lookups {
     asked_hosts: HashSet<(String, MeetingUuid)>,
     asked_series: HashSet<HostId>,
     ready: VecDeque<Ask>,
+    /// Single look-ups under way, and how many of them ask for a host.
     under_way: usize,
+    hosts_under_way: usize,
     /// Whether the catalog may have new questions since it was last asked.
     stale: bool,
 }
@@ -73,6 +75,7 @@ impl Default for Lookups {
             asked_series: HashSet::new(),
             ready: VecDeque::new(),
             under_way: 0,
+            hosts_under_way: 0,
             // An earlier run may have left some.
             stale: true,
         }
@@ -110,10 +113,12 @@ impl Lookups {
         }
         let ask = self.ready.pop_front();
         self.under_way += usize::from(ask.is_some());
+        self.hosts_under_way += usize::from(matches!(ask, Some(Ask::Host(_))));
         Ok(ask)
     }
 
-    /// Looks for questions that this run has not asked yet.
+    /// Looks for questions that this run has not asked yet. Hosts first: a host's list of series is read once, when all meetings of theirs are
+    /// known to be theirs.
     fn find(&mut self, state: &RunState<'_>) -> Result<(), Error> {
         let limit = |asked: usize| (asked + AT_ONCE) as u64;
         for question in state.catalog.unknown_hosts(limit(self.asked_hosts.len()))? {
@@ -124,10 +129,12 @@ impl Lookups {
                 self.ready.push_back(Ask::Host(question));
             }
         }
-        let limit = limit(self.asked_series.len());
-        for host in state.catalog.hosts_wanting_series(state.now(), limit)? {
-            if self.asked_series.insert(host.clone()) {
-                self.ready.push_back(Ask::Series(host));
+        if self.ready.is_empty() && self.hosts_under_way == 0 {
+            let limit = limit(self.asked_series.len());
+            for host in state.catalog.hosts_wanting_series(state.now(), limit)? {
+                if self.asked_series.insert(host.clone()) {
+                    self.ready.push_back(Ask::Series(host));
+                }
             }
         }
         self.stale = !self.ready.is_empty();
@@ -144,6 +151,7 @@ impl Lookups {
             }
             Answer::Host(question, meeting) => {
                 self.under_way -= 1;
+                self.hosts_under_way -= 1;
                 host_answered(state, &question, meeting)
             }
             Answer::Series(host, series) => {

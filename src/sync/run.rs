@@ -249,7 +249,7 @@ impl<'a> Harvest<'a> {
                 .catalog
                 .record_page(state.run, window, &changes.changes, now, &mut state.tally)?;
         self.listings.page_recorded(ask, changed);
-        self.details.look_again(&state.catalog, now)?;
+        self.details.look_again(state.catalog, now)?;
         Ok(())
     }
 
@@ -259,7 +259,7 @@ impl<'a> Harvest<'a> {
             Heard::Complete(complete) => {
                 self.listings.apply(state, &complete)?;
                 let now = state.now();
-                self.details.look_again(&state.catalog, now)?;
+                self.details.look_again(state.catalog, now)?;
                 self.lookups.listed(state.catalog, &complete.listing)?;
                 state.observer.see(Progress::Listed {
                     window: complete.listing.window,

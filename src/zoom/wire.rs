@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use crate::model::{
     CanonicalJson, Host, HostId, Json, ListedMeeting, ListingType, MeetingUuid, PastMeeting, Row, RowEdit,
-    SeriesId, SeriesKind, SeriesRow,
+    SeriesId, SeriesKind, SeriesRow, json_text,
 };
 
 /// An answer: the rows of its list, and what it says beside them.
@@ -46,7 +46,7 @@ pub fn page(body: &[u8], array: &str) -> Result<Page, String> {
             Ok(_) => "it is no JSON object".to_owned(),
             Err(_) => format!("it is no valid JSON ({error})"),
         })?;
-    let (mut head, mut rows) = (RowEdit::default(), None);
+    let (mut head, mut rows) = (Vec::new(), None);
     for (name, part) in &parts {
         match serde_json::from_str::<Vec<Box<RawValue>>>(part.get()) {
             Ok(items) if name == array => {
@@ -54,13 +54,15 @@ pub fn page(body: &[u8], array: &str) -> Result<Page, String> {
             }
             _ => {
                 let readable = serde_json::from_str(part.get()).map(CanonicalJson::into_text);
-                head.set(name.as_str(), readable.unwrap_or_else(|_| "null".to_owned()));
+                let value = readable.unwrap_or_else(|_| "null".to_owned());
+                head.push(format!("{}:{value}", json_text(name)));
             }
         }
     }
+    let head = Row::read(&format!("{{{}}}", head.join(",")));
     Ok(Page {
         rows,
-        head: head.finish(),
+        head: head.map_err(|error| format!("it is no valid JSON ({error})"))?,
     })
 }
 
