@@ -47,11 +47,8 @@ pub fn wire(bytes: &[u8]) {
     let mut sessions = Vec::new();
     for (name, value) in answer.view().members() {
         let page = wire::page(bytes, name).unwrap();
-        assert_eq!(
-            page.rows.is_some(),
-            value.is_list() && page.head.get(name).is_none(),
-            "{name}"
-        );
+        // A row beyond reading costs itself; what is no list has no rows.
+        assert!(page.rows.is_some() || !value.is_list(), "{name}");
         for row in page.rows.into_iter().flatten().flatten() {
             let _ = (wire::host(&row), wire::series(&row));
             if let Ok(meeting) = wire::listed_meeting(row.clone(), ListingType::Past) {
