@@ -108,9 +108,11 @@ async fn bare_harvest(api: &str, oauth: &str, from: &str, db: &str, bulk: &str) 
         let day: chrono::NaiveDate = from.parse().unwrap();
         let mut next = String::new();
         loop {
-            let url = format!(
-                "{api}/metrics/meetings?type={kind}&from={day}&to={today}&page_size=300&next_page_token={next}"
-            );
+            let mut url = format!("{api}/metrics/meetings?type={kind}&from={day}&to={today}&page_size=300");
+            if !next.is_empty() {
+                let token = percent_encoding::utf8_percent_encode(&next, percent_encoding::NON_ALPHANUMERIC);
+                url.push_str(&format!("&next_page_token={token}"));
+            }
             let body = get(url).await;
             let page: Page<'_> = serde_json::from_slice(&body).unwrap();
             for row in &page.meetings {
