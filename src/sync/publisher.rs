@@ -25,6 +25,9 @@ const DELETIONS: u64 = 5_000;
 /// While details still arrive, so many meetings are waited for before the next batch: fewer, fuller requests.
 const WORTH_SENDING: u64 = 250;
 
+/// So many at least: the last few wait for the end of the harvest, which is near by then.
+const LEAST_WORTH_SENDING: u64 = 32;
+
 /// What to ask Elasticsearch.
 pub(super) enum Ask {
     /// Which indices there are; those that are missing are made.
@@ -198,7 +201,7 @@ impl Publisher {
         if self.under_way >= most {
             return Ok(None);
         }
-        if left.is_some_and(|left| self.kept < WORTH_SENDING.min(left.max(1)))
+        if left.is_some_and(|left| self.kept < left.clamp(LEAST_WORTH_SENDING, WORTH_SENDING))
             && !matches!(self.stage, Stage::Unmet)
         {
             return Ok(None);
