@@ -286,6 +286,8 @@ impl Screen {
 pub fn nameless(row: RowView<'_>) -> Row {
     let mut edit = RowEdit::default();
     for (name, value) in row.members() {
+        // What is documented as plain and comes nested may hold anything.
+        let is_plain = !value.is_list() && value.object().is_none();
         let personal = OF_PARTICIPANTS
             .iter()
             .chain(&OF_HOSTS)
@@ -294,7 +296,7 @@ pub fn nameless(row: RowView<'_>) -> Row {
         if personal {
             let empty = if value.is_list() { "[]" } else { "\"\"" };
             edit.set(name, empty);
-        } else if OF_STAYS.contains(&name) || is_known_of_meetings(name) {
+        } else if is_plain && (OF_STAYS.contains(&name) || is_known_of_meetings(name)) {
             edit.set(name, value.as_str());
         }
     }
