@@ -1,21 +1,11 @@
 //! Zoom's own example answers, as its OpenAPI description gives them, go through the whole job: no field of theirs is misread, and
 //! every one is in the documents or kept in the catalog.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::disallowed_methods,
-    reason = "tests"
-)]
-
-mod common;
-
 use std::{sync::Arc, time::Duration};
 
+use crate::common::{ENGINES, ElasticStage, Heard};
 use axum::{Json, Router, extract::State, http::Uri};
 use chrono::TimeDelta;
-use common::{ENGINES, ElasticStage, Heard};
 use serde_json::{Value, json};
 use zoom_harvester::{
     catalog::{Catalog, Found},
@@ -51,7 +41,7 @@ async fn answer(State(examples): State<Arc<Value>>, uri: Uri) -> Json<Value> {
 
 #[tokio::test]
 async fn zooms_own_examples_go_through_the_whole_job() {
-    let examples: Value = serde_json::from_str(include_str!("fixtures/zoom-examples.json")).unwrap();
+    let examples: Value = serde_json::from_str(include_str!("../fixtures/zoom-examples.json")).unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let app = Router::new()

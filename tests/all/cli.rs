@@ -1,13 +1,5 @@
 //! The command line as its users meet it: the real binary, in a folder and an environment of its own.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::disallowed_methods,
-    reason = "tests"
-)]
-
 use std::{
     io::{BufRead, BufReader, Read, Write, pipe},
     net::{TcpListener, TcpStream},

@@ -1,14 +1,6 @@
 //! Old catalogs are test input: every schema there ever was, with rows as its program left them, is brought up to date with
 //! nothing lost; and where that fails, it stays what it was.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::disallowed_methods,
-    reason = "tests"
-)]
-
 use std::{
     collections::BTreeMap,
     fs,

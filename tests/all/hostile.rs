@@ -1,15 +1,5 @@
 //! Input from outside is hostile: a Zoom that answers anything, before the real client, the real catalog and real servers.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::disallowed_methods,
-    reason = "tests"
-)]
-
-mod common;
-
 use std::{
     collections::BTreeMap,
     io::Write,
@@ -21,6 +11,7 @@ use std::{
     },
 };
 
+use crate::common::{ENGINES, Stage};
 use assert_cmd::Command;
 use axum::{
     Router,
@@ -30,7 +21,6 @@ use axum::{
     response::Response,
 };
 use chrono::Utc;
-use common::{ENGINES, Stage};
 use serde_json::{Value, json};
 use zoom_harvester::{
     catalog::{Catalog, Found},

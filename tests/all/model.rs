@@ -3,26 +3,16 @@
 //! The default run is the same every time. `HARVESTER_LONG=MINUTES` goes on with fresh seeds for so long; each is printed, and
 //! `HARVESTER_SEED` repeats one. Whatever fails is shrunk, and belongs below as a list of operations with a name.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::disallowed_methods,
-    reason = "tests"
-)]
-
-mod common;
-
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     time::{Duration, Instant},
 };
 
-use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
-use common::{
+use crate::common::{
     ENGINES, ElasticStage, Stage,
     proxy::{Hold, proxy},
 };
+use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use proptest::{
     prelude::*,
     test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner},

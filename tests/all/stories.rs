@@ -1,17 +1,7 @@
 //! The promises, told as stories: what was asked of Zoom is counted, what stands in the index is compared with the account.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::disallowed_methods,
-    reason = "tests"
-)]
-
-mod common;
-
+use crate::common::{ENGINES, Stage};
 use chrono::{TimeDelta, Utc};
-use common::{ENGINES, Stage};
 use serde_json::json;
 use zoom_harvester::{
     catalog::{Catalog, RunId},
@@ -167,7 +157,7 @@ async fn elasticsearch_away_for_a_while_costs_no_second_request_to_zoom() {
     let mut stage = Stage::new(small(), Some(ENGINES[0]));
     let there = stage.elastic.take().unwrap();
     // Nobody listens on the discard port.
-    stage.elastic = Some(common::ElasticStage::at("http://127.0.0.1:9"));
+    stage.elastic = Some(crate::common::ElasticStage::at("http://127.0.0.1:9"));
     let down = stage.sync(stage.days(11)).await;
     assert_eq!(down.ending, Ending::StoppedEarly { come_back_at: None });
     assert_eq!((down.tally.details, down.documents_due), (120, 120));

@@ -1,14 +1,6 @@
 //! What the stories share: a simulated account, a catalog in a folder of its own, a clock that can be set, and a real server.
 
 #![allow(dead_code, reason = "every test file uses a part of it")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::disallowed_methods,
-    reason = "tests"
-)]
-
 pub mod proxy;
 
 use std::{

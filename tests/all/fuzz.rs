@@ -1,8 +1,6 @@
 //! The fuzz targets, over their corpus and a fixed number of mutations of it: the same bytes on every run.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
-
-#[path = "../fuzz/targets.rs"]
+#[path = "../../fuzz/targets.rs"]
 mod targets;
 
 use std::path::Path;

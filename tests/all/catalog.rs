@@ -1,19 +1,9 @@
 //! The catalog as a file: who may open it, what it costs as it grows, and whether every query has its index.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::disallowed_methods,
-    reason = "tests"
-)]
-
-mod common;
-
 use std::{cell::RefCell, collections::BTreeSet, os::unix::fs::PermissionsExt};
 
+use crate::common::{ENGINES, Stage};
 use chrono::{TimeDelta, Utc};
-use common::{ENGINES, Stage};
 use rusqlite::Connection;
 use zoom_harvester::{
     catalog::{Catalog, Error},

@@ -1,16 +1,6 @@
 //! Care of the catalog, and everything that can happen to its file: the built binary says it in one line, with the right exit code,
 //! and loses nothing.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::disallowed_methods,
-    reason = "tests"
-)]
-
-mod common;
-
 use std::{
     collections::BTreeSet,
     fs,
@@ -23,8 +13,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::common::{ENGINES, Stage};
 use chrono::{Days, TimeDelta, Utc};
-use common::{ENGINES, Stage};
 use rusqlite::Connection;
 use sha2::{Digest, Sha256};
 use zoom_harvester::{

@@ -1,20 +1,10 @@
 //! The commands, one after another, on one simulated account: what a user would do in a first hour.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::disallowed_methods,
-    reason = "tests"
-)]
-
-mod common;
-
 use std::{path::Path, process::Output};
 
+use crate::common::Stage;
 use assert_cmd::Command;
 use chrono::{Days, Utc};
-use common::Stage;
 use zoom_harvester::sim::{
     self,
     world::{Spec, World},

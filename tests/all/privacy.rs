@@ -1,20 +1,10 @@
 //! Privacy: what a policy keeps out is nowhere, what was forgotten is gone from every byte and from the index, and stays gone.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::disallowed_methods,
-    reason = "tests"
-)]
-
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::common::{ENGINES, Stage};
 use assert_cmd::Command;
 use chrono::{Days, TimeDelta, Utc};
-use common::{ENGINES, Stage};
 use serde_json::{Value, json};
 use zoom_harvester::{
     catalog::Catalog,

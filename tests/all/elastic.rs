@@ -1,26 +1,16 @@
 //! What goes wrong at Elasticsearch, or on the way to it, loses nothing, loops nowhere, and is said: real faults where the server
 //! can be made to show them, the others by a proxy before it.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::disallowed_methods,
-    reason = "tests"
-)]
-
-mod common;
-
 use std::{
     sync::{Arc, Mutex, atomic::Ordering},
     time::Duration,
 };
 
-use chrono::Utc;
-use common::{
+use crate::common::{
     ENGINES, ElasticStage, Stage, engine,
     proxy::{Fault, Rule, scripted},
 };
+use chrono::Utc;
 use serde_json::{Value, json};
 use zoom_harvester::{
     catalog::Catalog,
@@ -51,7 +41,7 @@ fn staged(es: ElasticStage) -> Stage {
     stage
 }
 
-async fn behind(stage: &mut Stage, script: Vec<Rule>) -> common::proxy::Proxy {
+async fn behind(stage: &mut Stage, script: Vec<Rule>) -> crate::common::proxy::Proxy {
     let es = stage.elastic.as_mut().unwrap();
     let (url, proxy) = scripted(&es.url, script).await;
     es.through = Some(url);

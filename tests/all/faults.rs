@@ -1,17 +1,7 @@
 //! What goes wrong at Zoom or on the way costs an item, a run, or nothing: and the next run ends with the truth.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::disallowed_methods,
-    reason = "tests"
-)]
-
-mod common;
-
+use crate::common::{ENGINES, Stage};
 use chrono::Utc;
-use common::{ENGINES, Stage};
 use serde_json::{Value, json};
 use zoom_harvester::{
     model::IndexKind,

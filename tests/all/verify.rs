@@ -1,15 +1,5 @@
 //! `verify`: an index damaged in every way is found out, by name, and repaired; and what is only late is not called damage.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::disallowed_methods,
-    reason = "tests"
-)]
-
-mod common;
-
 use std::{
     collections::BTreeSet,
     sync::{
@@ -18,10 +8,10 @@ use std::{
     },
 };
 
+use crate::common::{ENGINES, ElasticStage, Stage};
 use assert_cmd::Command;
 use axum::{Router, body::Body, extract::Request, response::Response};
 use chrono::{Days, TimeDelta, Utc};
-use common::{ENGINES, ElasticStage, Stage};
 use serde_json::{Value, json};
 use zoom_harvester::{
     catalog::{Catalog, Repaired},

@@ -3,20 +3,10 @@
 //!
 //! `HARVESTER_LONG=1` publishes in every case, and adds those in which the client waits for a minute or for a silent server.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::disallowed_methods,
-    reason = "tests"
-)]
-
-mod common;
-
 use std::collections::BTreeMap;
 
+use crate::common::{ENGINES, Stage};
 use chrono::{DateTime, Datelike, Months, TimeDelta, Utc};
-use common::{ENGINES, Stage};
 use futures::StreamExt;
 use serde_json::{Value, json};
 use zoom_harvester::{

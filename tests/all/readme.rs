@@ -1,16 +1,8 @@
 //! What the README and the example say is true.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::disallowed_methods,
-    reason = "tests"
-)]
-
 use zoom_harvester::{catalog::Catalog, config};
 
-const README: &str = include_str!("../README.md");
+const README: &str = include_str!("../../README.md");
 
 #[test]
 fn the_configuration_reference_is_what_the_program_knows() {

@@ -4,16 +4,6 @@
 //! `HARVESTER_LONG=1` kills a larger account's run everywhere, twice in a row, and at random instants; the seed is printed, and
 //! `HARVESTER_SEED` repeats it.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::disallowed_methods,
-    reason = "tests"
-)]
-
-mod common;
-
 use std::{
     collections::{BTreeMap, BTreeSet},
     process::{Child, Command, Output, Stdio},
@@ -21,11 +11,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chrono::{DateTime, Utc};
-use common::{
+use crate::common::{
     ENGINES, Stage,
     proxy::{Hold, Proxy, proxy},
 };
+use chrono::{DateTime, Utc};
 use futures::StreamExt;
 use serde_json::{Value, json};
 use zoom_harvester::sim::{
@@ -647,7 +637,7 @@ async fn told_to_stop_at(moment: Moment, signal: &str, code: i32) {
         Moment::ElasticHangs | Moment::ReindexHangs | Moment::ForgetHangs => Some(Hold::Before(1)),
         // The first page of documents.
         Moment::VerifyHangs => {
-            ends_well(&what, crate::command(&stage, &stage.es().url, &["publish"])).await;
+            ends_well(&what, command(&stage, &stage.es().url, &["publish"])).await;
             Some(Hold::AnyBefore(6))
         }
         _ => None,

@@ -1,0 +1,29 @@
+//! Every integration test, in one binary: one link instead of one a file. `cargo test --test all crash::` runs the tests of one file.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "tests"
+)]
+
+mod common;
+
+mod care;
+mod catalog;
+mod cli;
+mod commands;
+mod crash;
+mod elastic;
+mod faults;
+mod fuzz;
+mod hostile;
+mod matrix;
+mod migrations;
+mod model;
+mod openapi;
+mod privacy;
+mod readme;
+mod stories;
+mod verify;
