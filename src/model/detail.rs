@@ -15,7 +15,8 @@ pub struct Detail {
     /// Sessions that Zoom counts and does not show: with any of these it may take nothing away.
     pub missing: u64,
     payload: Box<str>,
-    len: usize,
+    /// Where each row ends in it.
+    ends: Vec<usize>,
 }
 
 /// One participant's one stay, as far as the program decides by it.
@@ -46,34 +47,37 @@ impl Detail {
         order.sort_unstable();
         let bytes: usize = order.iter().map(|(_, row)| row.len() + 1).sum();
         let mut payload = String::with_capacity(bytes + 2);
+        let mut ends = Vec::with_capacity(rows.len());
         payload.push('[');
-        for (at, (_, row)) in order.iter().enumerate() {
-            if at > 0 {
+        for (_, row) in &order {
+            if !ends.is_empty() {
                 payload.push(',');
             }
             payload.push_str(row);
+            ends.push(payload.len());
         }
         payload.push(']');
         Self {
             uuid,
             missing: 0,
             payload: payload.into(),
-            len: rows.len(),
+            ends,
         }
     }
 
     /// A detail as it was kept, in canonical order by then. Nothing if the payload is no list of objects.
     pub fn kept(uuid: MeetingUuid, payload: String) -> Option<Self> {
         let json = Json::kept(&payload);
-        let mut len = 0;
+        let (mut ends, mut end) = (Vec::new(), 0);
         for item in json.items() {
-            item.object()?;
-            len += 1;
+            // A bracket or a comma stands before each.
+            end += 1 + item.object()?.as_str().len();
+            ends.push(end);
         }
         json.is_list().then(|| Self {
             uuid,
             missing: 0,
-            len,
+            ends,
             payload: payload.into(),
         })
     }
@@ -90,17 +94,20 @@ impl Detail {
 
     /// How many sessions there are.
     pub fn len(&self) -> usize {
-        self.len
+        self.ends.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.ends.is_empty()
     }
 
     /// Each session as Zoom sent it, in canonical order.
     pub fn rows(&self) -> impl Iterator<Item = RowView<'_>> {
-        Json::kept(&self.payload).items().filter_map(Json::object)
+        let starts = std::iter::once(1).chain(self.ends.iter().map(|end| end + 1));
+        starts
+            .zip(&self.ends)
+            .filter_map(|(start, end)| Json::kept(self.payload.get(start..*end)?).object())
     }
 
     /// Each session as far as the program decides by it, in the order of [`Detail::rows`].
@@ -108,7 +115,7 @@ impl Detail {
     /// Its id is a digest of meeting, participant and join time, and an ordinal among those that have all three alike. `participant_uuid`
     /// names the participant, else `user_id`: both are Zoom's, valid inside the meeting only, and not always there.
     pub fn sessions(&self) -> Vec<Session<'_>> {
-        let mut seen: HashMap<(Cow<'_, str>, Cow<'_, str>), u32> = HashMap::with_capacity(self.len);
+        let mut ids = Ids::of(self);
         self.rows()
             .map(|row| {
                 let mut session = Session {
@@ -119,31 +126,21 @@ impl Detail {
                     leave_time: None,
                     left: false,
                 };
-                let (mut participant, mut user, mut joined) = (None, None, None);
+                let mut key = Key::default();
                 for (name, value) in row.members() {
                     match name {
                         "email" => session.email = value.text().unwrap_or_default(),
-                        "join_time" => {
-                            joined = Some(value);
-                            session.join_time = value.time();
-                        }
+                        "join_time" => session.join_time = value.time(),
                         "leave_time" => {
                             session.leave_time = value.time();
                             session.left = value.text().is_some_and(|text| !text.is_empty());
                         }
-                        "participant_uuid" => participant = value.text().filter(|text| !text.is_empty()),
-                        "user_id" => user = Some(value),
                         "user_name" => session.user_name = value.text().unwrap_or_default(),
                         _ => {}
                     }
+                    key.see(name, value);
                 }
-                let participant = participant.unwrap_or_else(|| user.map(said).unwrap_or_default());
-                let joined = joined.map(said).unwrap_or_default();
-                let ordinal = seen
-                    .entry((participant.clone(), joined.clone()))
-                    .and_modify(|n| *n += 1)
-                    .or_insert(0);
-                session.id = self.session_id(&participant, &joined, *ordinal);
+                session.id = ids.next(key);
                 session
             })
             .collect()
@@ -151,13 +148,65 @@ impl Detail {
 
     /// The `_id` of each session's document, in the order of [`Detail::rows`].
     pub fn session_ids(&self) -> Vec<SessionId> {
-        self.sessions().into_iter().map(|session| session.id).collect()
+        let mut ids = Ids::of(self);
+        self.rows()
+            .map(|row| {
+                let mut key = Key::default();
+                row.members().for_each(|(name, value)| key.see(name, value));
+                ids.next(key)
+            })
+            .collect()
+    }
+}
+
+/// What a session's id is made of, as its row says it.
+#[derive(Default)]
+struct Key<'a> {
+    participant: Option<Cow<'a, str>>,
+    user: Option<Json<'a>>,
+    joined: Option<Json<'a>>,
+}
+
+impl<'a> Key<'a> {
+    fn see(&mut self, name: &str, value: Json<'a>) {
+        match name {
+            "join_time" => self.joined = Some(value),
+            "participant_uuid" => self.participant = value.text().filter(|text| !text.is_empty()),
+            "user_id" => self.user = Some(value),
+            _ => {}
+        }
+    }
+}
+
+/// Makes the ids of a detail's sessions, one after another.
+struct Ids<'a> {
+    uuid: &'a str,
+    seen: HashMap<(Cow<'a, str>, Cow<'a, str>), u32>,
+}
+
+impl<'a> Ids<'a> {
+    fn of(detail: &'a Detail) -> Self {
+        Self {
+            uuid: detail.uuid.as_str(),
+            seen: HashMap::with_capacity(detail.len()),
+        }
     }
 
-    fn session_id(&self, participant: &str, joined: &str, ordinal: u32) -> SessionId {
+    fn next(&mut self, key: Key<'a>) -> SessionId {
+        let participant = key
+            .participant
+            .unwrap_or_else(|| key.user.map(said).unwrap_or_default());
+        let joined = key.joined.map(said).unwrap_or_default();
         // Texts and a number can always be written as JSON.
-        let key = serde_json::to_vec(&(self.uuid.as_str(), participant, joined, ordinal)).unwrap_or_default();
-        let digest = Sha256::digest(&key);
+        let written = |ordinal: u32| {
+            serde_json::to_vec(&(self.uuid, &participant, &joined, ordinal)).unwrap_or_default()
+        };
+        let ordinal = self
+            .seen
+            .get(&(participant.clone(), joined.clone()))
+            .map_or(0, |n| n + 1);
+        let digest = Sha256::digest(written(ordinal));
+        self.seen.insert((participant, joined), ordinal);
         SessionId::new(hex(digest.get(..16).unwrap_or_default()))
     }
 }

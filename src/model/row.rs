@@ -6,10 +6,7 @@
 use std::{borrow::Cow, fmt, ops::Range};
 
 use chrono::{DateTime, Utc};
-use serde::{
-    Deserialize, Deserializer, Serialize, Serializer,
-    de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor},
-};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::value::RawValue;
 
 use super::parse_time;
@@ -73,11 +70,13 @@ impl Serialize for Row {
 
 impl<'de> Deserialize<'de> for Row {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut out = Vec::with_capacity(1024);
-        deserializer.deserialize_map(Canonical(&mut out))?;
-        // Every part was text when it was written, so this never fails.
-        let text = String::from_utf8(out).map_err(D::Error::custom)?;
-        Ok(Self(text.into()))
+        let raw = <&RawValue>::deserialize(deserializer)?.get();
+        if !raw.starts_with('{') {
+            return Err(D::Error::custom("no object"));
+        }
+        canonical(raw)
+            .map(|text| Self(text.into()))
+            .map_err(D::Error::custom)
     }
 }
 
@@ -271,12 +270,25 @@ fn value_end(json: &str) -> Option<usize> {
 fn string_end(bytes: &[u8], start: usize) -> Option<usize> {
     let mut at = start + 1;
     loop {
-        at += memchr::memchr2(b'"', b'\\', bytes.get(at..)?)?;
+        at += quote_or_backslash(bytes.get(at..)?)?;
         if bytes.get(at) == Some(&b'"') {
             return Some(at + 1);
         }
         // A backslash and what it escapes.
         at += 2;
+    }
+}
+
+/// Where the first of the two stands. Most strings are so short that a call of `memchr` costs more than a look at each byte.
+fn quote_or_backslash(bytes: &[u8]) -> Option<usize> {
+    const SHORT: usize = 32;
+    let stops = |byte: &u8| matches!(byte, b'"' | b'\\');
+    match bytes.split_at_checked(SHORT) {
+        None => bytes.iter().position(stops),
+        Some((begin, rest)) => begin
+            .iter()
+            .position(stops)
+            .or_else(|| Some(SHORT + memchr::memchr2(b'"', b'\\', rest)?)),
     }
 }
 
@@ -377,9 +389,8 @@ impl CanonicalJson {
 
 impl<'de> Deserialize<'de> for CanonicalJson {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut out = Vec::new();
-        deserializer.deserialize_any(Canonical(&mut out))?;
-        String::from_utf8(out).map(Self).map_err(D::Error::custom)
+        let raw = <&RawValue>::deserialize(deserializer)?;
+        canonical(raw.get()).map(Self).map_err(D::Error::custom)
     }
 }
 
@@ -389,141 +400,163 @@ pub fn json_text(text: &str) -> String {
     serde_json::to_string(text).unwrap_or_default()
 }
 
-/// Writes what it reads, in canonical form, at the end of a buffer.
-struct Canonical<'w>(&'w mut Vec<u8>);
+/// How deep values may be nested: as `serde_json` reads trees.
+const DEEPEST: usize = 128;
 
-impl Canonical<'_> {
-    fn write<E: serde::de::Error>(self, value: impl Serialize) -> Result<(), E> {
-        serde_json::to_writer(self.0, &value).map_err(E::custom)
-    }
+/// The canonical form of JSON whose grammar has been checked, as that of a [`RawValue`] has been.
+///
+/// # Errors
+/// What the grammar allows and no reader can hold: half a surrogate pair, a number without end, or values nested too deep.
+fn canonical(json: &str) -> Result<String, serde_json::Error> {
+    let mut out = String::with_capacity(json.len());
+    let mut reader = Reader { json, at: 0 };
+    reader.value(&mut out, 0)?;
+    Ok(out)
 }
 
-impl<'de> DeserializeSeed<'de> for Canonical<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
+/// Reads JSON and writes it in canonical form. What is canonical as it stands (text without escapes, most whole numbers) is copied.
+struct Reader<'a> {
+    json: &'a str,
+    at: usize,
 }
 
-impl<'de> Visitor<'de> for Canonical<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
+impl<'a> Reader<'a> {
+    /// The next byte that is no white space; 0 at the end.
+    fn peek(&mut self) -> u8 {
+        let bytes = self.json.as_bytes();
+        while let Some(b' ' | b'\n' | b'\r' | b'\t') = bytes.get(self.at) {
+            self.at += 1;
+        }
+        bytes.get(self.at).copied().unwrap_or_default()
     }
 
-    fn visit_unit<E: serde::de::Error>(self) -> Result<(), E> {
-        self.0.extend_from_slice(b"null");
+    /// What stands from here up to `end`.
+    fn take_to(&mut self, end: usize) -> &'a str {
+        let taken = self.json.get(self.at..end).unwrap_or_default();
+        self.at = end;
+        taken
+    }
+
+    fn value(&mut self, out: &mut String, depth: usize) -> Result<(), serde_json::Error> {
+        match self.peek() {
+            b'{' | b'[' if depth == DEEPEST => Err(serde::de::Error::custom("nested too deep")),
+            b'{' => self.object(out, depth + 1),
+            b'[' => self.list(out, depth + 1),
+            b'"' => {
+                let text = self.string();
+                if text.contains('\\') {
+                    out.push_str(&json_text(&serde_json::from_str::<String>(text)?));
+                } else {
+                    out.push_str(text);
+                }
+                Ok(())
+            }
+            _ => self.scalar(out),
+        }
+    }
+
+    /// A string as it is written, with its quotes.
+    fn string(&mut self) -> &'a str {
+        let end = string_end(self.json.as_bytes(), self.at).unwrap_or(self.json.len());
+        self.take_to(end)
+    }
+
+    /// A number, `true`, `false` or `null`.
+    fn scalar(&mut self, out: &mut String) -> Result<(), serde_json::Error> {
+        let rest = self.json.as_bytes().get(self.at..).unwrap_or_default();
+        let ends = |byte: &u8| matches!(byte, b',' | b']' | b'}' | b' ' | b'\n' | b'\r' | b'\t');
+        let length = rest.iter().position(ends).unwrap_or(rest.len());
+        let text = self.take_to(self.at + length);
+        // 18 digits fit into 64 bits, whatever they are.
+        let digits = text.strip_prefix('-').unwrap_or(text);
+        let usual = text.starts_with(char::is_alphabetic)
+            || text == "0"
+            || (digits.len() <= 18
+                && !digits.starts_with('0')
+                && digits.bytes().all(|one| one.is_ascii_digit()));
+        if usual {
+            out.push_str(text);
+        } else {
+            out.push_str(&serde_json::from_str::<serde_json::Number>(text)?.to_string());
+        }
         Ok(())
     }
 
-    fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<(), E> {
-        self.write(value)
-    }
-
-    fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<(), E> {
-        self.write(value)
-    }
-
-    fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<(), E> {
-        self.write(value)
-    }
-
-    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<(), E> {
-        self.write(value)
-    }
-
-    fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<(), E> {
-        self.write(value)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        let out = self.0;
-        out.push(b'[');
-        let begin = out.len();
-        loop {
-            let end = out.len();
-            if end > begin {
-                out.push(b',');
-            }
-            if items.next_element_seed(Canonical(out))?.is_none() {
-                out.truncate(end);
-                break;
+    fn list(&mut self, out: &mut String, depth: usize) -> Result<(), serde_json::Error> {
+        self.at += 1;
+        out.push('[');
+        while !matches!(self.peek(), b']' | 0) {
+            self.value(out, depth)?;
+            if self.peek() == b',' {
+                self.at += 1;
+                out.push(',');
             }
         }
-        out.push(b']');
+        self.at += 1;
+        out.push(']');
         Ok(())
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
-        let out = self.0;
-        out.push(b'{');
+    fn object(&mut self, out: &mut String, depth: usize) -> Result<(), serde_json::Error> {
+        self.at += 1;
+        out.push('{');
         let begin = out.len();
-        let mut written: Vec<(Name<'de>, Range<usize>)> = Vec::with_capacity(64);
+        let mut written: Vec<(Cow<'a, str>, Range<usize>)> = Vec::with_capacity(64);
         let mut in_order = true;
-        while let Some(name) = members.next_key::<Name<'de>>()? {
-            if !written.is_empty() {
-                out.push(b',');
-            }
+        while !matches!(self.peek(), b'}' | 0) {
             let start = out.len();
-            serde_json::to_writer(&mut *out, name.0.as_ref()).map_err(A::Error::custom)?;
-            out.push(b':');
-            members.next_value_seed(Canonical(out))?;
-            in_order &= written.last().is_none_or(|(before, _)| before.0 < name.0);
+            let name = self.name(out)?;
+            self.peek();
+            self.at += 1;
+            out.push(':');
+            self.value(out, depth)?;
+            in_order &= written.last().is_none_or(|(before, _)| *before < name);
             written.push((name, start..out.len()));
+            if self.peek() == b',' {
+                self.at += 1;
+                out.push(',');
+            }
         }
+        self.at += 1;
         if !in_order {
             sort_members(out, begin, &mut written);
         }
-        out.push(b'}');
+        out.push('}');
         Ok(())
+    }
+
+    /// Writes a name; answers what it says.
+    fn name(&mut self, out: &mut String) -> Result<Cow<'a, str>, serde_json::Error> {
+        let text = self.string();
+        if text.contains('\\') {
+            let name: String = serde_json::from_str(text)?;
+            out.push_str(&json_text(&name));
+            Ok(name.into())
+        } else {
+            out.push_str(text);
+            Ok(inside(text).into())
+        }
     }
 }
 
 /// Puts the members that stand in `out` from `begin` on into the order of their names. Of several with one name the last counts, as with every
 /// reader of JSON that Zoom's clients use.
-fn sort_members(out: &mut Vec<u8>, begin: usize, members: &mut [(Name<'_>, Range<usize>)]) {
+fn sort_members(out: &mut String, begin: usize, members: &mut [(Cow<'_, str>, Range<usize>)]) {
     // Stable: of equal names the last stays the last.
-    members.sort_by(|(one, _), (other, _)| one.0.cmp(&other.0));
-    let mut sorted = Vec::with_capacity(out.len() - begin);
+    members.sort_by(|(one, _), (other, _)| one.cmp(other));
+    let mut sorted = String::with_capacity(out.len() - begin);
     for (at, (name, place)) in members.iter().enumerate() {
-        let again = members.get(at + 1).is_some_and(|(next, _)| next.0 == name.0);
+        let again = members.get(at + 1).is_some_and(|(next, _)| next == name);
         if again {
             continue;
         }
         if !sorted.is_empty() {
-            sorted.push(b',');
+            sorted.push(',');
         }
-        sorted.extend_from_slice(out.get(place.clone()).unwrap_or_default());
+        sorted.push_str(out.get(place.clone()).unwrap_or_default());
     }
     out.truncate(begin);
-    out.append(&mut sorted);
-}
-
-/// The name of a member, borrowed where it needs no unescaping.
-struct Name<'de>(Cow<'de, str>);
-
-impl<'de> Deserialize<'de> for Name<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct NameVisitor;
-        impl<'de> Visitor<'de> for NameVisitor {
-            type Value = Name<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a name")
-            }
-
-            fn visit_borrowed_str<E: serde::de::Error>(self, name: &'de str) -> Result<Name<'de>, E> {
-                Ok(Name(name.into()))
-            }
-
-            fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Name<'de>, E> {
-                Ok(Name(name.to_owned().into()))
-            }
-        }
-        deserializer.deserialize_str(NameVisitor)
-    }
+    out.push_str(&sorted);
 }
 
 #[cfg(test)]
@@ -618,6 +651,25 @@ mod tests {
         for bad in ["7", "[]", "", "{", r#"{"n":1e999}"#] {
             assert!(Row::read(bad).is_err(), "{bad}");
         }
+    }
+
+    /// Numbers and escapes that say the same are written the same, as a tree would print them.
+    #[test]
+    fn numbers_and_escapes_have_one_form() {
+        let row = Row::read(
+            r#"{"a":-0,"b":1e2,"c":18446744073709551615,"d":1234567890123456789012,"e":1.50,"f":"\u00e9\/","\u0067":"\ud83d\ude00"}"#,
+        );
+        let expected = r#"{"a":-0.0,"b":100.0,"c":18446744073709551615,"d":1.2345678901234568e21,"e":1.5,"f":"é/","g":"😀"}"#;
+        assert_eq!(row.unwrap().as_str(), expected);
+        assert!(Row::read(r#"{"a":"\ud83d"}"#).is_err());
+    }
+
+    #[test]
+    fn nested_too_deep_is_an_error_and_no_overflow() {
+        let nested = |depth: usize| format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
+        assert!(Row::read(&nested(DEEPEST - 1)).is_ok());
+        assert!(Row::read(&nested(DEEPEST)).is_err());
+        assert!(Row::read(&nested(1_000_000)).is_err());
     }
 
     #[test]
