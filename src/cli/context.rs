@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use tokio::sync::mpsc;
 
-use super::{DayArgs, Failure, Global, LogFormat, log, out, progress::Bars, sources};
+use super::{DayArgs, Failure, Global, LogFormat, log, out, progress::Bars, settings_sources};
 use crate::{
     catalog::{self, Catalog, Lock},
     config::{Config, ElasticAuth, ElasticConfig, Inputs, Plan},
@@ -29,17 +29,20 @@ impl Context {
         let bars = Bars::new(global.quiet, global.log_format == LogFormat::Json);
         log::start(global, &bars);
         let file = match &global.config {
-            Some(path) => Some((path.clone(), sources::file(path, "the configuration file")?)),
+            Some(path) => Some((
+                path.clone(),
+                settings_sources::file(path, "the configuration file")?,
+            )),
             None => None,
         };
         let inputs = Inputs {
             db: global.db.as_deref().map(catalog_named).transpose()?,
-            environment: sources::environment()?,
-            dotenv: sources::dotenv()?,
+            environment: settings_sources::environment()?,
+            dotenv: settings_sources::dotenv()?,
             file,
         };
         let mut config = Config::new(&inputs)?;
-        let exposed = sources::exposed(&inputs.dotenv, &config.in_force);
+        let exposed = settings_sources::exposed(&inputs.dotenv, &config.in_force);
         config.warnings.extend(exposed);
         for warning in &config.warnings {
             tracing::warn!("{warning}");
@@ -160,7 +163,7 @@ impl Context {
 
     fn elastic_settings(&self, config: &ElasticConfig) -> Result<elastic::Settings, Failure> {
         let ca_cert_pem = match &config.ca_cert {
-            Some(path) => Some(sources::file(path, "ELASTICSEARCH_CA_CERT")?.into_bytes()),
+            Some(path) => Some(settings_sources::file(path, "ELASTICSEARCH_CA_CERT")?.into_bytes()),
             None => None,
         };
         Ok(elastic::Settings {

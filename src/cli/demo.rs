@@ -6,7 +6,7 @@ use chrono::{DateTime, Days, Utc};
 use clap::Args;
 use secrecy::SecretString;
 
-use super::{Exit, Failure, context::Context, interrupt::Interrupt, out, sources, sync};
+use super::{Exit, Failure, context::Context, interrupt::Interrupt, out, settings_sources, sync};
 use crate::{
     model::{AccountId, IndexKind, Window},
     sim::{
@@ -70,7 +70,7 @@ fn now_of(context: &Context) -> sim::Now {
 pub fn simulate(context: &Context, args: &SimulateArgs) -> Result<Exit, Failure> {
     let faults = match &args.faults {
         Some(path) => {
-            let text = sources::file(path, "the fault plan")?;
+            let text = settings_sources::file(path, "the fault plan")?;
             FaultPlan::from_json(&text)
                 .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?
         }

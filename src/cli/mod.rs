@@ -1,7 +1,7 @@
 //! The command line: one file a command. All printing, the wall clock and the environment are here and nowhere else.
 
 mod audit;
-mod care;
+mod catalog_command;
 mod context;
 mod demo;
 mod doctor;
@@ -11,7 +11,7 @@ mod log;
 mod out;
 mod plan;
 mod progress;
-mod sources;
+mod settings_sources;
 mod sync;
 mod verify;
 
@@ -281,7 +281,7 @@ enum Command {
     },
     /// Check the catalog, back it up, or make it smaller
     #[command(subcommand)]
-    Catalog(care::CatalogCommand),
+    Catalog(catalog_command::CatalogCommand),
     /// Erase a person, or all that ended before a day, from the catalog and the index, for good
     Forget(forget::ForgetArgs),
     /// Check credentials, scopes, plan, Elasticsearch, its privileges, and the catalog
@@ -428,7 +428,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Retry => sync::retry(&context),
         Command::Show { id } => audit::show(&context, &id),
         Command::Export { index } => audit::export(&context, index),
-        Command::Catalog(command) => care::run(&context, &command),
+        Command::Catalog(command) => catalog_command::run(&context, &command),
         Command::Forget(args) => forget::run(&context, &args),
         Command::Doctor(args) => doctor::run(&context, args.json),
         Command::Demo(args) => demo::demo(&context, &args),

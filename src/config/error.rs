@@ -1,0 +1,104 @@
+//! What can be wrong with the configuration.
+
+use std::{borrow::Cow, path::PathBuf};
+
+use super::Origin;
+
+/// What is wrong with the configuration, in one line that says what, where, and what to do.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Error {
+    /// A key nobody knows.
+    #[error("{origin}: {key} is unknown; {}", hint(*nearest))]
+    Unknown {
+        /// The key.
+        key: String,
+        /// Where it stands.
+        origin: Origin,
+        /// What may be meant.
+        nearest: Option<&'static str>,
+    },
+    /// A value that cannot be used.
+    #[error("{origin}: {name} {}: {wanted}", is(value.as_deref()))]
+    Value {
+        /// The setting.
+        name: &'static str,
+        /// Where it comes from.
+        origin: Origin,
+        /// The value; nothing where it may not be shown.
+        value: Option<String>,
+        /// What it should be.
+        wanted: Cow<'static, str>,
+    },
+    /// A line of ours in `.env` that cannot be understood.
+    #[error(
+        ".env, line {line}: {name} makes no sense; write NAME=value, and a value with spaces, quotes, $ or # in 'single quotes'"
+    )]
+    Line {
+        /// Counted from 1.
+        line: usize,
+        /// The name that it seems to set.
+        name: String,
+    },
+    /// A `$` in `.env` that would be replaced by another variable's value.
+    #[error(
+        ".env, line {line}: {name} has a $ that would stand for another variable; write the value in 'single quotes'"
+    )]
+    Dollar {
+        /// Counted from 1.
+        line: usize,
+        /// The name that it sets.
+        name: String,
+    },
+    /// A name that stands in `.env` more than once: programs differ in which one they take.
+    #[error(".env sets {name} in line {first} and again in line {second}; keep one of them")]
+    Twice {
+        /// The setting.
+        name: &'static str,
+        /// Counted from 1.
+        first: usize,
+        /// Counted from 1.
+        second: usize,
+    },
+    /// Two ways to sign in, neither of which wins.
+    #[error("{one} and {other} are both set ({origin}): keep one of the two ways to sign in")]
+    Contradiction {
+        /// A setting.
+        one: &'static str,
+        /// Another.
+        other: &'static str,
+        /// Where the first one stands.
+        origin: Origin,
+    },
+    /// Settings without which the command cannot run.
+    #[error("missing: {}; set what is missing in the environment, in .env or in the --config file", .0.join(", "))]
+    Missing(Vec<&'static str>),
+    /// Something is to be pseudonymised, and there is no key to do it with.
+    #[error(
+        "[privacy] says pseudonymise, and there is no key for it: set ZOOM_HARVESTER_PRIVACY_KEY (`openssl rand -hex 32` makes one)"
+    )]
+    NoKey,
+    /// A file that is not TOML.
+    #[error("{}, line {line}: not valid TOML: {reason}", path.display())]
+    Toml {
+        /// Which.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// The parser's message, which quotes no values.
+        reason: String,
+    },
+}
+
+fn hint(nearest: Option<&str>) -> Cow<'static, str> {
+    match nearest {
+        Some(nearest) => format!("did you mean {nearest}?").into(),
+        None => "the README lists the known ones".into(),
+    }
+}
+
+fn is(value: Option<&str>) -> Cow<'static, str> {
+    match value {
+        Some(value) => format!("is {value:?}").into(),
+        None => "cannot be used".into(),
+    }
+}

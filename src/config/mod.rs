@@ -1,0 +1,306 @@
+//! What flags, environment, `.env` and configuration file mean together. Pure: whoever calls has read them.
+
+mod dotenv;
+mod error;
+mod precedence;
+mod reference;
+mod sign_in;
+mod toml_file;
+mod values;
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use secrecy::SecretString;
+
+pub use dotenv::assignments;
+pub use error::Error;
+pub use precedence::{Assignment, Inputs, Origin};
+pub use reference::{SETTINGS, Setting, reference_markdown};
+
+use crate::{
+    model::AccountId,
+    privacy::{Field, KEY_BYTES, Policy, Treatment},
+};
+use precedence::gather;
+use sign_in::sign_in;
+use values::{Values, bytes, index_prefix, is_this_machine, trimmed};
+
+/// A setting as it is in force, for those who ask why.
+#[derive(Clone, Debug)]
+pub struct InForce {
+    /// The setting.
+    pub setting: &'static Setting,
+    /// Its value; of secrets only that there is one.
+    pub shown: String,
+    /// Who said so.
+    pub origin: Origin,
+}
+
+/// Zoom's plans, as far as limits go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// Pro.
+    Pro,
+    /// Business and above.
+    Business,
+}
+
+/// How to prove to Elasticsearch who we are.
+#[derive(Clone, Debug)]
+pub enum ElasticAuth {
+    /// Not at all.
+    None,
+    /// User and password.
+    Basic(String, SecretString),
+    /// An encoded API key.
+    ApiKey(SecretString),
+}
+
+/// All that was said about Elasticsearch.
+#[derive(Clone, Debug)]
+pub struct ElasticConfig {
+    /// Where, without credentials.
+    pub url: String,
+    /// Who we are.
+    pub auth: ElasticAuth,
+    /// A PEM file.
+    pub ca_cert: Option<PathBuf>,
+    /// What names begin with.
+    pub prefix: String,
+    /// Whether the prefix was said, or is the default.
+    pub prefix_said: bool,
+    /// Primary shards.
+    pub shards: u32,
+    /// Replicas.
+    pub replicas: u32,
+    /// The largest bulk body.
+    pub bulk_bytes: usize,
+    /// Bulk requests at once.
+    pub bulk_requests: usize,
+    /// Whether to compress.
+    pub compression: bool,
+    /// Further tries.
+    pub retries: usize,
+    /// For one request.
+    pub timeout_s: u64,
+}
+
+/// The credentials of the Zoom app.
+#[derive(Clone, Debug)]
+pub struct ZoomCredentials {
+    /// The account.
+    pub account_id: AccountId,
+    /// The app.
+    pub client_id: String,
+    /// Its secret.
+    pub client_secret: SecretString,
+}
+
+/// All settings together.
+#[derive(Clone, Debug)]
+pub struct Config {
+    account_id: Option<String>,
+    client_id: Option<String>,
+    client_secret: Option<SecretString>,
+    /// Zoom's API, if said.
+    pub api_url: Option<String>,
+    /// Where tokens come from.
+    pub oauth_url: String,
+    /// The plan.
+    pub plan: Plan,
+    /// The share of its limits: above 0, at most 1.
+    pub rate_share: f64,
+    /// Details in flight.
+    pub concurrency: usize,
+    /// Further tries.
+    pub retries: usize,
+    /// The first pause.
+    pub retry_ms: u64,
+    /// For one request.
+    pub timeout_s: u64,
+    /// What the names of indices begin with, whether or not there is an Elasticsearch.
+    pub index_prefix: String,
+    /// Elasticsearch, if there is one.
+    pub elastic: Option<ElasticConfig>,
+    /// The catalog.
+    pub db: PathBuf,
+    /// Whether the catalog was named, or is the default.
+    pub db_said: bool,
+    /// Days between whole listings.
+    pub weekly_days: i64,
+    /// What may be kept of people.
+    pub privacy: Policy,
+    /// Every setting that has a value, as it was read, with its origin.
+    pub in_force: Vec<InForce>,
+    /// What is no error, but may not be meant: variables whose names are nearly ours, credentials sent in clear.
+    pub warnings: Vec<String>,
+}
+
+impl Config {
+    /// Puts together what was read.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn new(inputs: &Inputs) -> Result<Self, Error> {
+        let (values, mut warnings) = gather(inputs)?;
+        let elastic = elastic(&values)?;
+        if !matches!(elastic.auth, ElasticAuth::None)
+            && url::Url::parse(&elastic.url).is_ok_and(|url| url.scheme() == "http" && !is_this_machine(&url))
+        {
+            warnings.push(format!(
+                "ELASTICSEARCH_URL is {}: the credentials and all documents travel in clear; use https://",
+                elastic.url
+            ));
+        }
+        Ok(Self {
+            account_id: values.said("ZOOM_ACCOUNT_ID"),
+            client_id: values.said("ZOOM_CLIENT_ID"),
+            client_secret: values.secret("ZOOM_CLIENT_SECRET"),
+            api_url: values.zoom_url("ZOOM_API_URL")?,
+            oauth_url: values.zoom_url("ZOOM_OAUTH_URL")?.unwrap_or_default(),
+            plan: values.parse("ZOOM_PLAN", "it should be pro or business", |text| match text {
+                "pro" => Some(Plan::Pro),
+                "business" => Some(Plan::Business),
+                _ => None,
+            })?,
+            rate_share: values.parse(
+                "ZOOM_RATE_SHARE",
+                "it should be a number above 0 and at most 1",
+                |text| text.parse().ok().filter(|share| *share > 0.0 && *share <= 1.0),
+            )?,
+            concurrency: values.whole("ZOOM_CONCURRENCY", 1..=1000)?,
+            retries: values.whole("ZOOM_RETRIES", 0..=100)?,
+            retry_ms: values.whole("ZOOM_RETRY_MS", 1..=60_000)?,
+            timeout_s: values.whole("ZOOM_TIMEOUT_S", 1..=3600)?,
+            index_prefix: elastic.prefix.clone(),
+            // An empty URL is one that nobody said.
+            elastic: (!elastic.url.is_empty()).then_some(elastic),
+            db: values.said("ZOOM_HARVESTER_DB").unwrap_or_default().into(),
+            db_said: values.origin("ZOOM_HARVESTER_DB").is_some(),
+            weekly_days: i64::from(values.whole::<u16>("ZOOM_HARVESTER_WEEKLY_DAYS", 1..=365)?),
+            privacy: privacy(&values)?,
+            in_force: values.in_force(),
+            warnings,
+        })
+    }
+
+    /// The same configuration, for an account that is simulated.
+    pub fn point_at_simulation(
+        &mut self,
+        account_id: &str,
+        client_id: &str,
+        client_secret: SecretString,
+        api_url: String,
+        oauth_url: String,
+    ) {
+        self.account_id = Some(account_id.to_owned());
+        self.client_id = Some(client_id.to_owned());
+        self.client_secret = Some(client_secret);
+        self.api_url = Some(api_url);
+        self.oauth_url = oauth_url;
+    }
+
+    /// The credentials of the Zoom app.
+    ///
+    /// # Errors
+    /// [`Error::Missing`], naming each one.
+    pub fn zoom_credentials(&self) -> Result<ZoomCredentials, Error> {
+        match (&self.account_id, &self.client_id, &self.client_secret) {
+            (Some(account_id), Some(client_id), Some(client_secret)) => Ok(ZoomCredentials {
+                account_id: AccountId::new(account_id.clone()),
+                client_id: client_id.clone(),
+                client_secret: client_secret.clone(),
+            }),
+            _ => Err(Error::Missing(
+                [
+                    ("ZOOM_ACCOUNT_ID", self.account_id.is_none()),
+                    ("ZOOM_CLIENT_ID", self.client_id.is_none()),
+                    ("ZOOM_CLIENT_SECRET", self.client_secret.is_none()),
+                ]
+                .into_iter()
+                .filter_map(|(name, missing)| missing.then_some(name))
+                .collect(),
+            )),
+        }
+    }
+}
+
+/// Checks all that is said of Elasticsearch, even where its URL is not: a typing error is found today, not on the day the URL
+/// is added.
+fn elastic(values: &Values) -> Result<ElasticConfig, Error> {
+    let url = values.url("ELASTICSEARCH_URL")?;
+    let auth = sign_in(values, url.as_ref())?;
+    let url = url.map(|mut url| {
+        // Neither fails for a URL that has a host.
+        let _ = url.set_username("");
+        let _ = url.set_password(None);
+        trimmed(&url)
+    });
+    let bulk_bytes = 1024..=100 << 20;
+    Ok(ElasticConfig {
+        url: url.unwrap_or_default(),
+        auth,
+        ca_cert: values.said("ELASTICSEARCH_CA_CERT").map(PathBuf::from),
+        prefix: values.parse(
+            "ELASTICSEARCH_INDEX_PREFIX",
+            "it should be at most 100 lower-case letters, digits, - or _, and begin with a letter or digit",
+            index_prefix,
+        )?,
+        prefix_said: values.origin("ELASTICSEARCH_INDEX_PREFIX").is_some(),
+        // 1,024 shards is what Elasticsearch allows an index.
+        shards: values.whole("ELASTICSEARCH_SHARDS", 1..=1024)?,
+        replicas: values.whole("ELASTICSEARCH_REPLICAS", 0..=100)?,
+        // 100 MB is where Elasticsearch stops reading a request, unless told otherwise (http.max_content_length).
+        bulk_bytes: values.parse(
+            "ELASTICSEARCH_BULK_BYTES",
+            "it should be from 1KiB to 100MiB, as a number of bytes or with KiB or MiB",
+            |text| {
+                let bytes = bytes(text).filter(|bytes| bulk_bytes.contains(bytes))?;
+                usize::try_from(bytes).ok()
+            },
+        )?,
+        bulk_requests: values.whole("ELASTICSEARCH_BULK_REQUESTS", 1..=64)?,
+        compression: values.parse(
+            "ELASTICSEARCH_COMPRESSION",
+            "it should be true or false",
+            |text| text.parse().ok(),
+        )?,
+        retries: values.whole("ELASTICSEARCH_RETRIES", 0..=100)?,
+        timeout_s: values.whole("ELASTICSEARCH_TIMEOUT_S", 1..=3600)?,
+    })
+}
+
+/// The policy; a key that is too short is refused even where nothing needs it yet.
+fn privacy(values: &Values) -> Result<Policy, Error> {
+    const KEY: &str = "ZOOM_HARVESTER_PRIVACY_KEY";
+    if let Some((key, origin)) = values.text(KEY).filter(|(key, _)| key.len() < KEY_BYTES) {
+        drop(key);
+        return Err(Error::Value {
+            name: KEY,
+            origin,
+            value: None,
+            wanted: format!("it should be random and at least {KEY_BYTES} bytes long").into(),
+        });
+    }
+    let drop_unknown = values.parse(
+        "ZOOM_HARVESTER_PRIVACY_UNKNOWN",
+        "it should be keep or drop",
+        |text| match text {
+            "keep" => Some(false),
+            "drop" => Some(true),
+            _ => None,
+        },
+    )?;
+    let mut treatments = BTreeMap::new();
+    for (field, name) in Field::ALL {
+        let key = format!("privacy.{name}");
+        if let Some(setting) = SETTINGS.iter().find(|setting| setting.key == key) {
+            let wanted = "it should be keep, drop or pseudonymise";
+            treatments.insert(field, values.parse(setting.name, wanted, Treatment::parse)?);
+        }
+    }
+    Policy::new(treatments, drop_unknown, values.secret(KEY)).ok_or(Error::NoKey)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,192 @@
+//! What was said, where, and which of several places wins: flags, then the environment, then `.env`, then the file.
+
+use std::{collections::BTreeMap, fmt, path::PathBuf};
+
+use super::{
+    Error, SETTINGS, Setting,
+    reference::{nearest_key, nearest_name, setting},
+    toml_file::entries,
+    values::Values,
+};
+
+/// Where a value comes from, weakest first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Nobody said.
+    Default,
+    /// The configuration file.
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+    },
+    /// `.env`.
+    Dotenv {
+        /// Counted from 1.
+        line: usize,
+    },
+    /// The environment.
+    Environment,
+    /// A flag, by name.
+    Flag(&'static str),
+}
+
+impl Origin {
+    /// The greater wins.
+    pub(super) fn rank(&self) -> u8 {
+        match self {
+            Self::Default => 0,
+            Self::File { .. } => 1,
+            Self::Dotenv { .. } => 2,
+            Self::Environment => 3,
+            Self::Flag(_) => 4,
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("the default"),
+            Self::File { path, line } => write!(f, "{}, line {line}", path.display()),
+            Self::Dotenv { line } => write!(f, ".env, line {line}"),
+            Self::Environment => f.write_str("the environment"),
+            Self::Flag(name) => f.write_str(name),
+        }
+    }
+}
+
+/// A line of `.env`, or one that spans several.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Assignment {
+    /// Where it begins, counted from 1.
+    pub line: usize,
+    /// The name.
+    pub name: String,
+    /// The value, unquoted.
+    pub value: String,
+}
+
+// The value may be a secret.
+impl fmt::Debug for Assignment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}=…", self.line, self.name)
+    }
+}
+
+/// What was read. It holds secrets as they came, hence no `Debug`.
+#[derive(Default)]
+pub struct Inputs {
+    /// `--db`, if given.
+    pub db: Option<String>,
+    /// The environment.
+    pub environment: Vec<(String, String)>,
+    /// `.env`.
+    pub dotenv: Vec<Assignment>,
+    /// The configuration file and its text.
+    pub file: Option<(PathBuf, String)>,
+}
+
+/// Collects what was said, strongest last; refuses what nobody knows, and warns of what is nearly known.
+pub(super) fn gather(inputs: &Inputs) -> Result<(Values, Vec<String>), Error> {
+    let mut values = BTreeMap::new();
+    let mut warnings = Vec::new();
+    let mut say = |setting: &'static Setting, value: &str, origin: Origin| {
+        // A trailing newline in a secret is a known trap; and an empty value says nothing.
+        let value = value.trim();
+        if value.contains(char::is_control) {
+            return Err(Error::Value {
+                name: setting.name,
+                origin,
+                value: None,
+                wanted: "it holds a control character, perhaps a line break; it should be one plain line"
+                    .into(),
+            });
+        }
+        if !value.is_empty() {
+            values.insert(setting.name, (value.to_owned(), origin));
+        }
+        Ok(())
+    };
+    if let Some((path, text)) = &inputs.file {
+        for (line, key, value) in entries(path, text)? {
+            let origin = Origin::File {
+                path: path.clone(),
+                line,
+            };
+            let known = SETTINGS.iter().find(|setting| setting.key == key);
+            match (known, value) {
+                (None, _) => {
+                    return Err(Error::Unknown {
+                        nearest: nearest_key(&key),
+                        key,
+                        origin,
+                    });
+                }
+                (Some(setting), Some(value)) => say(setting, &value, origin)?,
+                (Some(setting), None) => {
+                    return Err(Error::Value {
+                        name: setting.key,
+                        origin,
+                        value: None,
+                        wanted: "it should be text, a number, true or false".into(),
+                    });
+                }
+            }
+        }
+    }
+    let mut lines = BTreeMap::new();
+    for Assignment { line, name, value } in &inputs.dotenv {
+        let origin = Origin::Dotenv { line: *line };
+        match setting(name) {
+            Some(setting) => {
+                if let Some(first) = lines.insert(setting.name, *line) {
+                    return Err(Error::Twice {
+                        name: setting.name,
+                        first,
+                        second: *line,
+                    });
+                }
+                say(setting, value, origin)?;
+            }
+            // Other programs may share the file, but not our names.
+            None if name.starts_with("ZOOM_") || name.starts_with("ELASTICSEARCH_") => {
+                return Err(Error::Unknown {
+                    key: name.clone(),
+                    origin,
+                    nearest: nearest_name(name),
+                });
+            }
+            None => warnings.extend(nearly(name, &origin)),
+        }
+    }
+    for (name, value) in &inputs.environment {
+        let origin = Origin::Environment;
+        match setting(name) {
+            Some(setting) => say(setting, value, origin)?,
+            // The environment is everybody's: only what must be meant for us is refused.
+            None if name.starts_with("ZOOM_HARVESTER_") => {
+                return Err(Error::Unknown {
+                    key: name.clone(),
+                    origin,
+                    nearest: nearest_name(name),
+                });
+            }
+            None => warnings.extend(nearly(name, &origin)),
+        }
+    }
+    if let (Some(db), Some(setting)) = (&inputs.db, setting("ZOOM_HARVESTER_DB")) {
+        say(setting, db, Origin::Flag("--db"))?;
+    }
+    Ok((Values::new(values), warnings))
+}
+
+/// A warning, if the name of somebody's variable is one or two letters from one of ours.
+fn nearly(name: &str, origin: &Origin) -> Option<String> {
+    let upper = name.to_ascii_uppercase();
+    SETTINGS
+        .iter()
+        .find(|setting| strsim::levenshtein(setting.name, &upper) <= 2)
+        .map(|setting| format!("{origin}: {name} is not used; did you mean {}?", setting.name))
+}
