@@ -1,5 +1,6 @@
 -- The catalog of zoom-harvester. All times are ISO-8601 UTC with whole seconds (2026-03-01T10:15:14Z), all days are UTC days,
 -- all checksums SHA-256 in hex. Comments stand inside the statements, so that `.schema` shows them.
+-- Where rows are written often, a CHECK says OR: SQLite builds a table for each IN of more than two values, for each statement.
 
 CREATE TABLE account ( -- whose meetings these are; one row, once the first sync has begun
     singleton       INTEGER PRIMARY KEY CHECK (singleton = 1),
@@ -55,7 +56,7 @@ CREATE INDEX hosts_series_listed ON hosts (series_listed_at) WHERE status = 'kno
 CREATE TABLE host_lookups ( -- from what a listing says of a host (an email) to its id
     host_key     TEXT PRIMARY KEY,           -- the email in lower case, or meeting:UUID where Zoom gave no email
     host_id      TEXT REFERENCES hosts (host_id),
-    status       TEXT NOT NULL CHECK (status IN ('pending', 'known', 'not_found')), -- not_found: asked no more
+    status       TEXT NOT NULL CHECK (status = 'pending' OR status = 'known' OR status = 'not_found'), -- not_found: asked no more
     meeting_uuid TEXT NOT NULL,              -- a meeting to ask Zoom about
     asked_at     TEXT,
     CHECK ((status = 'known') = (host_id IS NOT NULL))
@@ -64,8 +65,8 @@ CREATE INDEX host_lookups_pending ON host_lookups (host_key) WHERE status = 'pen
 
 CREATE TABLE series ( -- what Zoom calls meeting ids or meeting numbers
     series_id     INTEGER PRIMARY KEY,
-    kind          TEXT NOT NULL CHECK (kind IN ('scheduled', 'recurring', 'personal', 'instant', 'unknown')),
-    status        TEXT NOT NULL CHECK (status IN ('pending', 'known', 'not_found')), -- not_found: its host's list lacks it
+    kind          TEXT NOT NULL CHECK (kind = 'scheduled' OR kind = 'recurring' OR kind = 'personal' OR kind = 'instant' OR kind = 'unknown'),
+    status        TEXT NOT NULL CHECK (status = 'pending' OR status = 'known' OR status = 'not_found'), -- not_found: its host's list lacks it
     topic         TEXT NOT NULL,             -- as its host's list says, else as its first meeting said
     host_id       TEXT REFERENCES hosts (host_id),
     first_seen_at TEXT NOT NULL,
@@ -99,7 +100,7 @@ CREATE TABLE meetings ( -- one row a meeting instance
     listed_day    TEXT NOT NULL,             -- the day it counts for: of its end, else of its start, else of its window
 
     -- Where it stands. The checksums are the truth, status names their relation.
-    status            TEXT NOT NULL CHECK (status IN ('listed', 'fetched', 'indexed', 'failed', 'dead', 'gone')),
+    status            TEXT NOT NULL CHECK (status = 'listed' OR status = 'fetched' OR status = 'indexed' OR status = 'failed' OR status = 'dead' OR status = 'gone'),
     listed_checksum   TEXT NOT NULL CHECK (length(listed_checksum) = 64),  -- what bears on the detail, as last listed
     shown_checksum    TEXT NOT NULL CHECK (length(shown_checksum) = 64),   -- the other fields, but for volatile ones
     fetched_for       TEXT,                  -- the listed_checksum that the kept detail was fetched for
@@ -134,7 +135,7 @@ CREATE TABLE meetings ( -- one row a meeting instance
     CHECK (status <> 'listed'  OR fetched_for IS NOT listed_checksum),
     CHECK (status <> 'fetched' OR (fetched_for IS listed_checksum AND document_checksum IS NOT indexed_checksum)),
     CHECK (status <> 'indexed' OR (fetched_for IS listed_checksum AND document_checksum IS indexed_checksum)),
-    CHECK (status NOT IN ('failed', 'dead', 'gone') OR failure IS NOT NULL)
+    CHECK ((status <> 'failed' AND status <> 'dead' AND status <> 'gone') OR failure IS NOT NULL)
 ) STRICT;
 CREATE INDEX meetings_end_time ON meetings (end_time);
 CREATE INDEX meetings_start_time ON meetings (start_time);
@@ -200,7 +201,7 @@ CREATE TABLE changes ( -- what changed when: the history of every meeting. The v
     at           TEXT NOT NULL,
     run_id       INTEGER NOT NULL REFERENCES runs (run_id),
     meeting_id   INTEGER NOT NULL REFERENCES meetings (meeting_id),
-    what         TEXT NOT NULL CHECK (what IN ('new', 'listing', 'shown', 'vanished', 'reappeared', 'detail', 'gone')),
+    what         TEXT NOT NULL CHECK (what = 'new' OR what = 'listing' OR what = 'shown' OR what = 'vanished' OR what = 'reappeared' OR what = 'detail' OR what = 'gone'),
     old_checksum TEXT                        -- what the checksum was before; what it became stands in the next such line, or in the meeting
 ) STRICT;
 CREATE INDEX changes_meeting ON changes (meeting_id);

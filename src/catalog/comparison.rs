@@ -213,10 +213,13 @@ impl Catalog {
     pub fn strays(&self, kind: IndexKind, place: i64) -> Result<Vec<Stray>, Error> {
         let select = Query::select()
             .columns(["place", "doc_id", "meeting_uuid", "version"].map(Alias::new))
-            .expr(Expr::cust(
-                "EXISTS (SELECT 1 FROM meetings m WHERE m.meeting_uuid = verify_strays.meeting_uuid \
-                 AND m.detail_checksum IS NOT NULL)",
-            ))
+            .expr_as(
+                Expr::cust(
+                    "EXISTS (SELECT 1 FROM meetings m WHERE m.meeting_uuid = verify_strays.meeting_uuid \
+                     AND m.detail_checksum IS NOT NULL)",
+                ),
+                Alias::new("known"),
+            )
             .from(Alias::new("verify_strays"))
             .and_where(Expr::col(Alias::new("place")).gt(place))
             .and_where(Expr::col(Alias::new("kind")).eq(kind.as_str()))
@@ -226,11 +229,13 @@ impl Catalog {
             .take();
         all(&self.conn, &select, |row| {
             Ok(Stray {
-                place: row.get(0)?,
-                id: row.get(1)?,
-                meeting: row.get::<_, Option<String>>(2)?.map(MeetingUuid::new),
-                version: row.get(3)?,
-                known: row.get(4)?,
+                place: row.get("place")?,
+                id: row.get("doc_id")?,
+                meeting: row
+                    .get::<_, Option<String>>("meeting_uuid")?
+                    .map(MeetingUuid::new),
+                version: row.get("version")?,
+                known: row.get("known")?,
             })
         })
     }

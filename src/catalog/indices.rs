@@ -133,10 +133,10 @@ fn read_index(conn: &Connection, kind: IndexKind) -> Result<Option<KnownIndex>, 
         .take();
     first(conn, &select, |row| {
         Ok(KnownIndex {
-            uuid: row.get(0)?,
-            stamp: row.get(1)?,
-            pending_stamp: row.get(2)?,
-            adopted: row.get(3)?,
+            uuid: row.get("index_uuid")?,
+            stamp: row.get("stamp")?,
+            pending_stamp: row.get("pending_stamp")?,
+            adopted: row.get("adopted")?,
         })
     })
 }

@@ -497,7 +497,7 @@ fn update_meeting(
         };
         state.documents_follow(event, now);
     }
-    state.save(conn)?;
+    state.save_with_host(conn)?;
     if reappeared {
         changes::note(conn, run, state.meeting_id, "reappeared", None, now)?;
     }

@@ -77,8 +77,8 @@ impl Catalog {
     pub fn unknown_hosts(&self, limit: u64) -> Result<Vec<HostQuestion>, Error> {
         all(&self.conn, &unknown_query(limit), |row| {
             Ok(HostQuestion {
-                host_key: row.get(0)?,
-                uuid: MeetingUuid::new(row.get::<_, String>(1)?),
+                host_key: row.get("host_key")?,
+                uuid: MeetingUuid::new(row.get::<_, String>("meeting_uuid")?),
             })
         })
     }
@@ -571,7 +571,7 @@ fn resolve(tx: &Transaction<'_>, key: &str, host_id: &HostId, now: DateTime<Utc>
         };
         state.host_id = Some(host_id.clone());
         state.documents_follow(Event::DocumentsDue, now);
-        state.save(tx)?;
+        state.save_with_host(tx)?;
         if let Some(series_id) = series_id {
             let update = Query::update()
                 .table(Series::Table)

@@ -10,7 +10,7 @@ use sea_query::{Alias, Expr, ExprTrait, Query};
 use super::{
     Error,
     schema::Meetings,
-    sql::{columns, one, run, text, var},
+    sql::{Params, columns, one, run, text, var},
 };
 use crate::model::{Checksum, Event, HostId, Kept, MeetingUuid, Status, from_iso, iso};
 
@@ -68,7 +68,6 @@ static SAVE: LazyLock<String> = LazyLock::new(|| {
     let update = Query::update()
         .table(Meetings::Table)
         .values([
-            (Meetings::HostId, var(":host_id")),
             (Meetings::Status, var(":status")),
             (Meetings::ListedChecksum, var(":listed_checksum")),
             (Meetings::ShownChecksum, var(":shown_checksum")),
@@ -94,10 +93,26 @@ static SAVE: LazyLock<String> = LazyLock::new(|| {
     text(&update)
 });
 
+static SAVE_HOST: LazyLock<String> = LazyLock::new(|| {
+    let update = Query::update()
+        .table(Meetings::Table)
+        .value(Meetings::HostId, var(":host_id"))
+        .and_where(Expr::col(Meetings::MeetingId).eq(var(":meeting_id")))
+        .take();
+    text(&update)
+});
+
 impl MeetingState {
     /// Where a meeting stands; nothing if it is not known.
     pub fn of(conn: &Connection, uuid: &MeetingUuid) -> Result<Option<Self>, Error> {
         one(conn, &READ, &[(":uuid", uuid)], Self::read)
+    }
+
+    /// Writes it back, and whose meeting it is, which [`Self::save`] leaves alone: an index and a foreign key hang on it.
+    pub fn save_with_host(&self, conn: &Connection) -> Result<(), Error> {
+        let parameters: Params<'_> = &[(":meeting_id", &self.meeting_id), (":host_id", &self.host_id)];
+        run(conn, &SAVE_HOST, parameters)?;
+        self.save(conn)
     }
 
     /// Writes it back.
@@ -107,7 +122,6 @@ impl MeetingState {
             &SAVE,
             &[
                 (":meeting_id", &self.meeting_id),
-                (":host_id", &self.host_id),
                 (":status", &self.status),
                 (":listed_checksum", &self.listed_checksum),
                 (":shown_checksum", &self.shown_checksum),

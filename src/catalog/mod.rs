@@ -4,6 +4,7 @@
 //! Each public verb is one transaction and so tells one truth: killed before it, nothing of it happened; after it, all of it.
 
 mod account;
+mod audit;
 mod backup;
 mod changes;
 mod check;
@@ -26,7 +27,6 @@ mod runs;
 mod schema;
 mod sessions;
 mod sql;
-mod standing;
 
 use std::path::{Path, PathBuf};
 
@@ -34,6 +34,9 @@ use include_dir::{Dir, include_dir};
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use rusqlite_migration::Migrations;
 
+pub use audit::{
+    ApiUse, Coverage, Finding, Found, HostShown, MeetingShown, Overview, RunShown, SeriesShown, Troubled,
+};
 pub use backup::{Backup, Vacuumed};
 pub use check::{Checked, Flaw};
 pub use comparison::{Belief, Repaired, Stray};
@@ -48,9 +51,6 @@ pub use outbox::{Acknowledgement, Stored};
 pub use packing::{Dictionary, Packed, PackedKind, Packer, train};
 pub use quota::Reservation;
 pub use runs::{RunId, Tally};
-pub use standing::{
-    ApiUse, Coverage, Finding, Found, HostShown, MeetingShown, RunShown, SeriesShown, Standing, Troubled,
-};
 
 use packing::Packers;
 

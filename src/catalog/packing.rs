@@ -117,11 +117,11 @@ impl Packer {
 
     /// Answers text that is `bytes` long.
     pub(super) fn decompress(&self, packed: &[u8], bytes: usize) -> io::Result<String> {
-        if bytes > LARGEST_BYTES {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "it says that it is too large",
-            ));
+        // Asked before memory is: a damaged number might ask for all of it.
+        let said = zstd::zstd_safe::get_frame_content_size(packed).ok().flatten();
+        if bytes > LARGEST_BYTES || said != Some(bytes as u64) {
+            let damaged = "it does not say the size that is noted beside it";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, damaged));
         }
         let free = free(&self.decompressors).pop();
         let mut decompressor = match free {

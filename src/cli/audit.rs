@@ -4,28 +4,28 @@ use std::io::Write;
 
 use super::{Exit, Failure, IndexArg, context::Context, out};
 use crate::{
-    catalog::{Catalog, Finding, Found, Standing},
+    catalog::{Catalog, Finding, Found, Overview},
     elastic,
     model::{IndexKind, Row, json_text},
 };
 
 pub fn status(context: &Context, json: bool) -> Result<Exit, Failure> {
-    let standing = Catalog::open_read_only(&context.config.db)?.standing(context.now())?;
+    let overview = Catalog::open_read_only(&context.config.db)?.overview(context.now())?;
     if json {
-        out::json(&standing)?
+        out::json(&overview)?
     } else {
-        out::print(&told(&standing, context))?
+        out::print(&as_text(&overview, context))?
     }
     Ok(Exit::Done)
 }
 
-fn told(standing: &Standing, context: &Context) -> String {
+fn as_text(overview: &Overview, context: &Context) -> String {
     let n = out::thousands;
-    let coverage = &standing.coverage;
+    let coverage = &overview.coverage;
     let mut rows = vec![
         vec![
             "account".to_owned(),
-            standing
+            overview
                 .account_id
                 .clone()
                 .unwrap_or_else(|| "none yet".to_owned()),
@@ -43,13 +43,13 @@ fn told(standing: &Standing, context: &Context) -> String {
             },
         ],
     ];
-    let statuses: Vec<String> = standing
+    let statuses: Vec<String> = overview
         .meetings
         .iter()
         .filter(|(_, count)| **count > 0)
         .map(|(name, count)| format!("{} {name}", n(*count)))
         .collect();
-    let total: u64 = standing.meetings.values().sum();
+    let total: u64 = overview.meetings.values().sum();
     rows.push(vec![
         "meetings".to_owned(),
         if statuses.is_empty() {
@@ -62,20 +62,20 @@ fn told(standing: &Standing, context: &Context) -> String {
         "sessions".to_owned(),
         format!(
             "{} kept; {} meetings vanished, {} incomplete",
-            n(standing.sessions),
-            n(standing.vanished),
-            n(standing.incomplete)
+            n(overview.sessions),
+            n(overview.vanished),
+            n(overview.incomplete)
         ),
     ]);
     rows.push(vec![
         "due".to_owned(),
         format!(
             "{} details, documents of {} meetings",
-            n(standing.details_due),
-            n(standing.documents_due)
+            n(overview.details_due),
+            n(overview.documents_due)
         ),
     ]);
-    let used: Vec<String> = standing
+    let used: Vec<String> = overview
         .api_use_today
         .requests
         .iter()
@@ -87,7 +87,7 @@ fn told(standing: &Standing, context: &Context) -> String {
         "daily quota".to_owned(),
         format!(
             "{} used of our share of {}",
-            n(standing.api_use_today.daily_quota_used),
+            n(overview.api_use_today.daily_quota_used),
             n(share)
         ),
     ]);
@@ -105,14 +105,14 @@ fn told(standing: &Standing, context: &Context) -> String {
             if coverage.missing.len() > 10 { ", …" } else { "" }
         ));
     }
-    if !standing.troubled.is_empty() {
+    if !overview.troubled.is_empty() {
         text.push_str("\nfailed or dead\n");
         let mut rows = vec![
             ["meeting", "status", "attempts", "next attempt", "reason"]
                 .map(str::to_owned)
                 .to_vec(),
         ];
-        rows.extend(standing.troubled.iter().map(|one| {
+        rows.extend(overview.troubled.iter().map(|one| {
             vec![
                 one.meeting_uuid.clone(),
                 one.status.clone(),
@@ -123,7 +123,7 @@ fn told(standing: &Standing, context: &Context) -> String {
         }));
         text.push_str(&out::table(&rows));
     }
-    if !standing.runs.is_empty() {
+    if !overview.runs.is_empty() {
         text.push_str("\nlast runs\n");
         let mut rows = vec![
             [
@@ -141,7 +141,7 @@ fn told(standing: &Standing, context: &Context) -> String {
             .map(str::to_owned)
             .to_vec(),
         ];
-        rows.extend(standing.runs.iter().map(|run| {
+        rows.extend(overview.runs.iter().map(|run| {
             vec![
                 run.run_id.to_string(),
                 run.command.clone(),

@@ -9,7 +9,7 @@ use serde_json::{Value, value::RawValue};
 use tokio::{sync::mpsc, task::spawn_blocking};
 
 use super::{
-    Elastic, Error, Standing, Target,
+    Elastic, Error, LiveIndices, Target,
     bodies::{Body, Filler, Op, build, deletions, write_delete_line},
     client::{Answer, BLOCK, RawAnswer, pause},
 };
@@ -185,7 +185,7 @@ impl Elastic {
     }
 
     /// Deletes documents by id from the indices that were met. Answers those that are gone; the rest is still due.
-    pub async fn erase(&self, standing: &Standing, batch: &[Deletion]) -> (Vec<Deletion>, Report) {
+    pub async fn erase(&self, live: &LiveIndices, batch: &[Deletion]) -> (Vec<Deletion>, Report) {
         let mut progress = Progress {
             missing: vec![1; batch.len()],
             rejected: HashMap::new(),
@@ -202,7 +202,7 @@ impl Elastic {
                 .map(|(n, one)| (n, one.id.as_str(), one.version));
             let bodies = deletions(documents, self.settings.bulk_bytes, self.settings.compress);
             if progress.report.error.is_none() {
-                let target = self.target(standing, kind);
+                let target = self.target(live, kind);
                 self.send_bodies(bodies, &target, &mut progress).await;
             }
         }

@@ -14,14 +14,14 @@ const OURS: &str = "zoom-harvester";
 
 /// The two indices as they stand.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct LiveIndices {
     /// Behind `PREFIX-meetings`.
     pub meetings: IndexState,
     /// Behind `PREFIX-sessions`.
     pub sessions: IndexState,
 }
 
-impl Standing {
+impl LiveIndices {
     /// One of them.
     pub fn of(&self, kind: IndexKind) -> &IndexState {
         match kind {
@@ -47,8 +47,8 @@ pub struct IndexState {
 /// A rebuild under way: two indices that no alias leads to yet.
 #[derive(Clone, Debug)]
 pub struct Rebuild {
-    new: Standing,
-    before: Standing,
+    new: LiveIndices,
+    before: LiveIndices,
 }
 
 impl Rebuild {
@@ -76,11 +76,11 @@ impl Elastic {
     ///
     /// # Errors
     /// [`Error::Foreign`] if a name of ours is somebody else's.
-    pub async fn ensure(&self) -> Result<Standing, Error> {
+    pub async fn ensure(&self) -> Result<LiveIndices, Error> {
         for kind in IndexKind::ALL {
             self.ensure_template(kind).await?;
         }
-        Ok(Standing {
+        Ok(LiveIndices {
             meetings: self.ensure_index(IndexKind::Meetings).await?,
             sessions: self.ensure_index(IndexKind::Sessions).await?,
         })
@@ -90,8 +90,8 @@ impl Elastic {
     ///
     /// # Errors
     /// Any.
-    pub async fn write_stamp(&self, standing: &Standing, stamp: &str) -> Result<(), Error> {
-        for index in [&standing.meetings.index, &standing.sessions.index] {
+    pub async fn write_stamp(&self, live: &LiveIndices, stamp: &str) -> Result<(), Error> {
+        for index in [&live.meetings.index, &live.sessions.index] {
             let body = json!({"_meta": {OURS: {"stamp": stamp}}});
             self.put(&format!("/{index}/_mapping"), &body, "marking the index")
                 .await?;
@@ -274,7 +274,7 @@ impl Elastic {
             self.put(&format!("/{index}"), &json!({}), "making an index")
                 .await?;
         }
-        let new = Standing {
+        let new = LiveIndices {
             meetings: self.read_index(&meetings).await?,
             sessions: self.read_index(&sessions).await?,
         };
@@ -285,26 +285,26 @@ impl Elastic {
     ///
     /// # Errors
     /// Any; before the step nothing has changed for searchers, after it everything has.
-    pub async fn finish_rebuild(&self, rebuild: &Rebuild, stamp: &str) -> Result<Standing, Error> {
+    pub async fn finish_rebuild(&self, rebuild: &Rebuild, stamp: &str) -> Result<LiveIndices, Error> {
         let [meetings, sessions] = IndexKind::ALL.map(|kind| rebuild.target(kind));
         let path = format!("/{meetings},{sessions}/_refresh");
         let answer = self.call(Method::Post, &path, None).await?;
         if answer.status != 200 {
             return Err(self.refused("a refresh", &answer));
         }
-        let standing = Standing {
+        let live = LiveIndices {
             meetings: self.read_index(meetings).await?,
             sessions: self.read_index(sessions).await?,
         };
         for kind in IndexKind::ALL {
             // Deleted meanwhile, it came back by itself with the next bulk request: without what was written before.
-            if standing.of(kind).uuid != rebuild.new.of(kind).uuid {
+            if live.of(kind).uuid != rebuild.new.of(kind).uuid {
                 return Err(Error::IndexMissing {
                     alias: rebuild.target(kind).to_owned(),
                 });
             }
         }
-        self.write_stamp(&standing, stamp).await?;
+        self.write_stamp(&live, stamp).await?;
         let mut actions = Vec::new();
         for (kind, old) in [
             (IndexKind::Meetings, &rebuild.before.meetings),
@@ -322,7 +322,7 @@ impl Elastic {
         for old in [&rebuild.before.meetings.index, &rebuild.before.sessions.index] {
             self.delete_index(old).await?;
         }
-        Ok(standing)
+        Ok(live)
     }
 
     async fn delete_index(&self, index: &str) -> Result<(), Error> {

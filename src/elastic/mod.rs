@@ -25,7 +25,7 @@ use tokio::sync::Semaphore;
 
 pub use bulk::Report;
 pub use error::Error;
-pub use indices::{Check, IndexState, Rebuild, Standing};
+pub use indices::{Check, IndexState, LiveIndices, Rebuild};
 pub use scan::{Reading, Scan, held};
 
 use crate::{
@@ -157,17 +157,17 @@ impl Elastic {
     }
 
     /// Sends a meeting's documents, sessions before their meeting, and deletes the sessions it has lost. Only what the indices
-    /// of `standing` took counts.
-    pub async fn publish(&self, standing: &Standing, batch: Arc<Vec<Kept>>) -> Report {
-        self.send(batch, |kind| self.target(standing, kind)).await
+    /// of `live` took counts.
+    pub async fn publish(&self, live: &LiveIndices, batch: Arc<Vec<Kept>>) -> Report {
+        self.send(batch, |kind| self.target(live, kind)).await
     }
 
     /// The index that was met, by its alias.
-    fn target(&self, standing: &Standing, kind: IndexKind) -> Target {
+    fn target(&self, live: &LiveIndices, kind: IndexKind) -> Target {
         Target {
             name: self.alias(kind),
             is_alias: true,
-            index: standing.of(kind).index.clone(),
+            index: live.of(kind).index.clone(),
         }
     }
 

@@ -8,7 +8,7 @@ use tokio::task::spawn_blocking;
 use super::{Ending, Error, Progress, run_state::RunState};
 use crate::{
     catalog::{self, Acknowledgement, IndexRecord, Stored, Trust},
-    elastic::{self, Elastic, Standing},
+    elastic::{self, Elastic, LiveIndices},
     model::{Deletion, Disposition, IndexKind, Kept, MeetingUuid, Outcome, SessionId},
 };
 
@@ -33,19 +33,19 @@ pub(super) enum Ask {
     /// Which indices there are; those that are missing are made.
     Meet,
     /// To carry our mark.
-    Mark(Box<Standing>, String),
+    Mark(Box<LiveIndices>, String),
     /// To delete the documents of what was forgotten.
-    Erase(Box<Standing>, Vec<Deletion>),
+    Erase(Box<LiveIndices>, Vec<Deletion>),
     /// Which sessions it holds of these meetings.
     SessionsOf(Vec<MeetingUuid>),
     /// To take these documents.
-    Publish(Box<Standing>, Vec<Stored>),
+    Publish(Box<LiveIndices>, Vec<Stored>),
 }
 
 /// What came back.
 pub(super) enum Answer {
-    Met(Result<Standing, elastic::Error>),
-    Marked(Box<Standing>, String, Result<(), elastic::Error>),
+    Met(Result<LiveIndices, elastic::Error>),
+    Marked(Box<LiveIndices>, String, Result<(), elastic::Error>),
     Erased(Vec<Deletion>, elastic::Report),
     Held(
         Vec<MeetingUuid>,
@@ -62,22 +62,22 @@ pub(super) enum Answer {
 pub(super) async fn answer(elastic: &Elastic, ask: Ask) -> Answer {
     match ask {
         Ask::Meet => Answer::Met(elastic.ensure().await),
-        Ask::Mark(standing, stamp) => {
-            let marked = elastic.write_stamp(&standing, &stamp).await;
-            Answer::Marked(standing, stamp, marked)
+        Ask::Mark(live, stamp) => {
+            let marked = elastic.write_stamp(&live, &stamp).await;
+            Answer::Marked(live, stamp, marked)
         }
-        Ask::Erase(standing, deletions) => {
-            let (erased, report) = elastic.erase(&standing, &deletions).await;
+        Ask::Erase(live, deletions) => {
+            let (erased, report) = elastic.erase(&live, &deletions).await;
             Answer::Erased(erased, report)
         }
         Ask::SessionsOf(meetings) => {
             let held = elastic.sessions_of(&meetings).await;
             Answer::Held(meetings, held)
         }
-        Ask::Publish(standing, batch) => {
+        Ask::Publish(live, batch) => {
             let sent = batch.iter().map(acknowledgement).collect();
             match spawn_blocking(move || opened(batch)).await {
-                Ok(Ok(kept)) => Answer::Published(sent, elastic.publish(&standing, Arc::new(kept)).await),
+                Ok(Ok(kept)) => Answer::Published(sent, elastic.publish(&live, Arc::new(kept)).await),
                 Ok(Err(error)) => Answer::Unreadable(error),
                 Err(_) => Answer::Broken,
             }
@@ -100,10 +100,10 @@ pub(super) fn acknowledgement(stored: &Stored) -> Acknowledgement {
 }
 
 /// The indices as the catalog records them.
-pub(super) fn records(standing: &Standing) -> [IndexRecord; 2] {
+pub(super) fn records(live: &LiveIndices) -> [IndexRecord; 2] {
     [
-        (IndexKind::Meetings, &standing.meetings),
-        (IndexKind::Sessions, &standing.sessions),
+        (IndexKind::Meetings, &live.meetings),
+        (IndexKind::Sessions, &live.sessions),
     ]
     .map(|(kind, state)| IndexRecord {
         kind,
@@ -150,9 +150,9 @@ enum Stage {
     /// The indices have not been looked at.
     Unmet,
     /// They are known.
-    Met(Box<Standing>),
+    Met(Box<LiveIndices>),
     /// They carry this run's mark: now documents may go.
-    Marked(Box<Standing>),
+    Marked(Box<LiveIndices>),
     /// Not again before the end of the run.
     Down,
 }
@@ -212,16 +212,16 @@ impl Publisher {
     }
 
     fn step(&mut self, state: &mut RunState<'_>, harvesting: bool) -> Result<Option<Ask>, Error> {
-        let (standing, marked) = match &self.stage {
+        let (live, marked) = match &self.stage {
             Stage::Off | Stage::Down => return Ok(None),
             Stage::Unmet => return Ok(Some(Ask::Meet)),
-            Stage::Met(standing) => (standing, false),
-            Stage::Marked(standing) => (standing, true),
+            Stage::Met(live) => (live, false),
+            Stage::Marked(live) => (live, true),
         };
         let alone = self.under_way == 0;
         let deletions = state.catalog.doomed_documents(DELETIONS)?;
         if marked && !deletions.is_empty() {
-            return Ok(alone.then(|| Ask::Erase(standing.clone(), deletions)));
+            return Ok(alone.then(|| Ask::Erase(live.clone(), deletions)));
         }
         // Those whose host is still being asked for would be sent twice.
         let batch = state
@@ -235,7 +235,7 @@ impl Publisher {
             // Before the first document, so that an older copy of this catalog, put back one day, can see that it is older.
             let stamp = state.catalog.new_stamp(state.run, state.now())?;
             state.catalog.note_pending_stamp(&stamp)?;
-            return Ok(Some(Ask::Mark(standing.clone(), stamp)));
+            return Ok(Some(Ask::Mark(live.clone(), stamp)));
         }
         let strange = state.catalog.unreconciled(BATCH.0)?;
         if !strange.is_empty() {
@@ -248,18 +248,18 @@ impl Publisher {
             .note_sending(batch.iter().map(|stored| &stored.uuid))?;
         self.sending
             .extend(batch.iter().map(|stored| stored.uuid.clone()));
-        Ok(Some(Ask::Publish(standing.clone(), batch)))
+        Ok(Some(Ask::Publish(live.clone(), batch)))
     }
 
     /// What came of it; answers whether the days within reach have to be listed again.
     pub fn told(&mut self, state: &mut RunState<'_>, answer: Answer) -> Result<bool, Error> {
         self.under_way -= 1;
         match answer {
-            Answer::Met(Ok(standing)) => {
+            Answer::Met(Ok(live)) => {
                 self.trouble = None;
                 let now = state.now();
-                let trust = state.catalog.meet_indices(&records(&standing), now)?;
-                self.stage = Stage::Met(Box::new(standing));
+                let trust = state.catalog.meet_indices(&records(&live), now)?;
+                self.stage = Stage::Met(Box::new(live));
                 match trust {
                     Trust::Same => {}
                     Trust::Replaced => state.note(
@@ -272,9 +272,9 @@ impl Publisher {
                 }
                 return Ok(trust == Trust::WrittenByAnother);
             }
-            Answer::Marked(standing, stamp, Ok(())) => {
+            Answer::Marked(live, stamp, Ok(())) => {
                 state.catalog.note_stamp(&stamp)?;
-                self.stage = Stage::Marked(standing);
+                self.stage = Stage::Marked(live);
             }
             Answer::Held(asked, Ok(held)) => state.catalog.reconcile(&asked, &held)?,
             Answer::Published(sent, report) => self.published(state, sent, report)?,

@@ -106,8 +106,8 @@ async fn rebuild(
     drop(sending);
     let stamp = catalog.new_stamp(run, clock.now())?;
     catalog.note_pending_stamp(&stamp)?;
-    let standing = elastic.finish_rebuild(&rebuild, &stamp).await?;
-    catalog.replace_indices(&records(&standing), &stamp, clock.now())?;
+    let live = elastic.finish_rebuild(&rebuild, &stamp).await?;
+    catalog.replace_indices(&records(&live), &stamp, clock.now())?;
     Ok(rebuilt)
 }
 

@@ -312,8 +312,8 @@ impl Catalog {
             .take();
         all(&self.conn, &select, |row| {
             Ok(KnownBackup {
-                path: row.get(0)?,
-                made_at: row.get(1)?,
+                path: row.get("path")?,
+                made_at: row.get("made_at")?,
             })
         })
     }

@@ -17,7 +17,7 @@ use crate::model::{HostId, Label, MeetingUuid, Row, RowView, SeriesId, Status};
 
 /// What `status` shows.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Standing {
+pub struct Overview {
     /// The Zoom account, once known.
     pub account_id: Option<String>,
     /// How far it reaches.
@@ -173,7 +173,7 @@ impl Catalog {
     ///
     /// # Errors
     /// As SQLite fails.
-    pub fn standing(&self, now: DateTime<Utc>) -> Result<Standing, Error> {
+    pub fn overview(&self, now: DateTime<Utc>) -> Result<Overview, Error> {
         let sums = Query::select()
             .exprs([
                 Expr::cust("count(vanished_at)"),
@@ -186,7 +186,7 @@ impl Catalog {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?))
         })?
         .unwrap_or_default();
-        Ok(Standing {
+        Ok(Overview {
             account_id: self.account()?.map(|id| id.as_str().to_owned()),
             coverage: self.coverage()?,
             meetings: self.count_by_status()?,
@@ -280,12 +280,12 @@ impl Catalog {
             .take();
         all(&self.conn, &select, |row| {
             Ok(Troubled {
-                meeting_uuid: row.get(0)?,
-                status: row.get(1)?,
-                topic: row.get(2)?,
-                attempts: row.get(3)?,
-                reason: row.get(4)?,
-                next_attempt: row.get(5)?,
+                meeting_uuid: row.get("meeting_uuid")?,
+                status: row.get("status")?,
+                topic: row.get("topic")?,
+                attempts: row.get("attempts")?,
+                reason: row.get("reason")?,
+                next_attempt: row.get("next_attempt")?,
             })
         })
     }
@@ -338,9 +338,9 @@ impl Catalog {
         let history = all(&self.conn, &history, |row| {
             Ok(format!(
                 "{} {} (run {})",
-                row.get::<_, String>(0)?,
-                row.get::<_, String>(1)?,
-                row.get::<_, i64>(2)?
+                row.get::<_, String>("at")?,
+                row.get::<_, String>("what")?,
+                row.get::<_, i64>("run_id")?
             ))
         })?;
         let sessions = self
@@ -422,11 +422,11 @@ impl Catalog {
             .take();
         all(&self.conn, &select, |row| {
             Ok(Finding {
-                meeting_uuid: row.get(0)?,
-                status: row.get(1)?,
-                start_time: row.get(2)?,
-                topic: row.get(3)?,
-                sessions: row.get(4)?,
+                meeting_uuid: row.get("meeting_uuid")?,
+                status: row.get("status")?,
+                start_time: row.get("start_time")?,
+                topic: row.get("topic")?,
+                sessions: row.get("sessions")?,
             })
         })
     }
@@ -517,17 +517,17 @@ impl Catalog {
             .take();
         all(&self.conn, &select, |row| {
             Ok(RunShown {
-                run_id: row.get(0)?,
-                command: row.get(1)?,
-                started_at: row.get(2)?,
-                ended_at: row.get(3)?,
-                exit_code: row.get(4)?,
-                message: row.get(5)?,
-                new: row.get(6)?,
-                changed: row.get(7)?,
-                details: row.get(8)?,
-                published: row.get(9)?,
-                failed: row.get(10)?,
+                run_id: row.get("run_id")?,
+                command: row.get("command")?,
+                started_at: row.get("started_at")?,
+                ended_at: row.get("ended_at")?,
+                exit_code: row.get("exit_code")?,
+                message: row.get("message")?,
+                new: row.get("new")?,
+                changed: row.get("changed")?,
+                details: row.get("details")?,
+                published: row.get("published")?,
+                failed: row.get("failed")?,
             })
         })
     }
