@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use zoom_harvester::sim::Simulator;
 
-use super::process::{Indices, Used, block_on, measured};
+use super::process::{Indices, KINDS, Used, block_on, measured};
 
 /// What asks for it: what to do, and with what.
 const ASKED: &str = "BENCH_FLOOR";
@@ -19,20 +19,34 @@ fn asked(what: &str, args: &[&str]) -> Used {
     measured(command)
 }
 
-/// Lists, fetches, compresses, inserts and sends.
-pub fn harvest(folder: &Path, served: &Simulator, index: &Indices, from: &str) -> Used {
+/// Lists, fetches, compresses, inserts and sends the sessions, into an index that is made first.
+pub fn harvest(folder: &Path, served: &Simulator, index: &Indices, recipe: &Path, from: &str) -> Used {
     let db = folder.join("floor.db");
-    let (api, bulk) = (served.api_url(), format!("{}/{}/_bulk", index.url, index.floor()));
+    let args = [
+        &served.api_url(),
+        &served.oauth_url(),
+        from,
+        &*db.to_string_lossy(),
+        &format!("{}/{}-sessions", index.url, index.prefix),
+        &*recipe.to_string_lossy(),
+    ];
+    asked("harvest", &args)
+}
+
+/// Makes both indices, and sends bodies that are ready.
+pub fn publish(bodies: &Path, index: &Indices) -> Used {
     asked(
-        "harvest",
-        &[&api, &served.oauth_url(), from, &db.to_string_lossy(), &bulk],
+        "publish",
+        &[
+            &bodies.to_string_lossy(),
+            &format!("{}/{}", index.url, index.prefix),
+        ],
     )
 }
 
-/// Sends bodies that are ready.
-pub fn publish(bodies: &Path, index: &Indices) -> Used {
-    let bulk = format!("{}/{}/_bulk", index.url, index.floor());
-    asked("publish", &[&bodies.to_string_lossy(), &bulk])
+/// Starts, does nothing, and ends.
+pub fn nothing() -> Used {
+    asked("nothing", &[])
 }
 
 pub fn is_asked_for() -> bool {
@@ -43,15 +57,11 @@ pub fn run() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args.as_slice() {
-        [api, oauth, from, db, bulk] => block_on(bare_harvest(api, oauth, from, db, bulk)),
-        [bodies, bulk] => block_on(async {
-            let client = client();
-            let files = std::fs::read_dir(bodies).unwrap();
-            let sent = files.map(|file| {
-                let body = std::fs::read(file.unwrap().path()).unwrap();
-                send(&client, bulk, body)
-            });
-            stream::iter(sent).buffer_unordered(2).collect::<Vec<()>>().await;
+        [] => block_on(async { drop(client()) }),
+        [bodies, indices] => block_on(bare_publish(Path::new(bodies), indices)),
+        [api, oauth, from, db, index, recipe] => block_on(async {
+            make(&client(), index, Path::new(recipe)).await;
+            bare_harvest(api, oauth, from, db, &format!("{index}/_bulk")).await;
         }),
         other => panic!("{other:?}"),
     }
@@ -61,16 +71,47 @@ fn client() -> reqwest::Client {
     reqwest::Client::builder().no_proxy().build().unwrap()
 }
 
-async fn send(client: &reqwest::Client, bulk: &str, body: Vec<u8>) {
+async fn make(client: &reqwest::Client, index: &str, recipe: &Path) {
     let request = client
-        .post(bulk)
+        .put(index)
+        .header("content-type", "application/json")
+        .body(std::fs::read(recipe).unwrap());
+    assert!(request.send().await.unwrap().status().is_success());
+}
+
+async fn bare_publish(bodies: &Path, indices: &str) {
+    let client = &client();
+    for kind in KINDS {
+        make(
+            client,
+            &format!("{indices}-{kind}"),
+            &bodies.join(format!("{kind}.json")),
+        )
+        .await;
+    }
+    let files = std::fs::read_dir(bodies)
+        .unwrap()
+        .map(|file| file.unwrap().path());
+    let sent = files
+        .filter(|file| file.extension().is_some_and(|end| end == "gz"))
+        .map(|file| {
+            let name = file.file_name().unwrap().to_string_lossy().into_owned();
+            let bulk = format!("{indices}-{}/_bulk", name.split('-').next().unwrap());
+            async move { send(client, &bulk, std::fs::read(file).unwrap(), true).await }
+        });
+    stream::iter(sent).buffer_unordered(2).collect::<Vec<()>>().await;
+}
+
+async fn send(client: &reqwest::Client, bulk: &str, body: Vec<u8>, gzip: bool) {
+    let mut request = client
+        .post(format!("{bulk}?filter_path=errors"))
         .header("content-type", "application/json")
         .body(body);
+    if gzip {
+        request = request.header("content-encoding", "gzip");
+    }
     let answer = request.send().await.unwrap().bytes().await.unwrap();
-    assert!(
-        answer.starts_with(b"{\"errors\":false")
-            || answer.windows(14).any(|part| part == b"\"errors\":false")
-    );
+    assert_eq!(&answer[..], b"{\"errors\":false}");
 }
 
 #[derive(Deserialize)]
@@ -165,11 +206,11 @@ async fn bare_harvest(api: &str, oauth: &str, from: &str, db: &str, bulk: &str) 
             if sending.len() == 2 {
                 sending.next().await;
             }
-            sending.push(send(&client, bulk, std::mem::take(&mut body)));
+            sending.push(send(&client, bulk, std::mem::take(&mut body), false));
         }
     }
     if !body.is_empty() {
-        sending.push(send(&client, bulk, body));
+        sending.push(send(&client, bulk, body, false));
     }
     while sending.next().await.is_some() {}
     drop(details);

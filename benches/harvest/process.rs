@@ -1,91 +1,132 @@
 //! Processes that are measured from outside, and the indices they write to.
 
 use std::{
-    fmt::Write,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
+use nix::sys::resource::{UsageWho, getrusage};
 use serde_json::Value;
 use zoom_harvester::sim::{self, Simulator};
 
 /// What a finished process used.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Used {
     pub wall: Duration,
     pub cpu_s: f64,
     pub peak_mb: f64,
 }
 
-/// The built program, as its user runs it.
-fn command(folder: &Path, served: &Simulator, index: Option<&Indices>, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_zoom-harvester"));
-    command
-        .args(args)
-        .env_clear()
-        .current_dir(folder)
-        .env("ZOOM_ACCOUNT_ID", sim::ACCOUNT_ID)
-        .env("ZOOM_CLIENT_ID", sim::CLIENT_ID)
-        .env("ZOOM_CLIENT_SECRET", sim::CLIENT_SECRET)
-        .env("ZOOM_API_URL", served.api_url())
-        .env("ZOOM_OAUTH_URL", served.oauth_url());
-    if let Some(index) = index {
-        command
-            .env("ELASTICSEARCH_URL", &index.url)
-            .env("ELASTICSEARCH_INDEX_PREFIX", &index.prefix)
-            .env("ELASTICSEARCH_REPLICAS", "0");
+impl Used {
+    /// The least of each figure over several runs: the machine's noise only adds.
+    pub fn least(runs: &[Self]) -> Self {
+        runs.iter().copied().fold(
+            Self {
+                wall: Duration::MAX,
+                cpu_s: f64::MAX,
+                peak_mb: f64::MAX,
+            },
+            |least, one| Self {
+                wall: least.wall.min(one.wall),
+                cpu_s: least.cpu_s.min(one.cpu_s),
+                peak_mb: least.peak_mb.min(one.peak_mb),
+            },
+        )
     }
-    command
+
+    /// Without what starting and ending cost; the peak stays.
+    pub fn without(self, start_up: Self) -> Self {
+        Self {
+            wall: self.wall.saturating_sub(start_up.wall),
+            cpu_s: self.cpu_s - start_up.cpu_s,
+            peak_mb: self.peak_mb,
+        }
+    }
 }
 
-/// Runs it, and measures.
-pub fn program(folder: &Path, served: &Simulator, index: Option<&Indices>, args: &[&str]) -> Used {
-    measured(command(folder, served, index, args))
+/// The built program in a folder, pointed at a simulated account.
+pub struct Program<'a> {
+    folder: &'a Path,
+    environment: Vec<(&'static str, String)>,
+}
+
+impl<'a> Program<'a> {
+    pub fn new(folder: &'a Path, served: &Simulator) -> Self {
+        let environment = vec![
+            ("ZOOM_ACCOUNT_ID", sim::ACCOUNT_ID.to_owned()),
+            ("ZOOM_CLIENT_ID", sim::CLIENT_ID.to_owned()),
+            ("ZOOM_CLIENT_SECRET", sim::CLIENT_SECRET.to_owned()),
+            ("ZOOM_API_URL", served.api_url()),
+            ("ZOOM_OAUTH_URL", served.oauth_url()),
+        ];
+        Self { folder, environment }
+    }
+
+    pub fn set(&mut self, name: &'static str, value: &str) {
+        self.environment.push((name, value.to_owned()));
+    }
+
+    /// Publishes to these indices.
+    pub fn publish_to(&mut self, indices: &Indices) {
+        self.set("ELASTICSEARCH_URL", &indices.url);
+        self.set("ELASTICSEARCH_INDEX_PREFIX", &indices.prefix);
+        self.set("ELASTICSEARCH_REPLICAS", "0");
+    }
+
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_zoom-harvester"));
+        command
+            .args(args)
+            .env_clear()
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .current_dir(self.folder);
+        command
+    }
+
+    /// Runs it, and measures.
+    pub fn run(&self, args: &[&str]) -> Used {
+        measured(self.command(args))
+    }
 }
 
 /// Runs a command to its end.
 pub fn measured(mut command: Command) -> Used {
+    let before = cpu_of_children();
     let begun = Instant::now();
     let mut child = command
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let mut used = Used::default();
-    let proc = format!("/proc/{}", child.id());
+    let status_file = format!("/proc/{}/status", child.id());
+    let mut peak_mb: f64 = 0.0;
     let status = loop {
-        // utime and stime are the 14th and 15th field, in hundredths of a second on Linux.
-        if let Ok(stat) = std::fs::read_to_string(format!("{proc}/stat")) {
-            let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
-            let ticks = |n: usize| {
-                fields
-                    .get(n)
-                    .and_then(|text| text.parse::<f64>().ok())
-                    .unwrap_or(0.0)
-            };
-            used.cpu_s = used.cpu_s.max((ticks(11) + ticks(12)) / 100.0);
-        }
-        if let Ok(status) = std::fs::read_to_string(format!("{proc}/status")) {
-            let line = status
-                .lines()
-                .find(|line| line.starts_with("VmHWM:"))
-                .unwrap_or_default();
-            let kb = line
-                .split_whitespace()
-                .nth(1)
-                .and_then(|text| text.parse::<f64>().ok())
-                .unwrap_or(0.0);
-            used.peak_mb = used.peak_mb.max(kb / 1024.0);
-        }
+        let status = std::fs::read_to_string(&status_file).unwrap_or_default();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kb = peak.and_then(|peak| peak.trim().strip_suffix(" kB")?.parse::<f64>().ok());
+        peak_mb = peak_mb.max(kb.unwrap_or_default() / 1024.0);
         if let Some(status) = child.try_wait().unwrap() {
             break status;
         }
         std::thread::sleep(Duration::from_millis(5));
     };
+    let wall = begun.elapsed();
     assert!(status.success(), "{command:?}: {status}");
-    used.wall = begun.elapsed();
-    used
+    Used {
+        wall,
+        cpu_s: cpu_of_children() - before,
+        peak_mb,
+    }
+}
+
+/// The CPU, in seconds, of all children that have been waited for. One runs at a time.
+fn cpu_of_children() -> f64 {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).unwrap();
+    [usage.user_time(), usage.system_time()]
+        .iter()
+        .map(|time| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6)
+        .sum()
 }
 
 /// The size of a file.
@@ -99,6 +140,8 @@ pub struct Indices {
     pub prefix: String,
 }
 
+pub const KINDS: [&str; 2] = ["meetings", "sessions"];
+
 impl Indices {
     pub fn new(url: &str) -> Self {
         Self {
@@ -107,14 +150,9 @@ impl Indices {
         }
     }
 
-    /// Where the floor's documents go.
-    pub fn floor(&self) -> String {
-        format!("{}-floor", self.prefix)
-    }
-
     fn call(&self, method: reqwest::Method, path: &str) -> Value {
-        let (url, done) = (format!("{}/{}-{path}", self.url, self.prefix), block_on);
-        done(async move {
+        let url = format!("{}/{}-{path}", self.url, self.prefix);
+        block_on(async move {
             let client = reqwest::Client::builder().no_proxy().build().unwrap();
             let answer = client.request(method, url).send().await.unwrap();
             serde_json::from_str(&answer.text().await.unwrap()).unwrap_or_default()
@@ -127,18 +165,41 @@ impl Indices {
         let found = self.call(reqwest::Method::GET, &format!("{kind}/_count"));
         found["count"].as_u64().unwrap_or_else(|| panic!("{found}"))
     }
+
+    /// What an index of this kind is made with: the body that would make another one like it.
+    pub fn recipe(&self, kind: &str) -> Value {
+        let found = self.call(reqwest::Method::GET, kind);
+        let (_, index) = found.as_object().unwrap().iter().next().unwrap();
+        let mut settings = index["settings"]["index"].clone();
+        for own in [
+            "uuid",
+            "creation_date",
+            "provided_name",
+            "version",
+            "history_uuid",
+        ] {
+            settings.as_object_mut().unwrap().remove(own);
+        }
+        serde_json::json!({"mappings": index["mappings"], "settings": {"index": settings}})
+    }
 }
 
 impl Drop for Indices {
     fn drop(&mut self) {
-        for kind in [
-            "meetings-000001",
-            "sessions-000001",
-            "meetings-000002",
-            "sessions-000002",
-            "floor",
-        ] {
-            self.call(reqwest::Method::DELETE, kind);
+        for kind in KINDS {
+            let found = self.call(reqwest::Method::GET, kind);
+            let names: Vec<String> = found
+                .as_object()
+                .into_iter()
+                .flatten()
+                .map(|(name, _)| name.clone())
+                .collect();
+            for name in names
+                .iter()
+                .filter_map(|name| name.strip_prefix(&format!("{}-", self.prefix)))
+            {
+                self.call(reqwest::Method::DELETE, name);
+            }
         }
     }
 }
@@ -151,27 +212,41 @@ pub fn block_on<T>(work: impl Future<Output = T>) -> T {
     runtime.block_on(work)
 }
 
-/// The documents that the program has published, as bodies that are ready to be sent: one file a body.
-pub fn bodies(folder: &Path, served: &Simulator, index: &Indices) -> PathBuf {
-    let output = command(folder, served, Some(index), &["export"])
-        .output()
-        .unwrap();
+/// What a bare client needs to publish what the program has published: how each index is made (`KIND.json`), and bodies that are ready to be sent
+/// (`KIND-N.gz`), compressed as the program does, with the same ids and with versions.
+pub fn ready_bodies(program: &Program<'_>, indices: &Indices, folder: &Path) -> PathBuf {
+    let output = program.command(&["export"]).output().unwrap();
     let exported = String::from_utf8(output.stdout).unwrap();
     let bodies = folder.join("bodies");
     std::fs::create_dir_all(&bodies).unwrap();
-    let mut body = String::new();
-    for (n, line) in exported.lines().enumerate() {
-        let document: Value = serde_json::from_str(line).unwrap();
-        writeln!(
-            body,
-            "{{\"index\":{{\"_id\":{}}}}}\n{}",
-            document["_id"], document["_source"]
+    for kind in KINDS {
+        std::fs::write(
+            bodies.join(format!("{kind}.json")),
+            indices.recipe(kind).to_string(),
         )
         .unwrap();
-        if body.len() > 5 << 20 {
-            std::fs::write(bodies.join(n.to_string()), std::mem::take(&mut body)).unwrap();
+        let mut body = String::new();
+        let of_kind = |document: &Value| document["_index"].as_str().unwrap().ends_with(kind);
+        let documents = exported
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap());
+        for (n, document) in documents.filter(of_kind).enumerate() {
+            body.push_str(&format!(
+                "{{\"index\":{{\"_id\":{},\"version\":1,\"version_type\":\"external_gte\"}}}}\n{}\n",
+                document["_id"], document["_source"]
+            ));
+            if body.len() > 5 << 20 {
+                write_gzip(&bodies.join(format!("{kind}-{n}.gz")), &std::mem::take(&mut body));
+            }
         }
+        write_gzip(&bodies.join(format!("{kind}-last.gz")), &body);
     }
-    std::fs::write(bodies.join("last"), body).unwrap();
     bodies
+}
+
+fn write_gzip(path: &Path, text: &str) {
+    let file = std::fs::File::create(path).unwrap();
+    let mut encoder = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
+    std::io::Write::write_all(&mut encoder, text.as_bytes()).unwrap();
+    encoder.finish().unwrap();
 }

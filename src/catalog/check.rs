@@ -393,16 +393,7 @@ fn payload_flaw(conn: &Connection, packers: &Packers, kept: &Vouched) -> Result<
     Ok(None)
 }
 
-/// Unpacks what is said to be so many bytes; of something longer, a byte more than that. Where the number is damaged, too much memory is not taken:
-/// the limit is a thousand times what is there.
+/// What cannot be read back is a flaw to be told, not an error that ends the check.
 fn unpack(packer: &Packer, packed: &[u8], bytes: i64) -> std::io::Result<String> {
-    let most = packed
-        .len()
-        .saturating_mul(MOST_COMPRESSED)
-        .saturating_add(1 << 16);
-    let bytes = usize::try_from(bytes).unwrap_or_default().saturating_add(1);
-    packer.decompress(packed, bytes.min(most))
+    packer.decompress(packed, usize::try_from(bytes).unwrap_or_default())
 }
-
-/// No more is believed of how much smaller zstd makes canonical JSON with a dictionary.
-const MOST_COMPRESSED: usize = 1_000;

@@ -120,7 +120,7 @@ impl Packer {
         // Asked before memory is: a damaged number might ask for all of it.
         let said = zstd::zstd_safe::get_frame_content_size(packed).ok().flatten();
         if bytes > LARGEST_BYTES || said != Some(bytes as u64) {
-            let damaged = "it does not say the size that is noted beside it";
+            let damaged = format!("it says that it holds {said:?} bytes, and {bytes} are noted beside it");
             return Err(io::Error::new(io::ErrorKind::InvalidData, damaged));
         }
         let free = free(&self.decompressors).pop();
