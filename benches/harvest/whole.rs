@@ -43,6 +43,11 @@ fn first_day() -> String {
     (Utc::now().date_naive() - Days::new(DAYS)).to_string()
 }
 
+/// The floor lists by the start, and so from a day earlier, or it would lack what was under way at midnight.
+fn first_day_of_floor() -> String {
+    (Utc::now().date_naive() - Days::new(DAYS + 1)).to_string()
+}
+
 /// What was measured once.
 struct Round {
     sync: Used,
@@ -71,7 +76,7 @@ fn round(spec: &Spec, served: &Simulator, url: &str) -> Round {
     let recipe = folder.join("recipe.json");
     std::fs::write(&recipe, harvested.recipe("sessions").to_string()).unwrap();
     let bare = Indices::new(url);
-    let sync_floor = floor::harvest(folder, served, &bare, &recipe, &first_day());
+    let sync_floor = floor::harvest(folder, served, &bare, &recipe, &first_day_of_floor());
     assert_eq!(bare.count("sessions"), spec.sessions as u64);
 
     // The same documents into fresh indices: from the catalog, and as bodies that are ready.
