@@ -11,13 +11,13 @@ fn file(name: &str) -> PathBuf {
 /// How many times the floor each figure is: one bar each.
 pub fn ratios(ratios: &[(&str, f64)]) {
     let path = file("performance-ratios.svg");
-    let root = SVGBackend::new(&path, (720, 60 + 36 * ratios.len() as u32)).into_drawing_area();
+    let root = SVGBackend::new(&path, (720, 75 + 36 * ratios.len() as u32)).into_drawing_area();
     root.fill(&WHITE).unwrap();
     let most = ratios.iter().map(|(_, ratio)| *ratio).fold(1.5, f64::max) * 1.1;
     let rows = ratios.len();
     let mut chart = ChartBuilder::on(&root)
         .margin(10)
-        .x_label_area_size(30)
+        .x_label_area_size(45)
         .y_label_area_size(170)
         .build_cartesian_2d(0.0..most, (0..rows - 1).into_segmented())
         .unwrap();
@@ -28,6 +28,7 @@ pub fn ratios(ratios: &[(&str, f64)]) {
     chart
         .configure_mesh()
         .disable_y_mesh()
+        .light_line_style(TRANSPARENT)
         .y_label_formatter(&name)
         .x_desc("times the floor")
         .label_style(("sans-serif", 14))
@@ -59,12 +60,14 @@ pub fn growth(points: &[(u64, f64, f64)]) {
     let (first, last) = (points[0].0, points[points.len() - 1].0);
     let mut chart = ChartBuilder::on(&root)
         .margin(10)
-        .x_label_area_size(40)
+        .margin_right(40)
+        .x_label_area_size(45)
         .y_label_area_size(60)
         .build_cartesian_2d((first..last).log_scale(), 0.0..most)
         .unwrap();
     chart
         .configure_mesh()
+        .light_line_style(TRANSPARENT)
         .x_desc("meetings in the catalog")
         .x_label_formatter(&|n: &u64| format!("{n}"))
         .label_style(("sans-serif", 14))
