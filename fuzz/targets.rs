@@ -1,4 +1,4 @@
-//! What must hold for any bytes at all. `cargo fuzz` looks for bytes for which it does not; `tests/fuzz.rs` tries a few on every run.
+//! What must hold for any bytes at all. `cargo fuzz` looks for bytes for which it does not; `tests/all/fuzz.rs` tries a few on every run.
 
 #![allow(dead_code, reason = "each binary uses one")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a panic is how a target tells")]

@@ -124,6 +124,7 @@ CREATE TABLE meetings ( -- one row a meeting instance
     look_again_step  INTEGER NOT NULL DEFAULT 0 CHECK (look_again_step BETWEEN 0 AND 4),
     look_again_at    TEXT,                   -- its detail seemed unfinished and is fetched again then
     incomplete       INTEGER NOT NULL DEFAULT 0 CHECK (incomplete IN (0, 1)), -- 1: it stayed unfinished and was accepted so
+    doubt            TEXT,                   -- what the kept detail contradicts, or lacks; the view doubted_meetings shows it
 
     listing            BLOB NOT NULL,        -- Zoom's row, whole: zstd over canonical JSON
     listing_bytes      INTEGER NOT NULL,     -- before compression
@@ -132,6 +133,7 @@ CREATE TABLE meetings ( -- one row a meeting instance
     CHECK ((detail_checksum IS NULL) = (fetched_for IS NULL)),
     CHECK ((detail_checksum IS NULL) = (document_checksum IS NULL)),
     CHECK ((detail_checksum IS NULL) = (sessions IS NULL)),
+    CHECK (incomplete = 0 OR doubt IS NOT NULL),
     CHECK (status <> 'listed'  OR fetched_for IS NOT listed_checksum),
     CHECK (status <> 'fetched' OR (fetched_for IS listed_checksum AND document_checksum IS NOT indexed_checksum)),
     CHECK (status <> 'indexed' OR (fetched_for IS listed_checksum AND document_checksum IS indexed_checksum)),
@@ -145,6 +147,7 @@ CREATE INDEX meetings_host ON meetings (host_id);
 CREATE INDEX meetings_host_unknown ON meetings (host_key) WHERE host_id IS NULL;
 CREATE INDEX meetings_detail_due ON meetings (end_time) WHERE status IN ('listed', 'failed');
 CREATE INDEX meetings_look_again ON meetings (look_again_at) WHERE look_again_at IS NOT NULL;
+CREATE INDEX meetings_doubted ON meetings (meeting_id) WHERE doubt IS NOT NULL;
 CREATE INDEX meetings_troubled ON meetings (status) WHERE status IN ('failed', 'dead');
 CREATE INDEX meetings_documents_due ON meetings (revision)
     WHERE document_checksum IS NOT indexed_checksum AND document_checksum IS NOT rejected_checksum;
@@ -271,6 +274,11 @@ SELECT m.meeting_uuid, m.status, m.topic, m.start_time, m.attempts, m.failure AS
             WHEN m.look_again_at IS NOT NULL THEN m.look_again_at
             ELSE 'never: Zoom no longer has it' END AS next_attempt
 FROM meetings m WHERE m.status IN ('failed', 'dead', 'gone');
+
+CREATE VIEW doubted_meetings AS -- Which details contradict themselves or the listing, why, and when are they looked at again?
+SELECT m.meeting_uuid, m.topic, m.start_time, m.end_time, m.sessions, m.participants, m.doubt AS reason,
+       coalesce(m.look_again_at, 'never: accepted as it is') AS next_look
+FROM meetings m WHERE m.doubt IS NOT NULL;
 
 CREATE VIEW session_overview AS -- Who was in which meeting, from when to when?
 SELECT m.meeting_uuid, lower(hex(s.session_id)) AS session_id, s.user_name, s.email,

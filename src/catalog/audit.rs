@@ -28,6 +28,8 @@ pub struct Overview {
     pub vanished: u64,
     /// Meetings accepted although their detail stayed unfinished.
     pub incomplete: u64,
+    /// Meetings whose detail contradicts itself or the listing, or is unfinished: the view `doubted_meetings` says why.
+    pub doubted: u64,
     /// Sessions in the kept details.
     pub sessions: u64,
     /// Details due at the next sync.
@@ -178,12 +180,13 @@ impl Catalog {
             .exprs([
                 Expr::cust("count(vanished_at)"),
                 Expr::cust("coalesce(sum(incomplete), 0)"),
+                Expr::cust("count(doubt)"),
                 Expr::cust("coalesce(sum(sessions), 0)"),
             ])
             .from(Meetings::Table)
             .take();
-        let (vanished, incomplete, sessions) = first(&self.conn, &sums, |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        let (vanished, incomplete, doubted, sessions) = first(&self.conn, &sums, |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
         })?
         .unwrap_or_default();
         Ok(Overview {
@@ -192,6 +195,7 @@ impl Catalog {
             meetings: self.count_by_status()?,
             vanished,
             incomplete,
+            doubted,
             sessions,
             details_due: self.count_due_details(now)?,
             documents_due: self.count_due_documents()?,

@@ -13,7 +13,7 @@ use super::{
     sessions,
     sql::{all, first, run, text, var},
 };
-use crate::model::{Checksum, Event, ListingType, MeetingUuid, Status, iso};
+use crate::model::{Checksum, Event, ListingType, MeetingUuid, Status, from_iso, iso};
 
 /// Zoom shows details for twelve months (code 12702).
 const DETAILS_REACH_BACK: TimeDelta = TimeDelta::days(365);
@@ -222,15 +222,14 @@ fn keep_one(conn: &Connection, run: RunId, detail: &Packed, now: DateTime<Utc>) 
         state.save(conn)?;
         return Ok(Keeping::RefusedFewer { sessions, kept });
     }
-    let expected = usize::try_from(state.participants.unwrap_or(1)).unwrap_or(0);
-    let finished = sessions > 0 && sessions >= expected && detail.missing == 0 && detail.all_left;
-    let look_again_at = if finished {
+    state.doubt = doubt(&state, detail);
+    let look_again_at = if state.doubt.is_none() {
         state.look_again_at = None;
         None
     } else {
         state.look_again(now)
     };
-    state.incomplete = !finished && look_again_at.is_none();
+    state.incomplete = state.doubt.is_some() && look_again_at.is_none();
     state.fetched_for = Some(detail.fetched_for.clone());
     let before = state.detail_checksum.replace(detail.checksum.clone());
     state.sessions = Some(sessions as i64);
@@ -261,6 +260,55 @@ fn keep_one(conn: &Connection, run: RunId, detail: &Packed, now: DateTime<Utc>) 
         sessions,
         look_again_at,
     })
+}
+
+/// How far a session may lie outside of its meeting's times before that is doubted: Zoom's listing rounds, and lags.
+const OUTSIDE_S: i64 = 60 * 60;
+
+/// Why a detail is not believed at once. It is kept as it is, and fetched again by and by, until it contradicts nothing or the looks are spent.
+fn doubt(state: &MeetingState, detail: &Packed) -> Option<String> {
+    let sessions = detail.sessions.len();
+    let expected = usize::try_from(state.participants.unwrap_or(1)).unwrap_or(0);
+    let time = |text: &Option<String>| text.as_deref().and_then(from_iso).map(|at| at.timestamp());
+    let (start, end) = (time(&state.start_time), time(&state.end_time));
+    let outside = detail.sessions.iter().filter(|session| {
+        let late = session
+            .join_time
+            .zip(end)
+            .is_some_and(|(joined, end)| joined > end + OUTSIDE_S);
+        let early = session
+            .leave_time
+            .zip(start)
+            .is_some_and(|(left, start)| left < start - OUTSIDE_S);
+        late || early
+    });
+    let outside = outside.count();
+    let Packed {
+        missing,
+        surplus,
+        repeated,
+        all_left,
+        ..
+    } = detail;
+    if *missing > 0 {
+        Some(format!("{missing} sessions that Zoom counts are not shown"))
+    } else if *surplus > 0 {
+        Some(format!("{surplus} sessions more are shown than Zoom counts"))
+    } else if *repeated > 0 {
+        Some(format!("{repeated} rows came twice; each is kept once"))
+    } else if sessions == 0 {
+        Some("no session is shown".to_owned())
+    } else if sessions < expected {
+        Some(format!(
+            "{sessions} sessions are shown, and the listing counts {expected}"
+        ))
+    } else if !all_left {
+        Some("a session has no leave time".to_owned())
+    } else if outside > 0 {
+        Some(format!("{outside} sessions lie outside of the meeting's times"))
+    } else {
+        None
+    }
 }
 
 /// Whether a detail would take kept sessions away and is suspicious: it is empty where the listing counts somebody, or Zoom counts more than it

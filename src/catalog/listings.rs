@@ -482,7 +482,8 @@ fn update_meeting(
     let shown = std::mem::replace(&mut state.shown_checksum, meeting.shown_checksum());
     if detail {
         (state.attempts, state.last_attempt_run) = (0, None);
-        (state.look_again_step, state.look_again_at, state.incomplete) = (0, None, false);
+        (state.look_again_step, state.look_again_at) = (0, None);
+        (state.incomplete, state.doubt) = (false, None);
     }
     // What it says now may be what the kept detail was fetched for, after something else in between.
     if detail && !state.detail_kept() {

@@ -32,6 +32,7 @@ columns! {
         host_key: String,
         host_id: Option<HostId>,
         participants: Option<i64>,
+        start_time: Option<String>,
         end_time: Option<String>,
         status: Status,
         listed_checksum: Checksum,
@@ -52,6 +53,7 @@ columns! {
         look_again_step: i64,
         look_again_at: Option<String>,
         incomplete: bool,
+        doubt: Option<String>,
     }
 }
 
@@ -87,6 +89,7 @@ static SAVE: LazyLock<String> = LazyLock::new(|| {
             (Meetings::LookAgainStep, var(":look_again_step")),
             (Meetings::LookAgainAt, var(":look_again_at")),
             (Meetings::Incomplete, var(":incomplete")),
+            (Meetings::Doubt, var(":doubt")),
         ])
         .and_where(Expr::col(Meetings::MeetingId).eq(var(":meeting_id")))
         .take();
@@ -141,6 +144,7 @@ impl MeetingState {
                 (":look_again_step", &self.look_again_step),
                 (":look_again_at", &self.look_again_at),
                 (":incomplete", &self.incomplete),
+                (":doubt", &self.doubt),
             ],
         )?;
         Ok(())
@@ -230,6 +234,7 @@ impl MeetingState {
             }
             let next = self.look_again(now);
             self.incomplete = next.is_none();
+            self.doubt.get_or_insert_with(|| reason.to_owned());
         } else {
             self.attempts += i64::from(counts);
             let last_attempt = self.attempts >= ATTEMPTS;

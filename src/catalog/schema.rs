@@ -29,7 +29,7 @@ tables! {
         MeetingId, MeetingUuid, SeriesId, HostKey, HostId, ListingType, Topic, HostName, HostEmail, StartTime, EndTime,
         DurationS, Participants, ListedDay, Status, ListedChecksum, ShownChecksum, FetchedFor, DetailChecksum,
         DocumentChecksum, IndexedChecksum, RejectedChecksum, Revision, Sessions, Reconciled, FirstListedAt, ChangedAt,
-        FetchedAt, IndexedAt, VanishedAt, Attempts, LastAttemptRun, Failure, LookAgainStep, LookAgainAt, Incomplete,
+        FetchedAt, IndexedAt, VanishedAt, Attempts, LastAttemptRun, Failure, LookAgainStep, LookAgainAt, Incomplete, Doubt,
         Listing, ListingBytes, ListingDictionary,
     }
     Payloads { MeetingId, Payload, PayloadBytes, DictionaryId }

@@ -61,9 +61,10 @@ fn as_text(overview: &Overview, context: &Context) -> String {
     rows.push(vec![
         "sessions".to_owned(),
         format!(
-            "{} kept; {} meetings vanished, {} incomplete",
+            "{} kept; {} meetings vanished, {} doubted, of which {} accepted as incomplete",
             n(overview.sessions),
             n(overview.vanished),
+            n(overview.doubted),
             n(overview.incomplete)
         ),
     ]);

@@ -14,6 +14,10 @@ pub struct Detail {
     pub uuid: MeetingUuid,
     /// Sessions that Zoom counts and does not show: with any of these it may take nothing away.
     pub missing: u64,
+    /// Sessions that Zoom shows and does not count.
+    pub surplus: u64,
+    /// Rows that came twice, and are kept once.
+    pub repeated: u64,
     payload: Box<str>,
     /// Where each row ends in it.
     ends: Vec<usize>,
@@ -40,14 +44,40 @@ impl Detail {
     /// Puts the sessions in canonical order (by join time, then by all they say), so that the order of Zoom's pages
     /// changes no checksum and no id.
     pub fn new(uuid: MeetingUuid, rows: Vec<Row>) -> Self {
-        let mut order: Vec<(Cow<'_, str>, &str)> = rows
-            .iter()
-            .map(|row| (row.text("join_time"), row.as_str()))
-            .collect();
-        order.sort_unstable();
+        Self::put_in_order(uuid, in_order(&rows))
+    }
+
+    /// The same of an answer of Zoom's, which counts so many sessions; 0 if it does not count.
+    ///
+    /// Rows that are the same to the last field and name a participant are one session: a list that moves while it is read shows a row on two
+    /// pages. Rows that name nobody may be two telephones alike: of these as many are kept as Zoom counts.
+    pub fn answered(uuid: MeetingUuid, rows: Vec<Row>, counted: u64) -> Self {
+        let mut order = in_order(&rows);
+        let shown = order.len();
+        order.dedup_by(|row, before| row == before && names_somebody(row.1));
+        let counted = usize::try_from(counted).unwrap_or(usize::MAX);
+        if counted > 0 {
+            let mut surplus = order.len().saturating_sub(counted);
+            order.dedup_by(|row, before| {
+                let drop = surplus > 0 && row == before;
+                surplus -= usize::from(drop);
+                drop
+            });
+        }
+        let kept = order.len();
+        let mut detail = Self::put_in_order(uuid, order);
+        detail.repeated = (shown - kept) as u64;
+        if counted > 0 {
+            detail.missing = counted.saturating_sub(kept) as u64;
+            detail.surplus = kept.saturating_sub(counted) as u64;
+        }
+        detail
+    }
+
+    fn put_in_order(uuid: MeetingUuid, order: Vec<(Cow<'_, str>, &str)>) -> Self {
         let bytes: usize = order.iter().map(|(_, row)| row.len() + 1).sum();
         let mut payload = String::with_capacity(bytes + 2);
-        let mut ends = Vec::with_capacity(rows.len());
+        let mut ends = Vec::with_capacity(order.len());
         payload.push('[');
         for (_, row) in &order {
             if !ends.is_empty() {
@@ -60,6 +90,8 @@ impl Detail {
         Self {
             uuid,
             missing: 0,
+            surplus: 0,
+            repeated: 0,
             payload: payload.into(),
             ends,
         }
@@ -77,6 +109,8 @@ impl Detail {
         json.is_list().then(|| Self {
             uuid,
             missing: 0,
+            surplus: 0,
+            repeated: 0,
             ends,
             payload: payload.into(),
         })
@@ -159,6 +193,25 @@ impl Detail {
     }
 }
 
+/// Rows by join time, then by all they say.
+fn in_order(rows: &[Row]) -> Vec<(Cow<'_, str>, &str)> {
+    let mut order: Vec<_> = rows
+        .iter()
+        .map(|row| (row.text("join_time"), row.as_str()))
+        .collect();
+    order.sort_unstable();
+    order
+}
+
+/// Whether a session's row says whose it is.
+fn names_somebody(row: &str) -> bool {
+    let row = Json::kept(row).object();
+    ["participant_uuid", "user_id"].iter().any(|name| {
+        let value = row.and_then(|row| row.get(name)).map(said);
+        value.is_some_and(|said| !said.is_empty())
+    })
+}
+
 /// What a session's id is made of, as its row says it.
 #[derive(Default)]
 struct Key<'a> {
@@ -237,6 +290,31 @@ mod tests {
         assert_eq!(one, other);
         let ids = one.session_ids();
         assert_ne!(ids[0], ids[1]);
+    }
+
+    /// What is kept of rows that Zoom shows twice, and what is said of counts that do not fit.
+    #[test]
+    fn repeated_rows_are_kept_once_and_counts_that_do_not_fit_are_told() {
+        let named = r#"{"join_time":"2026-03-01T10:00:00Z","user_id":"1"}"#;
+        let other = r#"{"join_time":"2026-03-01T10:00:00Z","user_id":"2"}"#;
+        let nobody = r#"{"join_time":"2026-03-01T10:00:00Z","user_id":"","user_name":"Phone"}"#;
+        let answered = |rows: &[&str], counted| {
+            let rows = rows.iter().map(|json| row(json)).collect();
+            let detail = Detail::answered(MeetingUuid::new("u"), rows, counted);
+            (detail.len(), detail.repeated, detail.missing, detail.surplus)
+        };
+        assert_eq!(answered(&[named, other], 2), (2, 0, 0, 0));
+        // More rows than are counted, because of a repeat, and because of others.
+        assert_eq!(answered(&[named, other, named], 2), (2, 1, 0, 0));
+        assert_eq!(answered(&[named, other, nobody], 2), (3, 0, 0, 1));
+        // The repeat stands in the place of a row that was not shown.
+        assert_eq!(answered(&[named, named], 2), (1, 1, 1, 0));
+        // Two telephones alike, and one that came twice.
+        assert_eq!(answered(&[nobody, nobody], 2), (2, 0, 0, 0));
+        assert_eq!(answered(&[nobody, nobody, nobody], 2), (2, 1, 0, 0));
+        // Nothing is counted: nothing follows from it.
+        assert_eq!(answered(&[named, named, nobody, nobody], 0), (3, 1, 0, 0));
+        assert_eq!(answered(&[], 3), (0, 0, 3, 0));
     }
 
     /// Other ids would double every document of an index that an older program filled.

@@ -113,7 +113,8 @@ impl Screen {
         }
         let rows = detail.rows().map(|row| self.session(row)).collect();
         let mut treated = Detail::new(detail.uuid, rows);
-        treated.missing = detail.missing;
+        (treated.missing, treated.surplus, treated.repeated) =
+            (detail.missing, detail.surplus, detail.repeated);
         treated
     }
 

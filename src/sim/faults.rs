@@ -297,6 +297,8 @@ pub enum Action {
     EmptyList,
     /// The first row is null.
     NullRow,
+    /// The first row comes twice, and is counted once.
+    RowRepeated,
     /// The list is not there.
     NoList,
     /// The answer is cut to what is no valid JSON, and complete by its length.

@@ -316,6 +316,11 @@ impl State {
                     *row = Value::Null;
                 }
             }
+            Action::RowRepeated => {
+                if let Some(rows) = body[list].as_array_mut() {
+                    rows.extend(rows.first().cloned());
+                }
+            }
             Action::NoList => {
                 if let Some(body) = body.as_object_mut() {
                     body.remove(list);

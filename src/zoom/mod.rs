@@ -367,7 +367,7 @@ impl Zoom {
         Ok(Fetched {
             uuid: uuid.clone(),
             rows,
-            missing: pages.missing(),
+            counted: pages.counted,
         })
     }
 }
@@ -378,15 +378,13 @@ impl Zoom {
 pub struct Fetched {
     uuid: MeetingUuid,
     rows: Vec<Row>,
-    missing: u64,
+    counted: u64,
 }
 
 impl Fetched {
-    /// Puts the sessions in canonical order.
+    /// Puts the sessions in canonical order, each once.
     pub fn into_detail(self) -> Detail {
-        let mut detail = Detail::new(self.uuid, self.rows);
-        detail.missing = self.missing;
-        detail
+        Detail::answered(self.uuid, self.rows, self.counted)
     }
 }
 

@@ -1,7 +1,7 @@
 //! What goes wrong at Zoom or on the way costs an item, a run, or nothing: and the next run ends with the truth.
 
 use crate::common::{ENGINES, Stage};
-use chrono::Utc;
+use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
 use zoom_harvester::{
     model::IndexKind,
@@ -292,5 +292,47 @@ async fn mappings_give_every_field_its_type_on_both_engines() {
             .call("POST", "/PREFIX-sessions/_search", Some(networks))
             .await;
         assert!(found["hits"]["total"]["value"].as_u64().unwrap() > 0, "{found}");
+    }
+}
+
+/// A detail that contradicts itself is kept, each session once, and fetched again until it does not; SQL says which and why.
+#[tokio::test]
+async fn a_detail_that_contradicts_itself_is_doubted_and_fetched_again() {
+    for (action, reason) in [
+        (json!("row_repeated"), "1 rows came twice; each is kept once"),
+        (
+            json!({"wrong_total": 3}),
+            "2 sessions more are shown than Zoom counts",
+        ),
+        (
+            json!({"total_too_high": 2}),
+            "2 sessions that Zoom counts are not shown",
+        ),
+    ] {
+        let stage = Stage::new(World::default(), None);
+        stage.sim.with_world(|world| {
+            world.hosts = small().hosts;
+            world.add_meeting(1, Utc::now() - TimeDelta::hours(3), 60, 5);
+        });
+        stage.sim.set_faults(plan(
+            json!([{"endpoint": "detail", "times": 1_000_000, "action": action}]),
+        ));
+        stage.sync(Scope::Resume).await;
+        let doubted = stage.number(&format!(
+            "SELECT count(*) FROM doubted_meetings WHERE reason = '{reason}' AND sessions = 5 AND next_look LIKE '20%'"
+        ));
+        assert_eq!(doubted, 1, "{reason}");
+        assert_eq!(stage.number("SELECT count(*) FROM sessions"), 5);
+
+        // Zoom has come to its senses.
+        stage.sim.set_faults(FaultPlan::default());
+        stage.clock.advance(TimeDelta::minutes(11));
+        stage.sync(Scope::Resume).await;
+        assert_eq!(stage.number("SELECT count(*) FROM doubted_meetings"), 0);
+        assert_eq!(stage.number("SELECT count(*) FROM sessions"), 5);
+        let fetched = stage.sim.count("detail");
+        stage.clock.advance(TimeDelta::days(2));
+        stage.sync(Scope::Resume).await;
+        assert_eq!(stage.sim.count("detail"), fetched, "believed: not again");
     }
 }

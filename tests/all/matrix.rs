@@ -161,6 +161,12 @@ const FAULTS: &[Fault] = &[
         NOW,
     ),
     fault(
+        r#""row_repeated""#,
+        "- 0/0 0/0 0/0 - 0/0",
+        "keeps it once; a detail is doubted, and fetched again later",
+        NOW,
+    ),
+    fault(
         r#""cut_list""#,
         "- 0/2 0/0 0/2 - 0/2",
         "reads it again; then uses what is there and takes nothing away",
@@ -181,7 +187,7 @@ const FAULTS: &[Fault] = &[
     fault(
         r#"{"wrong_total":1}"#,
         "- 0/0 0/0 0/0 - 0/0",
-        "nothing: the tokens say where a list ends",
+        "the tokens say where a list ends; a detail that shows more than it counts is doubted, and fetched again later",
         NOW,
     ),
     fault(

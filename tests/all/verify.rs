@@ -338,7 +338,9 @@ async fn every_damage_is_found_and_repaired(variable: &str) {
     let twins = stage.sim.with_world(|world| {
         let uuid = world.add_meeting(1, Utc::now() - TimeDelta::days(3), 30, 1);
         let meeting = world.meeting_mut(&uuid).unwrap();
-        let twin = meeting.sessions[0].clone();
+        let mut twin = meeting.sessions[0].clone();
+        // Rows that are alike to the last field would be one session.
+        twin.row.insert("device".to_owned(), json!("Phone"));
         meeting.sessions.push(twin);
         uuid
     });
