@@ -12,6 +12,7 @@ mod out;
 mod plan;
 mod progress;
 mod settings_sources;
+mod shell;
 mod sync;
 mod verify;
 
@@ -290,6 +291,10 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Serve a simulated Zoom account on a port
     Simulate(demo::SimulateArgs),
+    /// Print what a shell needs to complete commands and options
+    Completions(shell::CompletionsArgs),
+    /// Print the manual page, or write one for every command
+    Man(shell::ManArgs),
 }
 
 #[derive(Args, Debug)]
@@ -417,6 +422,12 @@ fn one_line(message: &str) -> String {
 }
 
 fn run(cli: Cli) -> Result<Exit, Failure> {
+    // These two need no settings: they run where a package is built.
+    match &cli.command {
+        Command::Completions(args) => return shell::completions(args),
+        Command::Man(args) => return shell::man(args),
+        _ => {}
+    }
     let context = Context::new(&cli.global)?;
     match cli.command {
         Command::Sync(args) => sync::sync(&context, &args),
@@ -433,5 +444,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Doctor(args) => doctor::run(&context, args.json),
         Command::Demo(args) => demo::demo(&context, &args),
         Command::Simulate(args) => demo::simulate(&context, &args),
+        Command::Completions(args) => shell::completions(&args),
+        Command::Man(args) => shell::man(&args),
     }
 }

@@ -26,6 +26,13 @@ fn print_to(sink: &mut impl Write, text: &str) -> io::Result<()> {
     sink.flush()
 }
 
+/// Prints what the program itself made, byte for byte.
+pub fn bytes(made: &[u8]) -> io::Result<()> {
+    let mut sink = io::stdout().lock();
+    sink.write_all(made)?;
+    sink.flush()
+}
+
 /// Prints a value as JSON.
 pub fn json(value: &impl serde::Serialize) -> io::Result<()> {
     print(&escaped(

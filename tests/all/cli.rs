@@ -57,6 +57,8 @@ fn help() {
         "doctor",
         "demo",
         "simulate",
+        "completions",
+        "man",
     ];
     for command in commands {
         let args: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
