@@ -23,6 +23,7 @@ mod matrix;
 mod migrations;
 mod model;
 mod openapi;
+mod packaging;
 mod privacy;
 mod readme;
 mod stories;
