@@ -24,7 +24,7 @@ VOLUME /data
 USER 65532:65532
 # SIGTERM ends a run in order, also as the first process of a container; a second one ends it at once.
 STOPSIGNAL SIGTERM
-# Whether the catalog can be read. Exit 2 says that some meetings failed, which is no sick container; a first run has no catalog yet.
-HEALTHCHECK --interval=1m --timeout=30s --start-period=1m CMD ["/usr/local/bin/zoom-harvester", "catalog", "check", "--quiet"]
+# Whether the catalog can be read; a first run makes it within the start period. `status` fails for nothing else.
+HEALTHCHECK --interval=1m --timeout=30s --start-period=1m CMD ["/usr/local/bin/zoom-harvester", "status", "--quiet"]
 ENTRYPOINT ["/usr/local/bin/zoom-harvester"]
 CMD ["sync"]

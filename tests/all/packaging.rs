@@ -36,8 +36,8 @@ const FILES: [&str; 5] = [
 fn every_key_that_a_package_names_is_known() {
     let known: BTreeSet<&str> = SETTINGS.iter().map(|setting| setting.name).collect();
     let mut found = BTreeSet::new();
-    for file in FILES {
-        let text = text(file);
+    let texts = FILES.map(|file| (file, text(file)));
+    for (file, text) in &texts {
         let words = text.split(|c: char| !(c.is_ascii_uppercase() || c == '_'));
         for word in words.filter(|word| word.starts_with("ZOOM_") || word.starts_with("ELASTICSEARCH_")) {
             // Kibana's own.
@@ -53,9 +53,17 @@ fn every_key_that_a_package_names_is_known() {
 #[test]
 fn every_command_line_that_a_package_names_is_understood() {
     let lines: [(&str, &str, &[&str]); 5] = [
-        ("Dockerfile", r#"CMD ["/usr/local/bin/zoom-harvester", "status", "--quiet"]"#, &["status", "--quiet"]),
+        (
+            "Dockerfile",
+            r#"CMD ["/usr/local/bin/zoom-harvester", "status", "--quiet"]"#,
+            &["status", "--quiet"],
+        ),
         ("Dockerfile", r#"CMD ["sync"]"#, &["sync"]),
-        ("compose.yaml", r#"command: ["simulate", "--port", "8086"]"#, &["simulate", "--port", "8086"]),
+        (
+            "compose.yaml",
+            r#"command: ["simulate", "--port", "8086"]"#,
+            &["simulate", "--port", "8086"],
+        ),
         (
             "packaging/systemd/zoom-harvester.service",
             "ExecStart=/usr/local/bin/zoom-harvester sync --quiet\n",
@@ -68,7 +76,10 @@ fn every_command_line_that_a_package_names_is_understood() {
         ),
     ];
     for (file, line, args) in lines {
-        assert!(text(file).contains(line), "{file} says something else than {line}");
+        assert!(
+            text(file).contains(line),
+            "{file} says something else than {line}"
+        );
         program(&[args, &["--help"]].concat());
     }
 }
@@ -91,14 +102,21 @@ fn versions_and_the_simulated_account_agree() {
         assert!(compose.contains(&format!("{key}: {value}\n")), "{key}");
     }
     let image = format!("image: zoom-harvester:{}\n", env!("CARGO_PKG_VERSION"));
-    assert!(text("packaging/kubernetes/zoom-harvester.yaml").contains(&image), "{image}");
+    assert!(
+        text("packaging/kubernetes/zoom-harvester.yaml").contains(&image),
+        "{image}"
+    );
 }
 
 #[test]
 fn the_image_is_built_from_what_the_build_reads_and_nothing_else() {
     let ignored = text(".dockerignore");
     let mut lines = ignored.lines().filter(|line| !line.starts_with('#'));
-    assert_eq!(lines.next(), Some("*"), "everything is left out that is not named");
+    assert_eq!(
+        lines.next(),
+        Some("*"),
+        "everything is left out that is not named"
+    );
     for line in lines {
         let path = line.strip_prefix('!').unwrap();
         let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
@@ -116,9 +134,16 @@ function=$(complete -p zoom-harvester); function=${function##*-F }; function=${f
 COMP_WORDS=(zoom-harvester re) COMP_CWORD=1
 "$function" zoom-harvester re zoom-harvester
 echo "${COMPREPLY[*]}""#;
-    let answer = Command::new("bash").args(["-c", ask, "bash"]).arg(&script).output().unwrap();
+    let answer = Command::new("bash")
+        .args(["-c", ask, "bash"])
+        .arg(&script)
+        .output()
+        .unwrap();
     assert_eq!(
-        (String::from_utf8_lossy(&answer.stdout).trim(), String::from_utf8_lossy(&answer.stderr).trim()),
+        (
+            String::from_utf8_lossy(&answer.stdout).trim(),
+            String::from_utf8_lossy(&answer.stderr).trim()
+        ),
         ("reindex retry", "")
     );
     for shell in ["zsh", "fish", "elvish", "powershell"] {
@@ -129,7 +154,10 @@ echo "${COMPREPLY[*]}""#;
 #[test]
 fn there_is_a_manual_page_for_every_command() {
     let page = program(&["man"]);
-    assert!(page.contains(".TH zoom-harvester 1") && page.contains("Exit codes"), "{page}");
+    assert!(
+        page.contains(".TH zoom-harvester 1") && page.contains("Exit codes"),
+        "{page}"
+    );
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(program(&["man", folder.path().to_str().unwrap()]), "");
     for command in ["", "-sync", "-catalog-check", "-forget", "-man"] {
@@ -143,5 +171,8 @@ fn there_is_a_manual_page_for_every_command() {
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&answer.stderr);
-    assert!(answer.status.code() == Some(1) && said.lines().count() == 1, "{said}");
+    assert!(
+        answer.status.code() == Some(1) && said.lines().count() == 1,
+        "{said}"
+    );
 }
