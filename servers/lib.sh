@@ -57,25 +57,33 @@ cargo_or_fail() {
     command -v cargo >/dev/null || fail "cargo is missing; https://rustup.rs says how to install Rust"
 }
 
-# java_and_maven: both are there, if need be by installing them, which is tried as root on Debian and its kin only.
+# java_and_maven: both are there, if need be by installing them.
 java_and_maven() {
     local missing=() version
     java_home 17 >/dev/null || missing+=("Java 17 or later")
     command -v mvn >/dev/null || missing+=("Maven")
     if [ ${#missing[@]} = 0 ]; then return; fi
-    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-        say "installing $(listed "${missing[@]}")"
-        apt-get update -q >&2 || true
-        # A release of Debian has one or the other; with 21 there is OpenSearch 3 to test against.
-        for version in 21 17; do
-            if DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends \
-                "openjdk-$version-jre-headless" maven </dev/null >&2; then
-                return
-            fi
-        done
-    fi
+    # A release of Debian has one or the other; with 21 there is OpenSearch 3 to test against.
+    for version in 21 17; do
+        if installed "$(listed "${missing[@]}")" "openjdk-$version-jre-headless" maven; then return; fi
+    done
     say "$(listed "${missing[@]}") missing (on Debian: apt-get install openjdk-17-jre-headless maven)"
     return 1
+}
+
+# shifted_clock: faketime is there, for the tests of a wrong clock, if need be by installing it.
+shifted_clock() {
+    if command -v faketime >/dev/null || installed faketime faketime; then return; fi
+    say "faketime is missing (on Debian: apt-get install faketime; on macOS: brew install libfaketime)"
+    return 1
+}
+
+# installed NAME PACKAGE...: installs packages, which is tried as root on Debian and its kin only.
+installed() {
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then return 1; fi
+    say "installing $1"
+    apt-get update -q >&2 || true
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${@:2}" </dev/null >&2
 }
 
 # listed A [B]: "A" or "A and B".

@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use tokio::sync::mpsc;
 
 use super::{DayArgs, Failure, Global, LogFormat, log, out, progress::Bars, settings_sources};
@@ -84,10 +84,19 @@ impl Context {
         }
     }
 
-    /// The days a command is about.
+    /// The days a command is about, by a clock that follows Zoom's.
     pub fn scope(&self, days: &DayArgs) -> Result<Scope, Failure> {
         let today = self.now().date_naive();
-        scope(days.from, days.to, today).map_err(Failure::usage)
+        scope(days.from, days.to, today, Days::new(0)).map_err(Failure::usage)
+    }
+
+    /// Refuses, before anything is asked, days that would be wrong however wrong this machine's clock is.
+    pub fn not_absurd(&self, days: &DayArgs) -> Result<(), Failure> {
+        let today = self.now().date_naive();
+        let farthest = Days::new(zoom::FARTHEST.num_days().unsigned_abs());
+        scope(days.from, days.to, today, farthest)
+            .map(drop)
+            .map_err(Failure::usage)
     }
 
     /// Refuses days whose meetings were forgotten.
@@ -235,22 +244,29 @@ pub fn sides(zoom: Option<ZoomEnd>, elastic: Option<Arc<Elastic>>) -> Sides {
     }
 }
 
-fn scope(from: Option<NaiveDate>, to: Option<NaiveDate>, today: NaiveDate) -> Result<Scope, String> {
+/// `uncertain`: so far may today be from what the clock says.
+fn scope(
+    from: Option<NaiveDate>,
+    to: Option<NaiveDate>,
+    today: NaiveDate,
+    uncertain: Days,
+) -> Result<Scope, String> {
     // clap has refused an end without a beginning.
-    let (Some(from), to) = (from, to.unwrap_or(today)) else {
+    let Some(from) = from else {
         return Ok(Scope::Resume);
     };
-    for (name, day) in [("--from", from), ("--to", to)] {
-        if day > today {
+    for (name, day) in [("--from", Some(from)), ("--to", to)] {
+        if let Some(day) = day.filter(|day| *day > today + uncertain) {
             return Err(format!("{name} {day} lies in the future; today is {today} (UTC)"));
         }
     }
     let earliest = earliest_day(today);
-    if from < earliest {
+    if from < earliest - uncertain {
         return Err(format!(
             "--from {from} is too early: Zoom lists meetings of the last six months only, so {earliest} is the earliest day"
         ));
     }
+    let to = to.unwrap_or(today.max(from));
     Window::new(from, to)
         .map(Scope::Days)
         .ok_or_else(|| format!("--from {from} is after --to {to}"))
@@ -272,7 +288,8 @@ mod tests {
     fn days_that_make_no_sense_are_refused_with_a_reason() {
         let day = |text: &str| text.parse::<NaiveDate>().unwrap();
         let today = day("2026-03-10");
-        let said = |from: Option<&str>, to: Option<&str>| scope(from.map(day), to.map(day), today);
+        let said =
+            |from: Option<&str>, to: Option<&str>| scope(from.map(day), to.map(day), today, Days::new(0));
         assert_eq!(said(None, None), Ok(Scope::Resume));
         assert_eq!(
             said(Some("2026-03-01"), None),

@@ -156,7 +156,7 @@ pub fn demo(context: &Context, args: &DemoArgs) -> Result<Exit, Failure> {
     let window = Window::new(today - Days::new(days - 1), today).map_or(Scope::Resume, Scope::Days);
     let account = AccountId::new(sim::ACCOUNT_ID);
     let exit = context.block_on(async {
-        let run = |scope| sync::harvest(&context, "sync", Some(&account), scope, spoken);
+        let run = |scope| sync::harvest(&context, "sync", Some(&account), move || Ok(scope), spoken);
         let (first, exit) = run(window).await?;
         if !spoken {
             return Ok(exit);

@@ -159,6 +159,15 @@ async fn zoom(context: &Context) -> Vec<Check> {
         }
     };
     let mut checks = vec![well("credentials", "Zoom gives a token for them")];
+    // The token is there: nothing more is asked.
+    if let Ok(date) = end.zoom.date().await {
+        checks.push(match date {
+            zoom::ZoomDate::Missing | zoom::ZoomDate::Agrees => well("clock", date.to_string()),
+            zoom::ZoomDate::Absurd { .. } | zoom::ZoomDate::Differs { .. } => {
+                ill("clock", date.to_string(), "set this machine's clock, by NTP")
+            }
+        });
+    }
     for (what, any_of) in SCOPES {
         let has = any_of.iter().find(|scope| scopes.iter().any(|has| has == *scope));
         checks.push(match has {

@@ -14,17 +14,18 @@ use crate::{
 };
 
 pub fn run(context: &Context, args: &PlanArgs) -> Result<Exit, Failure> {
-    let scope = context.scope(&args.days)?;
+    context.not_absurd(&args.days)?;
     let account = context.config.zoom_credentials()?.account_id;
     let catalog = match Catalog::open_read_only(&context.config.db) {
         Err(Error::Absent(_)) => Catalog::in_memory()?,
         other => other?,
     };
     belongs(&catalog, account)?;
-    context.not_forgotten(&catalog, scope)?;
-    let options = context.options(scope);
     let planned = context.block_on(async {
-        let end = looking(context, &catalog)?;
+        let end = looking(context, &catalog).await?;
+        let scope = context.scope(&args.days)?;
+        context.not_forgotten(&catalog, scope)?;
+        let options = context.options(scope);
         let now = context.now();
         Ok(dry_run(
             &catalog,
@@ -57,9 +58,11 @@ pub fn belongs(catalog: &Catalog, account: AccountId) -> Result<(), Failure> {
     }
 }
 
-/// The client of Zoom for a command that only looks: what earlier runs asked counts, what this one asks is not entered.
-pub fn looking(context: &Context, catalog: &Catalog) -> Result<ZoomEnd, Failure> {
+/// The client of Zoom for a command that only looks: what earlier runs asked counts, what this one asks is not entered. From here on the
+/// clock follows Zoom's.
+pub async fn looking(context: &Context, catalog: &Catalog) -> Result<ZoomEnd, Failure> {
     let end = context.zoom(false)?;
+    end.zoom.sign_in().await;
     for label in crate::model::Label::ALL {
         end.pacer.remember(
             label,

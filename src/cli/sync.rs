@@ -14,8 +14,9 @@ use crate::{
 };
 
 pub fn sync(context: &Context, args: &SyncArgs) -> Result<Exit, Failure> {
-    let scope = context.scope(&args.days)?;
+    context.not_absurd(&args.days)?;
     let account = context.config.zoom_credentials()?.account_id;
+    let scope = || context.scope(&args.days);
     let (summary, exit) =
         context.block_on(harvest(context, "sync", Some(&account), scope, !args.no_publish))?;
     if args.json {
@@ -27,7 +28,7 @@ pub fn sync(context: &Context, args: &SyncArgs) -> Result<Exit, Failure> {
 
 pub fn publish(context: &Context) -> Result<Exit, Failure> {
     context.elastic_needed()?;
-    let (summary, exit) = context.block_on(harvest(context, "publish", None, Scope::Nothing, true))?;
+    let (summary, exit) = context.block_on(harvest(context, "publish", None, || Ok(Scope::Nothing), true))?;
     report(context, &summary, exit)
 }
 
@@ -44,12 +45,12 @@ fn report(context: &Context, summary: &Summary, exit: Exit) -> Result<Exit, Fail
     Ok(exit)
 }
 
-/// One run, from the lock to the last row: what `sync`, `publish` and `demo` share.
+/// One run, from the lock to the last row: what `sync`, `publish` and `demo` share. `scope` is asked when the clock follows Zoom's.
 pub async fn harvest(
     context: &Context,
     command: &str,
     account: Option<&AccountId>,
-    scope: Scope,
+    scope: impl FnOnce() -> Result<Scope, Failure>,
     publish: bool,
 ) -> Result<(Summary, Exit), Failure> {
     let (mut catalog, _lock) = match account {
@@ -57,7 +58,6 @@ pub async fn harvest(
         // Publishing makes no catalog: there would be nothing in it.
         None => context.open_existing(command)?,
     };
-    context.not_forgotten(&catalog, scope)?;
     let zoom: Option<ZoomEnd> = match account {
         Some(account) => {
             catalog.claim(account, &context.new_catalog_id(), context.now())?;
@@ -67,6 +67,16 @@ pub async fn harvest(
     };
     let elastic = if publish { context.elastic()? } else { None };
     let interrupt = Interrupt::watch()?;
+    if let Some(ZoomEnd { zoom, .. }) = &zoom {
+        let mut stop = interrupt.stop();
+        tokio::select! {
+            () = zoom.sign_in() => {}
+            // The run hears it as well, and ends before it begins.
+            _ = stop.wait_for(|stop| *stop) => {}
+        }
+    }
+    let scope = scope()?;
+    context.not_forgotten(&catalog, scope)?;
     let run = catalog.begin_run(command, context.now())?;
     let show = Show::new(&context.bars, context.quiet);
     let ended = match Harvest::new(

@@ -274,26 +274,19 @@ fn zoom(context: &Context, args: &VerifyArgs) -> Result<Exit, Failure> {
         from: args.from,
         to: args.to,
     };
-    let window = match context.scope(&asked)? {
-        Scope::Days(window) => window,
-        Scope::Resume | Scope::Nothing => {
-            let today = context.now().date_naive();
-            let covered = catalog
-                .first_day()?
-                .and_then(|first| Window::new(Ord::max(first, today - Days::new(ZOOM_DAYS - 1)), today));
-            covered.ok_or_else(|| {
-                Failure::usage(
-                    "no day was ever listed, so there is nothing to compare; run `zoom-harvester sync` first",
-                )
-            })?
-        }
+    context.not_absurd(&asked)?;
+    let compare = async {
+        let end = looking(context, &catalog).await?;
+        let window = days_compared(context, &catalog, &asked)?;
+        let policy = context.config.privacy.clone();
+        let drift = engine::drift(&catalog, &end.zoom, window, policy, context.now()).await?;
+        Ok::<_, Failure>((drift, window))
     };
-    let drift = context.block_on(async {
+    let (drift, window) = context.block_on(async {
         let interrupt = Interrupt::watch()?;
         let mut stop = interrupt.stop();
-        let end = looking(context, &catalog)?;
         tokio::select! {
-            drift = engine::drift(&catalog, &end.zoom, window, context.config.privacy.clone(), context.now()) => Ok(drift?),
+            compared = compare => compared,
             _ = stop.wait_for(|stop| *stop) => Err(Failure {
                 exit: interrupt.exit(),
                 message: "interrupted".to_owned(),
@@ -309,6 +302,22 @@ fn zoom(context: &Context, args: &VerifyArgs) -> Result<Exit, Failure> {
         print(&drift_told(&drift, window))?;
     }
     Ok(exit(drift.equal))
+}
+
+/// The days asked for; without any, the last ones that the catalog covers.
+fn days_compared(context: &Context, catalog: &Catalog, asked: &DayArgs) -> Result<Window, Failure> {
+    if let Scope::Days(window) = context.scope(asked)? {
+        return Ok(window);
+    }
+    let today = context.now().date_naive();
+    let covered = catalog
+        .first_day()?
+        .and_then(|first| Window::new(Ord::max(first, today - Days::new(ZOOM_DAYS - 1)), today));
+    covered.ok_or_else(|| {
+        Failure::usage(
+            "no day was ever listed, so there is nothing to compare; run `zoom-harvester sync` first",
+        )
+    })
 }
 
 fn drift_told(drift: &Drift, window: Window) -> String {

@@ -1,23 +1,46 @@
 //! Times and days: as the program reads, counts and writes them. All are UTC.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
 
-use chrono::{DateTime, Datelike, Days, NaiveDate, NaiveDateTime, SecondsFormat, Timelike, Utc};
+use chrono::{DateTime, Datelike, Days, NaiveDate, NaiveDateTime, SecondsFormat, TimeDelta, Timelike, Utc};
 
 /// Where the library learns the time. It never asks the operating system itself: `cli` passes the
-/// wall clock in, tests pass what they need.
+/// wall clock in, tests pass what they need. It can be set right; its copies are set with it.
 #[derive(Clone)]
-pub struct Clock(Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>);
+pub struct Clock {
+    read: Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>,
+    correction_ms: Arc<AtomicI64>,
+}
 
 impl Clock {
     /// A clock that answers what `read` answers.
     pub fn new(read: impl Fn() -> DateTime<Utc> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(read))
+        Self {
+            read: Arc::new(read),
+            correction_ms: Arc::default(),
+        }
     }
 
     /// The time now, UTC.
     pub fn now(&self) -> DateTime<Utc> {
-        (self.0)()
+        (self.read)() + self.correction()
+    }
+
+    /// By how much it was set right: what is added to the time it reads.
+    pub fn correction(&self) -> TimeDelta {
+        TimeDelta::milliseconds(self.correction_ms.load(Ordering::Relaxed))
+    }
+
+    /// Sets it, and every copy of it, forward by so much, or back.
+    pub fn correct(&self, by: TimeDelta) {
+        self.correction_ms
+            .fetch_add(by.num_milliseconds(), Ordering::Relaxed);
     }
 }
 

@@ -71,7 +71,7 @@ async fn answer(Shared(state): Shared<Arc<Mutex<State>>>, request: Request) -> R
     let at = Instant::now();
     let (parts, body) = request.into_parts();
     let body = axum::body::to_bytes(body, 1 << 20).await.unwrap_or_default();
-    let (reply, action, latency) = {
+    let (reply, action, latency, now) = {
         let mut state = lock(&state);
         let asked = take_apart(&parts.uri, &state);
         let now = (state.now)();
@@ -108,7 +108,7 @@ async fn answer(Shared(state): Shared<Arc<Mutex<State>>>, request: Request) -> R
             Some(action) => state.bend(reply, action, &asked),
             None => reply,
         };
-        (reply, action, state.setup.latency)
+        (reply, action, state.setup.latency, Arc::clone(&state.now))
     };
     if matches!(action, Some(Action::Silent)) {
         std::future::pending::<()>().await;
@@ -125,6 +125,7 @@ async fn answer(Shared(state): Shared<Arc<Mutex<State>>>, request: Request) -> R
     for (name, value) in &reply.headers {
         response = response.header(name, value);
     }
+    response = response.header("date", now().format("%a, %d %b %Y %H:%M:%S GMT").to_string());
     let body = match action {
         // Ends this connection's task without a word, as a crash of the server would; the hook that prints panics is not called.
         Some(Action::Reset) => std::panic::resume_unwind(Box::new("reset")),

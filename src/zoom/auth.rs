@@ -5,9 +5,9 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::{sync::Mutex, time::Instant};
 
-use super::{Error, Settings, http, wire};
+use super::{Error, Settings, ZoomDate, date, http, wire};
 use crate::{
-    model::{Json, Row},
+    model::{Clock, Json, Row},
     text::one_line,
 };
 
@@ -21,6 +21,7 @@ pub(super) struct Token {
     pub generation: u64,
     pub api_url: Option<String>,
     pub scopes: Vec<String>,
+    pub date: ZoomDate,
     expires_at: Instant,
 }
 
@@ -28,17 +29,39 @@ pub(super) struct Token {
 #[derive(Debug, Default)]
 pub(super) struct Tokens {
     current: Mutex<Option<Token>>,
+    /// Why there is none, for the request that asks next.
+    failure: Mutex<Option<Error>>,
 }
 
 impl Tokens {
-    /// A token that is valid for a while.
-    pub async fn get(&self, client: &reqwest::Client, settings: &Settings) -> Result<Token, Error> {
+    /// Gets one ahead of the first request. What went wrong is that request's to tell.
+    pub async fn get_ahead(&self, client: &reqwest::Client, settings: &Settings, clock: &Clock) {
+        let failure = self.get(client, settings, clock).await.err();
+        *self.failure.lock().await = failure;
+    }
+
+    /// A token that is valid for a while. The clock follows Zoom's from each answer on.
+    pub async fn get(
+        &self,
+        client: &reqwest::Client,
+        settings: &Settings,
+        clock: &Clock,
+    ) -> Result<Token, Error> {
         let mut current = self.current.lock().await;
+        if let Some(error) = self.failure.lock().await.take() {
+            return Err(error);
+        }
         match &*current {
             Some(token) if token.expires_at > Instant::now() => Ok(token.clone()),
             before => {
                 let generation = before.as_ref().map_or(0, |token| token.generation) + 1;
-                let token = request(client, settings, generation).await?;
+                let token = request(client, settings, clock, generation).await?;
+                match &token.date {
+                    // Once, and not again at every renewal.
+                    date if before.as_ref().is_some_and(|before| alike(&before.date, date)) => {}
+                    ZoomDate::Missing | ZoomDate::Agrees => tracing::debug!("{}", token.date),
+                    ZoomDate::Absurd { .. } | ZoomDate::Differs { .. } => tracing::warn!("{}", token.date),
+                }
                 *current = Some(token.clone());
                 Ok(token)
             }
@@ -54,7 +77,17 @@ impl Tokens {
     }
 }
 
-async fn request(client: &reqwest::Client, settings: &Settings, generation: u64) -> Result<Token, Error> {
+/// Whether both say the same of the clock, if at other times.
+fn alike(one: &ZoomDate, other: &ZoomDate) -> bool {
+    std::mem::discriminant(one) == std::mem::discriminant(other)
+}
+
+async fn request(
+    client: &reqwest::Client,
+    settings: &Settings,
+    clock: &Clock,
+    generation: u64,
+) -> Result<Token, Error> {
     let (user, password) = (
         settings.client_id.trim(),
         settings.client_secret.expose_secret().trim(),
@@ -72,9 +105,14 @@ async fn request(client: &reqwest::Client, settings: &Settings, generation: u64)
             .header("content-type", "application/x-www-form-urlencoded")
             .timeout(settings.timeout)
             .body(body.clone());
+        let asked = clock.now();
         let error = match http::send(request, settings.answer_limit_bytes).await {
             Ok(answer) if answer.status.is_success() => match read(&answer.body, generation) {
-                Ok(token) => return checked(token, settings),
+                Ok(token) => {
+                    let token = checked(token, settings)?;
+                    let date = date::follow(clock, &answer.headers, asked);
+                    return Ok(Token { date, ..token });
+                }
                 Err(reason) => Error::Malformed {
                     what: "the token".into(),
                     reason,
@@ -135,6 +173,7 @@ fn read(body: &[u8], generation: u64) -> Result<Token, String> {
         generation,
         api_url: Some(text("api_url")).filter(|url| !url.is_empty()),
         scopes: text("scope").split_whitespace().map(str::to_owned).collect(),
+        date: ZoomDate::Missing,
         // A token that lives shorter than the margin is used for half its life.
         expires_at: Instant::now() + lives.checked_sub(EARLY).unwrap_or(lives / 2),
     })

@@ -2,6 +2,7 @@
 //! [`Error`] that says what to do about it.
 
 mod auth;
+mod date;
 mod error;
 pub mod http;
 mod lists;
@@ -19,6 +20,7 @@ use std::{
 use backon::BackoffBuilder;
 use secrecy::SecretString;
 
+pub use date::{FARTHEST, ZoomDate};
 pub use error::Error;
 
 use crate::{
@@ -153,7 +155,27 @@ impl Zoom {
     /// # Errors
     /// [`Error::Credentials`], or Zoom cannot be reached.
     pub async fn scopes(&self) -> Result<Vec<String>, Error> {
-        Ok(self.tokens.get(&self.client, &self.settings).await?.scopes)
+        Ok(self.token().await?.scopes)
+    }
+
+    /// What Zoom's answer with the token said of this machine's clock.
+    ///
+    /// # Errors
+    /// As [`Zoom::scopes`].
+    pub async fn date(&self) -> Result<ZoomDate, Error> {
+        Ok(self.token().await?.date)
+    }
+
+    /// Gets the token ahead of the first request, so that the clock follows Zoom's before anything is planned. If it cannot be had, that
+    /// request says why.
+    pub async fn sign_in(&self) {
+        self.tokens
+            .get_ahead(&self.client, &self.settings, &self.clock)
+            .await;
+    }
+
+    async fn token(&self) -> Result<auth::Token, Error> {
+        self.tokens.get(&self.client, &self.settings, &self.clock).await
     }
 
     /// Lists the meetings that ended (or began, by `basis`) inside the window: both of Zoom's lists, one after the other, united by UUID.

@@ -31,7 +31,7 @@ impl Zoom {
             .delays(self.settings.seed.wrapping_add(number));
         let (mut throttles, mut renewed) = (0, false);
         loop {
-            let token = self.tokens.get(&self.client, &self.settings).await?;
+            let token = self.token().await?;
             let permit = self.pacer.acquire(label).await?;
             let begun = tokio::time::Instant::now();
             let request = self

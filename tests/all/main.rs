@@ -13,6 +13,7 @@ mod common;
 mod care;
 mod catalog;
 mod cli;
+mod clock;
 mod commands;
 mod crash;
 mod elastic;

@@ -370,6 +370,14 @@ impl Stage {
             .unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
+    /// The first column of a query, as texts.
+    pub fn texts(&self, sql: &str) -> Vec<String> {
+        let conn = rusqlite::Connection::open(self.db()).unwrap();
+        let mut statement = conn.prepare(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+        let rows = statement.query_map([], |row| row.get(0)).unwrap();
+        rows.collect::<Result<_, _>>().unwrap()
+    }
+
     /// Asserts that the index is the account: every meeting once, every session once, none beside them.
     pub async fn assert_index_is_the_account(&self) {
         let (meetings, sessions) = (self.es().all("meetings").await, self.es().all("sessions").await);
