@@ -10,7 +10,7 @@ use crate::{
     catalog::{self, Catalog, Lock},
     config::{Config, ElasticAuth, ElasticConfig, Inputs, Plan},
     elastic::{self, Elastic},
-    model::{Clock, Window, iso},
+    model::{AccountId, Clock, Window, iso},
     sync::{Options, Scope, Sides, earliest_day},
     zoom::{self, Zoom, pace::Pacer},
 };
@@ -156,21 +156,44 @@ impl Context {
         })
     }
 
-    /// The client of Elasticsearch, if one is configured.
-    pub fn elastic(&self) -> Result<Option<Arc<Elastic>>, Failure> {
+    /// The client of Elasticsearch, if one is configured, for the indices of this account.
+    pub fn elastic_for(&self, account: AccountId) -> Result<Option<Arc<Elastic>>, Failure> {
         match &self.config.elastic {
-            Some(config) => Ok(Some(Arc::new(Elastic::new(self.elastic_settings(config)?)?))),
+            Some(config) => Ok(Some(Arc::new(Elastic::new(
+                self.elastic_settings(config, account)?,
+            )?))),
             None => Ok(None),
         }
     }
 
-    /// The same, for a command that can do nothing without it.
-    pub fn elastic_needed(&self) -> Result<Arc<Elastic>, Failure> {
-        self.elastic()?
-            .ok_or_else(|| crate::config::Error::Missing(vec!["ELASTICSEARCH_URL"]).into())
+    /// The client of Elasticsearch, if one is configured, for the indices of the account that the catalog belongs to.
+    pub fn elastic(&self, catalog: &Catalog) -> Result<Option<Arc<Elastic>>, Failure> {
+        match catalog.account()? {
+            Some(account) => self.elastic_for(account),
+            // Nothing was ever kept in it.
+            None => self.elastic_for(self.config.zoom_credentials()?.account_id),
+        }
     }
 
-    fn elastic_settings(&self, config: &ElasticConfig) -> Result<elastic::Settings, Failure> {
+    /// The same, for a command that can do nothing without it.
+    pub fn elastic_needed(&self, catalog: &Catalog) -> Result<Arc<Elastic>, Failure> {
+        self.refuse_without_elastic()?;
+        self.elastic(catalog)?.ok_or_else(no_elastic)
+    }
+
+    /// Says, before anything is touched, that no Elasticsearch is configured.
+    pub fn refuse_without_elastic(&self) -> Result<(), Failure> {
+        match &self.config.elastic {
+            Some(_) => Ok(()),
+            None => Err(no_elastic()),
+        }
+    }
+
+    fn elastic_settings(
+        &self,
+        config: &ElasticConfig,
+        account: AccountId,
+    ) -> Result<elastic::Settings, Failure> {
         let ca_cert_pem = match &config.ca_cert {
             Some(path) => Some(settings_sources::file(path, "ELASTICSEARCH_CA_CERT")?.into_bytes()),
             None => None,
@@ -186,6 +209,7 @@ impl Context {
                 ElasticAuth::ApiKey(key) => elastic::Auth::ApiKey(key.clone()),
             },
             ca_cert_pem,
+            account,
             prefix: config.prefix.clone(),
             shards: config.shards,
             replicas: config.replicas,
@@ -227,6 +251,10 @@ fn catalog_named(path: &Path) -> Result<String, Failure> {
     path.to_str()
         .map(str::to_owned)
         .ok_or_else(|| Failure::usage("--db is not valid UTF-8; rename the file, or name a link to it"))
+}
+
+fn no_elastic() -> Failure {
+    crate::config::Error::Missing(vec!["ELASTICSEARCH_URL"]).into()
 }
 
 /// One end of the wire.

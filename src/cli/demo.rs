@@ -30,6 +30,9 @@ pub struct DemoArgs {
 
 #[derive(Args, Debug)]
 pub struct SimulateArgs {
+    /// The account's id; letters, digits, `-` and `_`
+    #[arg(long, value_name = "ID", default_value = sim::ACCOUNT_ID, value_parser = account_id)]
+    account: String,
     /// The port on the loopback interface; 0 takes any
     #[arg(long, default_value_t = 8086)]
     port: u16,
@@ -67,6 +70,14 @@ fn now_of(context: &Context) -> sim::Now {
     Arc::new(move || clock.now())
 }
 
+fn account_id(text: &str) -> Result<String, String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    if text.is_empty() || !text.chars().all(allowed) {
+        return Err("an account id is made of letters, digits, - and _".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
 pub fn simulate(context: &Context, args: &SimulateArgs) -> Result<Exit, Failure> {
     let faults = match &args.faults {
         Some(path) => {
@@ -95,6 +106,7 @@ pub fn simulate(context: &Context, args: &SimulateArgs) -> Result<Exit, Failure>
         } else {
             Limits::BUSINESS
         },
+        account_id: args.account.clone(),
         refuse_end_time: args.refuse_end_time,
         latency: Duration::from_millis(args.latency_ms),
         ..Setup::default()
@@ -110,17 +122,16 @@ pub fn simulate(context: &Context, args: &SimulateArgs) -> Result<Exit, Failure>
     served.set_faults(faults);
     // Before the line that others wait for: a signal right after it must find us listening.
     let interrupt = Interrupt::watch()?;
-    out::print(&environment(&served))?;
+    out::print(&environment(&served, &args.account))?;
     context.block_on(async {
         let _ = interrupt.stop().wait_for(|stop| *stop).await;
         Ok(Exit::Done)
     })
 }
 
-fn environment(served: &Simulator) -> String {
+fn environment(served: &Simulator, account: &str) -> String {
     format!(
-        "export ZOOM_ACCOUNT_ID={} ZOOM_CLIENT_ID={} ZOOM_CLIENT_SECRET={} ZOOM_API_URL={} ZOOM_OAUTH_URL={}",
-        sim::ACCOUNT_ID,
+        "export ZOOM_ACCOUNT_ID={account} ZOOM_CLIENT_ID={} ZOOM_CLIENT_SECRET={} ZOOM_API_URL={} ZOOM_OAUTH_URL={}",
         sim::CLIENT_ID,
         sim::CLIENT_SECRET,
         served.api_url(),
@@ -250,7 +261,10 @@ async fn things_to_try(context: &Context, served: &Simulator, now: DateTime<Utc>
         "Things to try\n\n  sqlite3 {db} \"SELECT * FROM coverage ORDER BY day DESC LIMIT 5\"\n  \
          sqlite3 {db} \"SELECT * FROM run_log\"\n"
     );
-    if let (Some(config), Ok(Some(elastic))) = (&context.config.elastic, context.elastic()) {
+    if let (Some(config), Ok(Some(elastic))) = (
+        &context.config.elastic,
+        context.elastic_for(AccountId::new(sim::ACCOUNT_ID)),
+    ) {
         let query =
             serde_json::json!({"size": 0, "aggs": {"devices": {"terms": {"field": "device", "size": 3}}}});
         text.push_str(&format!(
@@ -278,8 +292,12 @@ async fn things_to_try(context: &Context, served: &Simulator, now: DateTime<Utc>
     // All of it, or the environment's own Elasticsearch would get the simulated account among its real data.
     let elastic = match &context.config.elastic {
         Some(config) => format!(
-            " ELASTICSEARCH_URL={} ELASTICSEARCH_INDEX_PREFIX={} ELASTICSEARCH_REPLICAS={}",
-            config.url, config.prefix, config.replicas
+            " ELASTICSEARCH_URL={} ELASTICSEARCH_INDEX_PREFIX={}{}",
+            config.url,
+            config.prefix,
+            config.replicas.map_or_else(String::new, |replicas| format!(
+                " ELASTICSEARCH_REPLICAS={replicas}"
+            ))
         ),
         None => String::new(),
     };
@@ -290,7 +308,7 @@ async fn things_to_try(context: &Context, served: &Simulator, now: DateTime<Utc>
     text.push_str(&format!(
         "\nWith --keep, the next sync from another terminal:\n\n  {}{elastic}\n  {program} --db {db} sync\n  \
          {program} --db {db} sync --from {day} --to {day}\n",
-        environment(served)
+        environment(served, sim::ACCOUNT_ID)
     ));
     text
 }

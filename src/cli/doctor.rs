@@ -5,7 +5,7 @@ use crate::{
     catalog::{Catalog, Error},
     config::Origin,
     elastic::Check,
-    model::{DateBasis, Window},
+    model::{AccountId, DateBasis, Window},
     zoom,
 };
 
@@ -47,12 +47,8 @@ pub fn run(context: &Context, json: bool) -> Result<Exit, Failure> {
         let mut checks = settings(context);
         checks.extend(catalog(context));
         checks.extend(zoom(context).await);
-        match context.elastic() {
-            Ok(Some(elastic)) => checks.extend(elastic.check().await),
-            Ok(None) => checks.push(well(
-                "elasticsearch",
-                "not configured: the harvest goes into the catalog only",
-            )),
+        match elastic(context).await {
+            Ok(found) => checks.extend(found),
             Err(failure) => checks.push(ill("elasticsearch", failure.message, "set it right")),
         }
         Ok(checks)
@@ -112,6 +108,26 @@ fn settings(context: &Context) -> Vec<Check> {
         )
     });
     said.chain(warnings).collect()
+}
+
+async fn elastic(context: &Context) -> Result<Vec<Check>, Failure> {
+    let of_catalog = match Catalog::open_read_only(&context.config.db) {
+        Ok(catalog) => catalog.account()?,
+        // What is wrong with it stands in a line of its own.
+        Err(_) => None,
+    };
+    let account = of_catalog.or_else(|| Some(context.config.zoom_credentials().ok()?.account_id));
+    let is_known = account.is_some();
+    let client = context.elastic_for(account.unwrap_or_else(|| AccountId::new("unknown")))?;
+    Ok(match client {
+        Some(elastic) if is_known => elastic.check().await,
+        // Whose indices they would be stands in the line about the credentials as missing.
+        Some(elastic) => elastic.check_server().await,
+        None => vec![well(
+            "elasticsearch",
+            "not configured: the harvest goes into the catalog only",
+        )],
+    })
 }
 
 fn catalog(context: &Context) -> Vec<Check> {

@@ -73,7 +73,7 @@ pub fn run(context: &Context, args: &ForgetArgs) -> Result<Exit, Failure> {
     }
     drop(Catalog::open_read_only(&context.config.db)?);
     let (mut catalog, _lock) = context.open_catalog("forget")?;
-    let elastic = context.elastic()?;
+    let elastic = context.elastic(&catalog)?;
     context.block_on(async {
         let interrupt = Interrupt::watch()?;
         let command = if args.dry_run {

@@ -27,7 +27,7 @@ pub fn sync(context: &Context, args: &SyncArgs) -> Result<Exit, Failure> {
 }
 
 pub fn publish(context: &Context) -> Result<Exit, Failure> {
-    context.elastic_needed()?;
+    context.refuse_without_elastic()?;
     let (summary, exit) = context.block_on(harvest(context, "publish", None, || Ok(Scope::Nothing), true))?;
     report(context, &summary, exit)
 }
@@ -65,7 +65,7 @@ pub async fn harvest(
         }
         None => None,
     };
-    let elastic = if publish { context.elastic()? } else { None };
+    let elastic = if publish { context.elastic(&catalog)? } else { None };
     let interrupt = Interrupt::watch()?;
     if let Some(ZoomEnd { zoom, .. }) = &zoom {
         let mut stop = interrupt.stop();
@@ -128,8 +128,9 @@ pub fn note_failure(catalog: &mut Catalog, run: RunId, failure: Failure, context
 }
 
 pub fn reindex(context: &Context, drop_unknown: bool) -> Result<Exit, Failure> {
-    let elastic = context.elastic_needed()?;
+    context.refuse_without_elastic()?;
     let (mut catalog, _lock) = context.open_existing("reindex")?;
+    let elastic = context.elastic_needed(&catalog)?;
     let rebuilt = context.block_on(async {
         let interrupt = Interrupt::watch()?;
         let run = catalog.begin_run("reindex", context.now())?;

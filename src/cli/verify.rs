@@ -38,10 +38,11 @@ pub fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, Failure> {
 }
 
 fn indices(context: &Context, args: &VerifyArgs) -> Result<Exit, Failure> {
-    let elastic = context.elastic_needed()?;
+    context.refuse_without_elastic()?;
     drop(Catalog::open_read_only(&context.config.db)?);
     // Locked although it may only read: what another run publishes meanwhile would look like differences.
     let (mut catalog, _lock) = context.open_catalog("verify")?;
+    let elastic = context.elastic_needed(&catalog)?;
     let remedy = if args.repair {
         Remedy::Repair {
             drop_unknown: args.drop_unknown,

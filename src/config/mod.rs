@@ -70,9 +70,9 @@ pub struct ElasticConfig {
     /// Whether the prefix was said, or is the default.
     pub prefix_said: bool,
     /// Primary shards.
-    pub shards: u32,
+    pub shards: Option<u32>,
     /// Replicas.
-    pub replicas: u32,
+    pub replicas: Option<u32>,
     /// The largest bulk body.
     pub bulk_bytes: usize,
     /// Bulk requests at once.
@@ -248,8 +248,8 @@ fn elastic(values: &Values) -> Result<ElasticConfig, Error> {
         )?,
         prefix_said: values.origin("ELASTICSEARCH_INDEX_PREFIX").is_some(),
         // 1,024 shards is what Elasticsearch allows an index.
-        shards: values.whole("ELASTICSEARCH_SHARDS", 1..=1024)?,
-        replicas: values.whole("ELASTICSEARCH_REPLICAS", 0..=100)?,
+        shards: values.whole_if_said("ELASTICSEARCH_SHARDS", 1..=1024)?,
+        replicas: values.whole_if_said("ELASTICSEARCH_REPLICAS", 0..=100)?,
         // 100 MB is where Elasticsearch stops reading a request, unless told otherwise (http.max_content_length).
         bulk_bytes: values.parse(
             "ELASTICSEARCH_BULK_BYTES",

@@ -143,7 +143,7 @@ fn every_setting_has_its_place_in_the_file() {
     assert_eq!(elastic.url, "http://127.0.0.1:2");
     assert_eq!((config.rate_share, config.retries, config.retry_ms), (1.0, 0, 4));
     assert_eq!((config.weekly_days, config.concurrency), (10, 3));
-    assert_eq!((elastic.shards, elastic.replicas), (6, 0));
+    assert_eq!((elastic.shards, elastic.replicas), (Some(6), Some(0)));
     for (field, name) in Field::ALL {
         assert_ne!(config.privacy.of(field), Treatment::Keep, "{name}");
     }
@@ -451,9 +451,10 @@ fn nothing_that_can_be_debugged_shows_a_secret() {
             url: config.elastic.as_ref().unwrap().url.clone(),
             auth,
             ca_cert_pem: None,
+            account: AccountId::new("a"),
             prefix: "p".into(),
-            shards: 1,
-            replicas: 1,
+            shards: None,
+            replicas: None,
             bulk_bytes: 1,
             compress: true,
             in_flight: 1,

@@ -61,6 +61,18 @@ impl Values {
         })
     }
 
+    /// The same, for what has no default.
+    pub fn whole_if_said<T: TryFrom<u64>>(
+        &self,
+        name: &'static str,
+        range: RangeInclusive<u64>,
+    ) -> Result<Option<T>, Error> {
+        match self.text(name) {
+            Some(_) => self.whole(name, range).map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// An http(s) URL without query and fragment: paths are appended to it.
     pub fn url(&self, name: &'static str) -> Result<Option<url::Url>, Error> {
         let Some((value, origin)) = self.text(name) else {

@@ -163,7 +163,8 @@ impl Elastic {
             .text()
             .await
             .map_err(|error| unreachable(describe(&error)))?;
-        if status != 200 {
+        // What succeeded and is JSON is documents, and long; all else may come to be quoted.
+        if status != 200 || !text.starts_with('{') {
             text = self.secrets.hide(&text).into_owned();
         }
         tracing::debug!(path, status, "Elasticsearch answered");

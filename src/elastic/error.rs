@@ -85,6 +85,37 @@ pub enum Error {
         /// What stands there.
         found: String,
     },
+    /// Fields of ours have other types than documents and comparisons need.
+    #[error(
+        "{index} gives fields other types than they need: {fields}; run `zoom-harvester reindex`, which makes the index anew from the \
+         catalog"
+    )]
+    WrongTypes {
+        /// The index.
+        index: String,
+        /// Which, and how.
+        fields: String,
+    },
+    /// An index that was made when all accounts shared one.
+    #[error(
+        "{index} was made by an earlier version, when accounts did not have an index each; delete it (or take its alias away) and run \
+         again: all that this catalog wrote to it is published anew from the catalog"
+    )]
+    OlderLayout {
+        /// Its name.
+        index: String,
+    },
+    /// The server does not let an index of ours be made.
+    #[error(
+        "the index {index} cannot be made: {said}; if an index template of yours matches this name, narrow its pattern, or choose another \
+         ELASTICSEARCH_INDEX_PREFIX"
+    )]
+    NotMade {
+        /// Its name.
+        index: String,
+        /// The server's words.
+        said: String,
+    },
     /// Any other refusal.
     #[error("Elasticsearch refused {what} (HTTP {status}): {said}")]
     Refused {
@@ -128,6 +159,9 @@ impl Error {
             | Self::Unauthorised
             | Self::Forbidden { .. }
             | Self::Foreign { .. }
+            | Self::WrongTypes { .. }
+            | Self::OlderLayout { .. }
+            | Self::NotMade { .. }
             | Self::Refused { .. }
             | Self::Redirected { .. }
             | Self::Configuration(_) => Disposition::Stop,

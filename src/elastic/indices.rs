@@ -1,16 +1,17 @@
-//! Templates, indices and aliases: made on first use, recognised afterwards, replaced in one step by a rebuild.
+//! Indices and aliases: made on first use with their types said, recognised afterwards, replaced in one step by a rebuild. Index templates are the
+//! administrator's: what they say of settings stands, what they say of our fields does not.
 
 use elasticsearch::http::Method;
 use serde_json::{Value, json};
 
-use super::{Elastic, Error};
+use super::{Elastic, Error, mapping, names::generation};
 use crate::model::IndexKind;
-
-/// Raised with every change of the mappings: then templates are written anew.
-const TEMPLATE_VERSION: u64 = 2;
 
 /// Marks what is ours.
 const OURS: &str = "zoom-harvester";
+
+/// Wrong types that are named; the rest is counted.
+const NAMED: usize = 4;
 
 /// The two indices as they stand.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +43,10 @@ pub struct IndexState {
     pub created: bool,
     /// The last mark left in it by [`Elastic::write_stamp`].
     pub stamp: Option<String>,
+    /// Fields of ours whose type is another, in words.
+    wrong: Vec<String>,
+    /// Fields of ours that it lacks, as they are added to its mapping.
+    lacking: serde_json::Map<String, Value>,
 }
 
 /// A rebuild under way: two indices that no alias leads to yet.
@@ -71,15 +76,53 @@ pub struct Check {
     pub remedy: Option<String>,
 }
 
+impl LiveIndices {
+    /// Itself, if every field has the type that documents and comparisons need.
+    ///
+    /// # Errors
+    /// [`Error::WrongTypes`].
+    pub fn of_our_types(self) -> Result<Self, Error> {
+        for kind in IndexKind::ALL {
+            self.of(kind).of_our_types()?;
+        }
+        Ok(self)
+    }
+}
+
+impl IndexState {
+    pub(super) fn of_our_types(&self) -> Result<(), Error> {
+        let (named, more) = (
+            self.wrong.iter().take(NAMED),
+            self.wrong.len().saturating_sub(NAMED),
+        );
+        let named: Vec<&str> = named.map(String::as_str).collect();
+        let more = if more > 0 {
+            format!(", and {more} more")
+        } else {
+            String::new()
+        };
+        if named.is_empty() {
+            return Ok(());
+        }
+        Err(Error::WrongTypes {
+            index: self.index.clone(),
+            fields: format!("{}{more}", named.join(", ")),
+        })
+    }
+}
+
+/// An index of this account, in use or not.
+struct Own {
+    index: String,
+    aliases: Vec<String>,
+}
+
 impl Elastic {
-    /// Makes templates, indices and aliases that are missing, and tells what stands there.
+    /// Makes indices and aliases that are missing, and tells what stands there.
     ///
     /// # Errors
     /// [`Error::Foreign`] if a name of ours is somebody else's.
     pub async fn ensure(&self) -> Result<LiveIndices, Error> {
-        for kind in IndexKind::ALL {
-            self.ensure_template(kind).await?;
-        }
         Ok(LiveIndices {
             meetings: self.ensure_index(IndexKind::Meetings).await?,
             sessions: self.ensure_index(IndexKind::Sessions).await?,
@@ -92,110 +135,158 @@ impl Elastic {
     /// Any.
     pub async fn write_stamp(&self, live: &LiveIndices, stamp: &str) -> Result<(), Error> {
         for index in [&live.meetings.index, &live.sessions.index] {
-            let body = json!({"_meta": {OURS: {"stamp": stamp}}});
+            let body = json!({"_meta": {OURS: {"account": self.settings.account, "stamp": stamp}}});
             self.put(&format!("/{index}/_mapping"), &body, "marking the index")
                 .await?;
         }
         Ok(())
     }
 
-    async fn ensure_template(&self, kind: IndexKind) -> Result<(), Error> {
-        let name = self.alias(kind);
-        let path = format!("/_index_template/{name}");
-        let answer = self.call(Method::Get, &path, None).await?;
-        match answer.status {
-            404 => {}
-            200 => {
-                let template = &answer.body["index_templates"][0]["index_template"];
-                if template["_meta"]["managed_by"] != OURS {
-                    return Err(Error::Foreign {
-                        name: format!("the index template {name}"),
-                        found: "it does not carry our mark".to_owned(),
-                    });
-                }
-                let settings = &template["template"]["settings"]["index"];
-                let as_wanted = template["version"].as_u64() >= Some(TEMPLATE_VERSION)
-                    && number(&settings["number_of_shards"]) == Some(u64::from(self.settings.shards))
-                    && number(&settings["number_of_replicas"]) == Some(u64::from(self.settings.replicas));
-                if as_wanted {
-                    return Ok(());
-                }
-            }
-            _ => return Err(self.refused("reading an index template", &answer)),
-        }
-        let mappings = match kind {
-            IndexKind::Meetings => include_str!("mappings/meetings.json"),
-            IndexKind::Sessions => include_str!("mappings/sessions.json"),
-        };
-        let mappings: Value = serde_json::from_str(mappings).map_err(|error| Error::Malformed {
-            what: "our own mapping".into(),
-            reason: error.to_string(),
-        })?;
-        let body = json!({
-            "index_patterns": [format!("{name}-*")],
-            "priority": 500,
-            "version": TEMPLATE_VERSION,
-            "_meta": {"managed_by": OURS},
-            "template": {
-                "settings": {"index": {
-                    "number_of_shards": self.settings.shards,
-                    "number_of_replicas": self.settings.replicas,
-                }},
-                "mappings": mappings,
-            },
-        });
-        self.put(&path, &body, "writing an index template").await
-    }
-
-    /// The index behind the alias, if there is one.
+    /// The index that this account's documents are written to, if there is one.
     ///
     /// # Errors
-    /// [`Error::Foreign`] if what stands there is somebody else's.
+    /// [`Error::Foreign`] if what stands there is somebody else's, or it is not clear which index is meant.
     pub(super) async fn behind(&self, kind: IndexKind) -> Result<Option<String>, Error> {
-        let alias = self.alias(kind);
-        let answer = self.call(Method::Get, &format!("/_alias/{alias}"), None).await?;
-        let behind: Vec<String> = match (answer.status, &answer.body) {
-            (200, Value::Object(indices)) => indices.keys().cloned().collect(),
-            (404, _) => Vec::new(),
-            _ => return Err(self.refused("reading an alias", &answer)),
-        };
+        let alias = self.write_alias(kind);
+        let behind = self.led_to(&alias).await?;
         match behind.as_slice() {
-            [] => {
-                let concrete = self.call(Method::Head, &format!("/{alias}"), None).await?;
-                match concrete.status {
-                    404 => {}
-                    200 => {
-                        return Err(Error::Foreign {
-                            name: alias,
-                            found: "it is an index, where an alias should be".to_owned(),
-                        });
-                    }
-                    _ => return Err(self.refused("looking for an index", &concrete)),
-                }
-                Ok(None)
-            }
+            [] => Ok(None),
             [index] if generation(&alias, index).is_some() => Ok(Some(index.clone())),
             indices => Err(Error::Foreign {
                 name: format!("the alias {alias}"),
-                found: format!("it leads to {}", indices.join(", ")),
+                found: format!(
+                    "it leads to {}, and should lead to one index named {alias}-000001 or so",
+                    indices.join(", ")
+                ),
             }),
         }
     }
 
-    async fn ensure_index(&self, kind: IndexKind) -> Result<IndexState, Error> {
-        if let Some(index) = self.behind(kind).await? {
-            return self.read_index(&index).await;
+    /// Where an alias leads.
+    async fn led_to(&self, alias: &str) -> Result<Vec<String>, Error> {
+        let answer = self.call(Method::Get, &format!("/_alias/{alias}"), None).await?;
+        match (answer.status, &answer.body) {
+            (200, Value::Object(indices)) => Ok(indices.keys().cloned().collect()),
+            (404, _) => Ok(Vec::new()),
+            _ => Err(self.refused("reading an alias", &answer)),
         }
-        let index = self.next_index(kind).await?;
-        let body = json!({"aliases": {self.alias(kind): {}}});
-        self.put(&format!("/{index}"), &body, "making an index").await?;
-        Ok(IndexState {
-            created: true,
-            ..self.read_index(&index).await?
-        })
     }
 
-    async fn read_index(&self, index: &str) -> Result<IndexState, Error> {
+    /// Whether an index may be made here: neither alias is an index, and nothing of the older layout stands behind the alias that is searched.
+    async fn may_be_made(&self, kind: IndexKind) -> Result<(), Error> {
+        let alias = self.alias(kind);
+        let searched = self.led_to(&alias).await?;
+        if let Some(index) = searched.iter().find(|index| generation(&alias, index).is_some()) {
+            return Err(Error::OlderLayout { index: index.clone() });
+        }
+        let mut names = vec![self.write_alias(kind)];
+        if searched.is_empty() {
+            names.push(alias);
+        }
+        for name in names {
+            let concrete = self.call(Method::Head, &format!("/{name}"), None).await?;
+            match concrete.status {
+                404 => {}
+                200 => {
+                    return Err(Error::Foreign {
+                        name,
+                        found: "it is an index, where an alias should be".to_owned(),
+                    });
+                }
+                _ => return Err(self.refused("looking for an index", &concrete)),
+            }
+        }
+        Ok(())
+    }
+
+    async fn ensure_index(&self, kind: IndexKind) -> Result<IndexState, Error> {
+        let used = self.behind(kind).await?;
+        let own = self.own_indices(kind).await?;
+        let alias = self.alias(kind);
+        let searched: Vec<&str> = own
+            .iter()
+            .filter(|one| one.aliases.contains(&alias))
+            .map(|one| one.index.as_str())
+            .collect();
+        let state = match (used, searched.as_slice()) {
+            (None, []) => {
+                self.may_be_made(kind).await?;
+                let index = next_index(&self.write_alias(kind), &own);
+                let aliases = json!({alias: {}, self.write_alias(kind): {}});
+                self.make_index(kind, &index, aliases).await?;
+                IndexState {
+                    created: true,
+                    ..self.read_index(kind, &index).await?
+                }
+            }
+            (Some(index), [searched]) if index == *searched => self.read_index(kind, &index).await?,
+            // Somebody took an alias away, or led one elsewhere. The index that is written to is searched, and no other of this account, or
+            // documents would be found twice.
+            (used, searched) => {
+                let index = match (used, searched) {
+                    (Some(index), _) => index,
+                    (None, [index]) => (*index).to_owned(),
+                    (None, several) => {
+                        return Err(Error::Foreign {
+                            name: format!("the alias {alias}"),
+                            found: format!(
+                                "it leads to {}, and {} to none of them",
+                                several.join(", "),
+                                self.write_alias(kind)
+                            ),
+                        });
+                    }
+                };
+                let others = searched.iter().filter(|other| **other != index);
+                let mut actions: Vec<Value> = others
+                    .map(|other| json!({"remove": {"index": other, "alias": alias}}))
+                    .collect();
+                for alias in [&alias, &self.write_alias(kind)] {
+                    actions.push(json!({"add": {"index": index, "alias": alias}}));
+                }
+                self.change_aliases(actions).await?;
+                self.read_index(kind, &index).await?
+            }
+        };
+        if !state.lacking.is_empty() && state.wrong.is_empty() {
+            let body = json!({"properties": state.lacking});
+            self.put(
+                &format!("/{}/_mapping", state.index),
+                &body,
+                "adding fields to an index",
+            )
+            .await?;
+        }
+        Ok(state)
+    }
+
+    /// Makes an index. What is not said here is as the templates of the server have it.
+    async fn make_index(&self, kind: IndexKind, index: &str, aliases: Value) -> Result<(), Error> {
+        let mut mappings = mapping::wanted(kind)?;
+        mappings["_meta"] = json!({OURS: {"account": self.settings.account}});
+        // The pages of a comparison count on it.
+        let mut settings = json!({"max_result_window": 10_000});
+        for (name, value) in [
+            ("number_of_shards", self.settings.shards),
+            ("number_of_replicas", self.settings.replicas),
+        ] {
+            if let Some(value) = value {
+                settings[name] = json!(value);
+            }
+        }
+        let body = json!({"aliases": aliases, "settings": {"index": settings}, "mappings": mappings});
+        match self.put(&format!("/{index}"), &body, "making an index").await {
+            Err(Error::Refused {
+                status: 400, said, ..
+            }) => Err(Error::NotMade {
+                index: index.to_owned(),
+                said,
+            }),
+            done => done,
+        }
+    }
+
+    pub(super) async fn read_index(&self, kind: IndexKind, index: &str) -> Result<IndexState, Error> {
         let answer = self.call(Method::Get, &format!("/{index}"), None).await?;
         if answer.status != 200 {
             return Err(self.refused("reading an index", &answer));
@@ -207,45 +298,56 @@ impl Elastic {
                 what: format!("the settings of {index}"),
                 reason: "it has no uuid".to_owned(),
             })?;
+        let (mappings, wanted) = (&found["mappings"], mapping::wanted(kind)?);
+        let mark = &mappings["_meta"][OURS];
+        if let Some(other) = mark["account"]
+            .as_str()
+            .filter(|account| *account != self.settings.account.as_str())
+        {
+            return Err(Error::Foreign {
+                name: index.to_owned(),
+                found: format!("it belongs to the Zoom account {other}"),
+            });
+        }
         Ok(IndexState {
             index: index.to_owned(),
             uuid: uuid.to_owned(),
             created: false,
-            stamp: found["mappings"]["_meta"][OURS]["stamp"]
-                .as_str()
-                .map(str::to_owned),
+            stamp: mark["stamp"].as_str().map(str::to_owned),
+            wrong: mapping::wrong(&wanted, mappings),
+            lacking: mapping::lacking(&wanted, mappings),
         })
     }
 
-    /// One above every index of ours that exists, in use or not.
-    async fn next_index(&self, kind: IndexKind) -> Result<String, Error> {
-        let alias = self.alias(kind);
-        let indices = self.indices_of(&alias).await?;
-        let newest = indices
-            .iter()
-            .filter_map(|(index, _)| generation(&alias, index))
-            .max();
-        Ok(format!("{alias}-{:06}", newest.unwrap_or(0) + 1))
-    }
-
-    /// Every index that is named as ours are, and how many aliases lead to it.
-    async fn indices_of(&self, alias: &str) -> Result<Vec<(String, usize)>, Error> {
-        let answer = self
-            .call(Method::Get, &format!("/{alias}-*/_alias"), None)
-            .await?;
+    /// Every index that is named as this account's are.
+    async fn own_indices(&self, kind: IndexKind) -> Result<Vec<Own>, Error> {
+        let write_alias = self.write_alias(kind);
+        let path = format!("/{write_alias}-*/_alias");
+        let answer = self.call(Method::Get, &path, None).await?;
+        let aliases = |found: &Value| {
+            let aliases = found["aliases"].as_object().into_iter().flatten();
+            aliases.map(|(alias, _)| alias.clone()).collect()
+        };
         match (answer.status, &answer.body) {
             (200, Value::Object(indices)) => Ok(indices
                 .iter()
-                .filter(|(index, _)| generation(alias, index).is_some())
-                .map(|(index, found)| {
-                    (
-                        index.clone(),
-                        found["aliases"].as_object().map_or(0, |all| all.len()),
-                    )
+                .filter(|(index, _)| generation(&write_alias, index).is_some())
+                .map(|(index, found)| Own {
+                    index: index.clone(),
+                    aliases: aliases(found),
                 })
                 .collect()),
             (404, _) => Ok(Vec::new()),
             _ => Err(self.refused("listing indices", &answer)),
+        }
+    }
+
+    async fn change_aliases(&self, actions: Vec<Value>) -> Result<(), Error> {
+        let body = json!({"actions": actions}).to_string().into_bytes();
+        let answer = self.call(Method::Post, "/_aliases", Some(body)).await?;
+        match answer.status {
+            200 => Ok(()),
+            _ => Err(self.refused("changing the aliases", &answer)),
         }
     }
 
@@ -256,29 +358,25 @@ impl Elastic {
     /// Any.
     pub async fn begin_rebuild(&self) -> Result<Rebuild, Error> {
         let before = self.ensure().await?;
-        for (kind, used) in [
-            (IndexKind::Meetings, &before.meetings),
-            (IndexKind::Sessions, &before.sessions),
-        ] {
-            for (index, aliases) in self.indices_of(&self.alias(kind)).await? {
-                if index != used.index && aliases == 0 {
-                    self.delete_index(&index).await?;
+        for kind in IndexKind::ALL {
+            for own in self.own_indices(kind).await? {
+                if own.index != before.of(kind).index && own.aliases.is_empty() {
+                    self.delete_index(&own.index).await?;
                 }
             }
         }
-        let (meetings, sessions) = (
-            self.next_index(IndexKind::Meetings).await?,
-            self.next_index(IndexKind::Sessions).await?,
-        );
-        for index in [&meetings, &sessions] {
-            self.put(&format!("/{index}"), &json!({}), "making an index")
-                .await?;
-        }
         let new = LiveIndices {
-            meetings: self.read_index(&meetings).await?,
-            sessions: self.read_index(&sessions).await?,
+            meetings: self.make_next(IndexKind::Meetings).await?,
+            sessions: self.make_next(IndexKind::Sessions).await?,
         };
         Ok(Rebuild { new, before })
+    }
+
+    /// An empty index, one above every one of this account, which no alias of ours leads to.
+    async fn make_next(&self, kind: IndexKind) -> Result<IndexState, Error> {
+        let index = next_index(&self.write_alias(kind), &self.own_indices(kind).await?);
+        self.make_index(kind, &index, json!({})).await?;
+        self.read_index(kind, &index).await
     }
 
     /// Puts the new indices in the place of the old ones, in one step for whoever searches, then deletes the old ones.
@@ -293,8 +391,8 @@ impl Elastic {
             return Err(self.refused("a refresh", &answer));
         }
         let live = LiveIndices {
-            meetings: self.read_index(meetings).await?,
-            sessions: self.read_index(sessions).await?,
+            meetings: self.read_index(IndexKind::Meetings, meetings).await?,
+            sessions: self.read_index(IndexKind::Sessions, sessions).await?,
         };
         for kind in IndexKind::ALL {
             // Deleted meanwhile, it came back by itself with the next bulk request: without what was written before.
@@ -310,15 +408,12 @@ impl Elastic {
             (IndexKind::Meetings, &rebuild.before.meetings),
             (IndexKind::Sessions, &rebuild.before.sessions),
         ] {
-            let alias = self.alias(kind);
-            actions.push(json!({"remove": {"index": old.index, "alias": alias}}));
-            actions.push(json!({"add": {"index": rebuild.target(kind), "alias": alias}}));
+            for alias in [self.alias(kind), self.write_alias(kind)] {
+                actions.push(json!({"remove": {"index": old.index, "alias": alias}}));
+                actions.push(json!({"add": {"index": rebuild.target(kind), "alias": alias}}));
+            }
         }
-        let body = json!({"actions": actions}).to_string().into_bytes();
-        let answer = self.call(Method::Post, "/_aliases", Some(body)).await?;
-        if answer.status != 200 {
-            return Err(self.refused("swapping the aliases", &answer));
-        }
+        self.change_aliases(actions).await?;
         for old in [&rebuild.before.meetings.index, &rebuild.before.sessions.index] {
             self.delete_index(old).await?;
         }
@@ -345,145 +440,132 @@ impl Elastic {
         }
     }
 
-    /// Looks, without changing anything, whether all is there that is needed.
+    /// Looks, without changing anything, whether all is there that is needed: the server, the privileges, the indices of this account.
     pub async fn check(&self) -> Vec<Check> {
-        let mut checks = Vec::new();
-        let mut line = |name: &str, ok, said: String, remedy: Option<&str>| {
-            let remedy = if ok { None } else { remedy.map(str::to_owned) };
-            checks.push(Check {
-                name: name.to_owned(),
-                ok,
-                said,
-                remedy,
-            });
-        };
+        let mut checks = self.check_server().await;
+        if checks
+            .iter()
+            .all(|check| check.name != "elasticsearch" || check.ok)
+        {
+            checks.extend(self.check_indices().await);
+        }
+        checks
+    }
+
+    /// The part of [`Elastic::check`] that needs no account.
+    pub async fn check_server(&self) -> Vec<Check> {
         // Not `GET /`: some servers do not answer there.
         let path = "/_nodes/_local?filter_path=nodes.*.version";
-        match self.call(Method::Get, path, None).await {
+        let url = &self.settings.url;
+        let found = match self.call(Method::Get, path, None).await {
             Ok(answer) if answer.status == 200 => {
                 let version = answer.body["nodes"]
                     .as_object()
                     .and_then(|nodes| nodes.values().next())
                     .and_then(|node| node["version"].as_str())
                     .unwrap_or("of unknown version");
-                line(
-                    "elasticsearch",
-                    true,
-                    format!("{} answers, version {version}", self.settings.url),
-                    None,
-                );
+                Ok(format!("{url} answers, version {version}"))
             }
             // A user who may not see the nodes may still do all that is needed.
-            Ok(answer) if answer.status == 403 => {
-                line(
-                    "elasticsearch",
-                    true,
-                    format!("{} answers", self.settings.url),
-                    None,
-                );
-            }
-            Ok(answer) => {
-                let error = self.refused("a look at the node", &answer);
-                line(
-                    "elasticsearch",
-                    false,
-                    error.to_string(),
-                    Some("check ELASTICSEARCH_URL and the credentials"),
-                );
-                return checks;
-            }
-            Err(error) => {
-                line(
-                    "elasticsearch",
-                    false,
-                    error.to_string(),
-                    Some("check ELASTICSEARCH_URL and that the server runs"),
-                );
-                return checks;
-            }
+            Ok(answer) if answer.status == 403 => Ok(format!("{url} answers")),
+            Ok(answer) => Err((
+                self.refused("a look at the node", &answer),
+                "check ELASTICSEARCH_URL and the credentials",
+            )),
+            Err(error) => Err((error, "check ELASTICSEARCH_URL and that the server runs")),
+        };
+        match found {
+            Ok(said) => vec![Check::well("elasticsearch", said), self.check_privileges().await],
+            Err((error, remedy)) => vec![Check::ill("elasticsearch", error, Some(remedy))],
         }
+    }
+
+    async fn check_privileges(&self) -> Check {
         let pattern = format!("{}-*", self.settings.prefix);
         let wanted = json!({
-            "cluster": ["manage_index_templates"],
+            "cluster": [],
             "index": [{"names": [pattern], "privileges": ["manage", "index", "delete", "read"]}],
         });
         let body = wanted.to_string().into_bytes();
-        match self
-            .call(Method::Post, "/_security/user/_has_privileges", Some(body))
-            .await
-        {
-            Ok(answer) if answer.status == 200 => {
-                let all = answer.body["has_all_requested"] == true;
-                let said = if all {
-                    "all that are needed".to_owned()
-                } else {
-                    format!("missing: {}", lacking(&answer.body))
-                };
-                line(
-                    "privileges",
-                    all,
-                    said,
-                    Some("give the user or key the privileges that the README lists"),
-                );
+        let path = "/_security/user/_has_privileges";
+        match self.call(Method::Post, path, Some(body)).await {
+            Ok(answer) if answer.status == 200 && answer.body["has_all_requested"] == true => {
+                Check::well("privileges", "all that are needed".to_owned())
             }
+            Ok(answer) if answer.status == 200 => Check::ill(
+                "privileges",
+                format!("missing: {}", missing_privileges(&answer.body)),
+                Some("give the user or key the privileges that the README lists"),
+            ),
             // No security, or not of this kind: then the first write tells.
-            Ok(_) => line("privileges", true, "this server does not tell".to_owned(), None),
-            Err(error) => line("privileges", false, error.to_string(), Some("try again")),
+            Ok(_) => Check::well("privileges", "this server does not tell".to_owned()),
+            Err(error) => Check::ill("privileges", error, Some("try again")),
         }
+    }
+
+    async fn check_indices(&self) -> Vec<Check> {
+        let mut checks = Vec::new();
         for kind in IndexKind::ALL {
+            let found = match self.behind(kind).await {
+                Ok(Some(index)) => self.read_index(kind, &index).await.and_then(|state| {
+                    state.of_our_types()?;
+                    Ok(format!(
+                        "{} is {index}, in which every field has our type",
+                        self.write_alias(kind)
+                    ))
+                }),
+                Ok(None) => self.may_be_made(kind).await.map(|()| {
+                    format!(
+                        "{} is not there yet; the first sync makes it",
+                        self.write_alias(kind)
+                    )
+                }),
+                Err(error) => Err(error),
+            };
             let alias = self.alias(kind);
-            match self.call(Method::Get, &format!("/_alias/{alias}"), None).await {
-                Ok(answer) if answer.status == 200 => {
-                    let indices: Vec<&String> = answer
-                        .body
-                        .as_object()
-                        .into_iter()
-                        .flat_map(|map| map.keys())
-                        .collect();
-                    let ok = matches!(indices.as_slice(), [index] if generation(&alias, index).is_some());
-                    let names: Vec<&str> = indices.iter().map(|index| index.as_str()).collect();
-                    line(
-                        &alias,
-                        ok,
-                        format!("leads to {}", names.join(", ")),
-                        Some("the alias should lead to one index of zoom-harvester's"),
-                    );
-                }
-                Ok(answer) if answer.status == 404 => {
-                    line(
-                        &alias,
-                        true,
-                        "not there yet; the first sync makes it".to_owned(),
-                        None,
-                    );
-                }
-                Ok(answer) => {
-                    line(
-                        &alias,
-                        false,
-                        self.refused("reading an alias", &answer).to_string(),
-                        Some("check the privileges"),
-                    );
-                }
-                Err(error) => line(&alias, false, error.to_string(), Some("try again")),
-            }
+            checks.push(match found {
+                Ok(said) => Check::well(&alias, said),
+                // What it says ends with the remedy.
+                Err(
+                    error @ (Error::Foreign { .. } | Error::OlderLayout { .. } | Error::WrongTypes { .. }),
+                ) => Check::ill(&alias, error, None),
+                Err(error) => Check::ill(&alias, error, Some("check the privileges")),
+            });
         }
         checks
     }
 }
 
-/// The number at the end of an index of ours.
-fn generation(alias: &str, index: &str) -> Option<u64> {
-    let digits = index.strip_prefix(alias)?.strip_prefix('-')?;
-    (digits.len() == 6).then(|| digits.parse().ok()).flatten()
+impl Check {
+    fn well(name: &str, said: String) -> Self {
+        Self {
+            name: name.to_owned(),
+            ok: true,
+            said,
+            remedy: None,
+        }
+    }
+
+    fn ill(name: &str, said: impl ToString, remedy: Option<&str>) -> Self {
+        Self {
+            name: name.to_owned(),
+            ok: false,
+            said: said.to_string(),
+            remedy: remedy.map(str::to_owned),
+        }
+    }
 }
 
-/// Settings come back as text.
-fn number(value: &Value) -> Option<u64> {
-    value.as_u64().or_else(|| value.as_str()?.parse().ok())
+/// One above every index of this account, in use or not.
+fn next_index(write_alias: &str, own: &[Own]) -> String {
+    let newest = own
+        .iter()
+        .filter_map(|one| generation(write_alias, &one.index))
+        .max();
+    format!("{write_alias}-{:06}", newest.unwrap_or(0) + 1)
 }
 
-fn lacking(answer: &Value) -> String {
+fn missing_privileges(answer: &Value) -> String {
     let mut names: Vec<String> = Vec::new();
     let mut collect = |privileges: &Value| {
         for (name, has) in privileges.as_object().into_iter().flatten() {

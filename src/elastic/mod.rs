@@ -6,6 +6,8 @@ mod client;
 mod documents;
 mod error;
 mod indices;
+mod mapping;
+mod names;
 mod scan;
 
 use std::{sync::Arc, time::Duration};
@@ -26,10 +28,11 @@ use tokio::sync::Semaphore;
 pub use bulk::Report;
 pub use error::Error;
 pub use indices::{Check, IndexState, LiveIndices, Rebuild};
+pub use names::account_part;
 pub use scan::{Reading, Scan, held};
 
 use crate::{
-    model::{Document, IndexKind, Kept, MeetingUuid, SessionId},
+    model::{AccountId, Document, IndexKind, Kept, MeetingUuid, SessionId},
     text::Secrets,
 };
 
@@ -69,12 +72,14 @@ pub struct Settings {
     pub auth: Auth,
     /// Authorities to trust, beside the usual ones: one PEM certificate or several.
     pub ca_cert_pem: Option<Vec<u8>>,
-    /// What the names of indices, aliases and templates begin with.
+    /// The account whose documents these are: it has indices of its own.
+    pub account: AccountId,
+    /// What the names of indices and aliases begin with.
     pub prefix: String,
-    /// Primary shards of an index made here.
-    pub shards: u32,
-    /// Replicas of each.
-    pub replicas: u32,
+    /// Primary shards of an index made here; if it is not said, as the server's templates have it.
+    pub shards: Option<u32>,
+    /// Replicas of each, in the same way.
+    pub replicas: Option<u32>,
     /// The largest bulk body, unless one document is larger.
     pub bulk_bytes: usize,
     /// Whether bodies are sent compressed.
@@ -151,11 +156,6 @@ impl Elastic {
         })
     }
 
-    /// The alias of an index.
-    pub fn alias(&self, kind: IndexKind) -> String {
-        format!("{}-{}", self.settings.prefix, kind.as_str())
-    }
-
     /// Sends a meeting's documents, sessions before their meeting, and deletes the sessions it has lost. Only what the indices
     /// of `live` took counts.
     pub async fn publish(&self, live: &LiveIndices, batch: Arc<Vec<Kept>>) -> Report {
@@ -165,7 +165,7 @@ impl Elastic {
     /// The index that was met, by its alias.
     fn target(&self, live: &LiveIndices, kind: IndexKind) -> Target {
         Target {
-            name: self.alias(kind),
+            name: self.write_alias(kind),
             is_alias: true,
             index: live.of(kind).index.clone(),
         }
@@ -181,7 +181,7 @@ impl Elastic {
         self.send(batch, target).await
     }
 
-    /// Every session the index holds of these meetings.
+    /// Every session that this account's index holds of these meetings.
     ///
     /// # Errors
     /// Any.
@@ -190,6 +190,7 @@ impl Elastic {
         meetings: &[MeetingUuid],
     ) -> Result<Vec<(MeetingUuid, SessionId)>, Error> {
         self.refresh().await?;
+        let alias = self.write_alias(IndexKind::Sessions);
         let mut found = Vec::new();
         for chunk in meetings.chunks(500) {
             let mut after = None;
@@ -203,7 +204,7 @@ impl Elastic {
                 if let Some(after) = after {
                     query["search_after"] = json!([after]);
                 }
-                let hits = self.hits(IndexKind::Sessions, &query).await?;
+                let hits = self.hits(&alias, &query).await?;
                 found.extend(hits.iter().filter_map(|hit| {
                     Some((
                         MeetingUuid::new(hit["_source"]["meeting"].as_str()?),
@@ -219,31 +220,37 @@ impl Elastic {
         Ok(found)
     }
 
-    /// UUIDs of meetings in the index, in their order, after `after`; at most 5,000.
+    /// UUIDs of meetings in this account's index, a few thousand at a time, and where the next begin. Their order is that of their writing: it
+    /// needs no field, so it is the way through an index whose fields have the wrong types as well.
     ///
     /// # Errors
     /// Any.
-    pub async fn meetings_after(&self, after: Option<&MeetingUuid>) -> Result<Vec<MeetingUuid>, Error> {
-        let mut query = json!({"size": 5000, "_source": false, "sort": [{"uuid": "asc"}]});
+    pub async fn meetings_after(&self, after: Option<i64>) -> Result<(Vec<MeetingUuid>, Option<i64>), Error> {
+        let mut query = json!({"size": 5000, "_source": false, "sort": [{"_seq_no": "asc"}]});
         if let Some(after) = after {
             query["search_after"] = json!([after]);
         }
-        let hits = self.hits(IndexKind::Meetings, &query).await?;
-        Ok(hits
+        let hits = self.hits(&self.write_alias(IndexKind::Meetings), &query).await?;
+        let place = |hit: &Value| hit["sort"][0].as_i64();
+        // Documents of different shards may have the same number: the last group of a full page is left for the next.
+        let last = hits.last().and_then(place).filter(|_| hits.len() == 5000);
+        let uuids = hits
             .iter()
+            .filter(|hit| last.is_none() || place(hit) != last)
             .filter_map(|hit| hit["_id"].as_str().map(MeetingUuid::new))
-            .collect())
+            .collect();
+        Ok((uuids, last.map(|last| last - 1)))
     }
 
-    /// Makes what was acknowledged visible to searches.
+    /// Makes visible to searches what was acknowledged.
     ///
     /// # Errors
     /// Any.
     pub async fn refresh(&self) -> Result<(), Error> {
         let path = format!(
             "/{},{}/_refresh",
-            self.alias(IndexKind::Meetings),
-            self.alias(IndexKind::Sessions)
+            self.write_alias(IndexKind::Meetings),
+            self.write_alias(IndexKind::Sessions)
         );
         let answer = self.call(Method::Post, &path, None).await?;
         if answer.status == 200 {
@@ -253,7 +260,7 @@ impl Elastic {
         }
     }
 
-    /// Meetings and sessions that searches see.
+    /// Meetings and sessions of this account that searches see.
     ///
     /// # Errors
     /// Any.
@@ -262,7 +269,7 @@ impl Elastic {
         let mut counts = [0; 2];
         for (count, kind) in counts.iter_mut().zip(IndexKind::ALL) {
             let answer = self
-                .call(Method::Get, &format!("/{}/_count", self.alias(kind)), None)
+                .call(Method::Get, &format!("/{}/_count", self.write_alias(kind)), None)
                 .await?;
             *count = answer.body["count"]
                 .as_u64()
@@ -272,12 +279,16 @@ impl Elastic {
         Ok((meetings, sessions))
     }
 
-    /// Asks a question of one's own, in the query language of the server; answers what it answers.
+    /// Asks a question of one's own of what people search, in the query language of the server; answers what it answers.
     ///
     /// # Errors
     /// Any.
     pub async fn search(&self, kind: IndexKind, query: &Value) -> Result<Value, Error> {
-        let path = format!("/{}/_search", self.alias(kind));
+        self.ask(&self.alias(kind), query).await
+    }
+
+    async fn ask(&self, alias: &str, query: &Value) -> Result<Value, Error> {
+        let path = format!("/{alias}/_search");
         let answer = self
             .call(Method::Post, &path, Some(query.to_string().into_bytes()))
             .await?;
@@ -288,8 +299,8 @@ impl Elastic {
         }
     }
 
-    async fn hits(&self, kind: IndexKind, query: &Value) -> Result<Vec<Value>, Error> {
-        match self.search(kind, query).await?["hits"]["hits"].take() {
+    async fn hits(&self, alias: &str, query: &Value) -> Result<Vec<Value>, Error> {
+        match self.ask(alias, query).await?["hits"]["hits"].take() {
             Value::Array(hits) => Ok(hits),
             _ => Err(Error::Malformed {
                 what: "a search".into(),

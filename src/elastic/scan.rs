@@ -66,13 +66,17 @@ impl Elastic {
     /// Looks up the indices and makes visible what was acknowledged. Changes nothing.
     ///
     /// # Errors
-    /// [`Error::Foreign`] if a name of ours is somebody else's.
+    /// [`Error::Foreign`] if a name of ours is somebody else's, [`Error::WrongTypes`] if the indices cannot be read in order.
     pub async fn begin_reading(&self) -> Result<Reading, Error> {
         let reading = Reading {
             meetings: self.behind(IndexKind::Meetings).await?,
             sessions: self.behind(IndexKind::Sessions).await?,
         };
-        for index in IndexKind::ALL.iter().filter_map(|kind| reading.index(*kind)) {
+        for kind in IndexKind::ALL {
+            let Some(index) = reading.index(kind) else {
+                continue;
+            };
+            self.read_index(kind, index).await?.of_our_types()?;
             let answer = self
                 .call(Method::Post, &format!("/{index}/_refresh"), None)
                 .await?;

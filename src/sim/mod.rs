@@ -24,6 +24,8 @@ pub type Now = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 /// How the account is set up.
 #[derive(Clone, Debug)]
 pub struct Setup {
+    /// The account, as the app's page names it.
+    pub account_id: String,
     /// Limits a window: Light, Medium, Heavy (a second), Resource-intensive (a minute), and Heavy and Resource-intensive a day.
     pub limits: Limits,
     /// Whether `query_date_type=end_time` is refused with 12700.
@@ -72,6 +74,7 @@ impl Limits {
 impl Default for Setup {
     fn default() -> Self {
         Self {
+            account_id: ACCOUNT_ID.to_owned(),
             limits: Limits::BUSINESS,
             refuse_end_time: false,
             page_size_cap: None,

@@ -21,7 +21,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
 use super::{
-    ACCOUNT_ID, CLIENT_ID, CLIENT_SECRET, Cursor, Logged, State,
+    CLIENT_ID, CLIENT_SECRET, Cursor, Logged, State,
     faults::Action,
     lock,
     world::{Host, Meeting, zoom_time},
@@ -501,7 +501,7 @@ impl State {
         if !form.contains("grant_type=account_credentials") {
             return Reply::json(400, &json!({"error": "unsupported_grant_type"}));
         }
-        if !form.contains(&format!("account_id={ACCOUNT_ID}")) {
+        if !form.contains(&format!("account_id={}", self.setup.account_id)) {
             return refuse("Account does not exist", "invalid_request");
         }
         self.counter += 1;

@@ -61,7 +61,7 @@ pub(super) enum Answer {
 /// Asks.
 pub(super) async fn answer(elastic: &Elastic, ask: Ask) -> Answer {
     match ask {
-        Ask::Meet => Answer::Met(elastic.ensure().await),
+        Ask::Meet => Answer::Met(elastic.ensure().await.and_then(LiveIndices::of_our_types)),
         Ask::Mark(live, stamp) => {
             let marked = elastic.write_stamp(&live, &stamp).await;
             Answer::Marked(live, stamp, marked)

@@ -128,12 +128,14 @@ async fn refuse_loss(catalog: &Catalog, elastic: &Elastic) -> Result<(), Error> 
     elastic.refresh().await?;
     let (mut count, mut example, mut after) = (0, None, None);
     loop {
-        let uuids = elastic.meetings_after(after.as_ref()).await?;
-        let Some(last) = uuids.last() else { break };
-        after = Some(last.clone());
+        let (uuids, next) = elastic.meetings_after(after).await?;
         let missing = catalog.not_kept(&uuids)?;
         count += missing.len() as u64;
         example = example.or_else(|| missing.into_iter().next());
+        after = next;
+        if after.is_none() {
+            break;
+        }
     }
     match example {
         Some(example) => Err(Error::WouldLose {

@@ -238,7 +238,7 @@ async fn compare(
     };
     for kind in IndexKind::ALL {
         if reading.index(kind).is_none() {
-            walk.verified.no_index.push(elastic.alias(kind));
+            walk.verified.no_index.push(elastic.write_alias(kind));
         }
         walk.index(kind).await?;
     }

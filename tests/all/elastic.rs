@@ -388,6 +388,21 @@ async fn each_ending_has_its_exit_code() {
     }
 }
 
+/// Makes the index of meetings before the program does: our fields have our types, but a topic is copied to a field that is a date.
+async fn make_with_topics_as_dates(stage: &Stage) {
+    let theirs = json!({
+        "aliases": {format!("{}-meetings", stage.es().prefix): {}},
+        "settings": {"number_of_replicas": 0},
+        "mappings": {"properties": {
+            "topic": {"type": "keyword", "copy_to": "topic_as_date"},
+            "topic_as_date": {"type": "date"},
+        }},
+    });
+    let path = "/PREFIX-meetings-ACCOUNT-000001";
+    let made = stage.es().call("PUT", path, Some(theirs)).await;
+    assert_eq!(made["acknowledged"], true, "{made}");
+}
+
 /// Documents that a field's type refuses: among good ones, several in a body, for real.
 #[tokio::test(flavor = "multi_thread")]
 async fn poison_among_good_documents_is_listed_with_its_reason_and_retry_brings_it_back() {
@@ -398,16 +413,7 @@ async fn poison_among_good_documents_is_listed_with_its_reason_and_retry_brings_
                 meeting.topic = if n % 4 == 1 { "no date" } else { "2026-03-01" }.to_owned();
             }
         });
-        // Somebody made the index before us, with a type of their own.
-        let theirs = json!({
-            "aliases": {"PREFIX-meetings".replace("PREFIX", &stage.es().prefix): {}},
-            "settings": {"number_of_replicas": 0},
-            "mappings": {"properties": {"uuid": {"type": "keyword"}, "topic": {"type": "date"}}},
-        });
-        stage
-            .es()
-            .call("PUT", "/PREFIX-meetings-000001", Some(theirs))
-            .await;
+        make_with_topics_as_dates(&stage).await;
         let proxy = behind(&mut stage, Vec::new()).await;
         let summary = stage.sync(stage.days(9)).await;
         assert_eq!(
@@ -417,7 +423,11 @@ async fn poison_among_good_documents_is_listed_with_its_reason_and_retry_brings_
             summary.message
         );
         assert_eq!((summary.tally.published, summary.troubled), (18, 6), "{variable}");
-        assert_eq!(rejected(&stage, "failed to parse field [topic]"), 6, "{variable}");
+        assert_eq!(
+            rejected(&stage, "failed to parse field [topic_as_date]"),
+            6,
+            "{variable}"
+        );
         let made = proxy.before.load(Ordering::SeqCst);
         assert!(made <= 20, "{variable}: {made} bulk requests");
         let again = stage.sync(Scope::Resume).await;
@@ -427,13 +437,18 @@ async fn poison_among_good_documents_is_listed_with_its_reason_and_retry_brings_
             "{variable}"
         );
         // Put right: the index is ours to make again, and they are tried again.
-        stage.es().call("DELETE", "/PREFIX-meetings-000001", None).await;
+        stage
+            .es()
+            .call("DELETE", "/PREFIX-meetings-ACCOUNT-000001", None)
+            .await;
         assert_eq!(retry(&stage), 6, "{variable}");
         recovers(variable, &mut stage).await;
     }
 }
 
-/// What somebody does to the indices while bulk requests are under way; in each path and body, PREFIX is this test's prefix.
+const SESSIONS_MAPPING: &str = include_str!("../../src/elastic/mappings/sessions.json");
+
+/// What somebody does to the indices while bulk requests are under way; in each path and body, PREFIX and ACCOUNT are this test's.
 /// A deed for n comes before the nth bulk request; for -n, once that is answered.
 type Deed = &'static [(&'static str, &'static str, &'static str)];
 
@@ -443,7 +458,7 @@ fn does(es: &ElasticStage, deed: Deed) -> Fault {
         let es = es.clone();
         Box::pin(async move {
             for (method, path, body) in deed {
-                let body = body.replace("PREFIX", &es.prefix);
+                let body = es.named(body).replace("MAPPING", SESSIONS_MAPPING);
                 let answer = es.call(method, path, serde_json::from_str(&body).ok()).await;
                 assert!(answer["error"].is_null(), "{method} {path}: {answer}");
             }
@@ -479,7 +494,7 @@ async fn while_it_runs(
     assert!(made <= 60, "{name}: {made} bulk requests");
     assert_eq!(summary.troubled, 0, "{name}: no document was to blame");
     for (method, path, body) in repair {
-        let body = body.replace("PREFIX", &stage.es().prefix);
+        let body = stage.es().named(body);
         let answer = stage
             .es()
             .call(method, path, serde_json::from_str(&body).ok())
@@ -493,14 +508,18 @@ async fn while_it_runs(
 const TO_TWO: (&str, &str, &str) = (
     "POST",
     "/_aliases",
-    r#"{"actions":[{"remove":{"index":"PREFIX-sessions-000001","alias":"PREFIX-sessions"}},{"add":{"index":"PREFIX-sessions-000002","alias":"PREFIX-sessions"}}]}"#,
+    r#"{"actions":[{"remove":{"index":"PREFIX-sessions-ACCOUNT-000001","alias":"PREFIX-sessions-ACCOUNT"}},{"add":{"index":"PREFIX-sessions-ACCOUNT-000002","alias":"PREFIX-sessions-ACCOUNT"}}]}"#,
 );
 const TO_ONE: (&str, &str, &str) = (
     "POST",
     "/_aliases",
-    r#"{"actions":[{"remove":{"index":"PREFIX-sessions-000002","alias":"PREFIX-sessions"}},{"add":{"index":"PREFIX-sessions-000001","alias":"PREFIX-sessions"}}]}"#,
+    r#"{"actions":[{"remove":{"index":"PREFIX-sessions-ACCOUNT-000002","alias":"PREFIX-sessions-ACCOUNT"}},{"add":{"index":"PREFIX-sessions-ACCOUNT-000001","alias":"PREFIX-sessions-ACCOUNT"}}]}"#,
 );
-const MAKE_TWO: (&str, &str, &str) = ("PUT", "/PREFIX-sessions-000002", "");
+const MAKE_TWO: (&str, &str, &str) = (
+    "PUT",
+    "/PREFIX-sessions-ACCOUNT-000002",
+    r#"{"settings":{"number_of_replicas":0},"mappings":MAPPING}"#,
+);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_done_to_the_indices_while_it_runs_the_next_run_ends_with_the_account() {
@@ -510,7 +529,7 @@ async fn whatever_is_done_to_the_indices_while_it_runs_the_next_run_ends_with_th
         };
         run(
             "an index deleted",
-            &[(2, &[("DELETE", "/PREFIX-sessions-000001", "")])],
+            &[(2, &[("DELETE", "/PREFIX-sessions-ACCOUNT-000001", "")])],
             Some(Ending::Done),
             &[],
         )
@@ -520,8 +539,8 @@ async fn whatever_is_done_to_the_indices_while_it_runs_the_next_run_ends_with_th
             &[(
                 2,
                 &[
-                    ("DELETE", "/PREFIX-sessions-000001", ""),
-                    ("DELETE", "/PREFIX-meetings-000001", ""),
+                    ("DELETE", "/PREFIX-sessions-ACCOUNT-000001", ""),
+                    ("DELETE", "/PREFIX-meetings-ACCOUNT-000001", ""),
                 ],
             )],
             Some(Ending::Done),
@@ -533,7 +552,18 @@ async fn whatever_is_done_to_the_indices_while_it_runs_the_next_run_ends_with_th
             &[(2, &[(
                 "POST",
                 "/_aliases",
-                r#"{"actions":[{"remove":{"index":"PREFIX-sessions-000001","alias":"PREFIX-sessions"}}]}"#,
+                r#"{"actions":[{"remove":{"index":"PREFIX-sessions-ACCOUNT-000001","alias":"PREFIX-sessions-ACCOUNT"}}]}"#,
+            )])],
+            Some(Ending::Done),
+            &[],
+        )
+        .await;
+        run(
+            "the alias that people search taken away",
+            &[(2, &[(
+                "POST",
+                "/_aliases",
+                r#"{"actions":[{"remove":{"index":"PREFIX-sessions-ACCOUNT-000001","alias":"PREFIX-sessions"}}]}"#,
             )])],
             Some(Ending::Done),
             &[],
@@ -567,11 +597,11 @@ async fn whatever_is_done_to_the_indices_while_it_runs_the_next_run_ends_with_th
                 (
                     "POST",
                     "/_aliases",
-                    r#"{"actions":[{"add":{"index":"PREFIX-sessions-000002","alias":"PREFIX-sessions"}}]}"#,
+                    r#"{"actions":[{"add":{"index":"PREFIX-sessions-ACCOUNT-000002","alias":"PREFIX-sessions-ACCOUNT"}}]}"#,
                 ),
             ])],
             Some(Ending::Misconfigured),
-            &[("DELETE", "/PREFIX-sessions-000002", "")],
+            &[("DELETE", "/PREFIX-sessions-ACCOUNT-000002", "")],
         )
         .await;
         run(
@@ -579,7 +609,7 @@ async fn whatever_is_done_to_the_indices_while_it_runs_the_next_run_ends_with_th
             &[(
                 2,
                 &[
-                    ("DELETE", "/PREFIX-sessions-000001", ""),
+                    ("DELETE", "/PREFIX-sessions-ACCOUNT-000001", ""),
                     ("PUT", "/PREFIX-sessions", ""),
                 ],
             )],
@@ -590,9 +620,9 @@ async fn whatever_is_done_to_the_indices_while_it_runs_the_next_run_ends_with_th
         // Open again it is the same index; what Elasticsearch says while it is closed differs from OpenSearch's words.
         run(
             "the index closed",
-            &[(2, &[("POST", "/PREFIX-sessions-000001/_close", "")])],
+            &[(2, &[("POST", "/PREFIX-sessions-ACCOUNT-000001/_close", "")])],
             None,
-            &[("POST", "/PREFIX-sessions-000001/_open", "")],
+            &[("POST", "/PREFIX-sessions-ACCOUNT-000001/_open", "")],
         )
         .await;
         for (name, block) in [("sessions blocked", "sessions"), ("meetings blocked", "meetings")] {
@@ -695,41 +725,6 @@ async fn an_alias_moved_back_and_forth_between_runs_fools_nobody() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_template_that_is_gone_comes_back_and_a_strange_one_stays() {
-    for variable in ENGINES {
-        let mut stage = staged(ElasticStage::new(variable));
-        assert_eq!(stage.sync(stage.days(9)).await.ending, Ending::Done);
-        stage
-            .es()
-            .call("DELETE", "/_index_template/PREFIX-sessions", None)
-            .await;
-        stage.es().call("DELETE", "/PREFIX-sessions-000001", None).await;
-        recovers(variable, &mut stage).await;
-        let mapping = stage.es().call("GET", "/PREFIX-sessions/_mapping", None).await;
-        let index = format!("{}-sessions-000001", stage.es().prefix);
-        assert_eq!(
-            mapping[&index]["mappings"]["properties"]["ip_address"]["type"], "ip",
-            "{mapping}"
-        );
-
-        let strange = json!({"index_patterns": [format!("{}-sessions-*", stage.es().prefix)], "priority": 1});
-        stage
-            .es()
-            .call("PUT", "/_index_template/PREFIX-sessions", Some(strange))
-            .await;
-        let summary = stage.sync(Scope::Resume).await;
-        assert_eq!(summary.ending, Ending::Misconfigured, "{variable}");
-        let said = summary.message.unwrap();
-        assert!(said.contains("does not carry our mark"), "{said}");
-        stage
-            .es()
-            .call("DELETE", "/_index_template/PREFIX-sessions", None)
-            .await;
-        recovers(variable, &mut stage).await;
-    }
-}
-
 /// A change was sent and its answer lost; then the account turned back. The index has the change, whatever was acknowledged before.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_that_was_sent_without_an_answer_and_taken_back_is_taken_back_in_the_index_too() {
@@ -772,7 +767,7 @@ async fn a_server_with_too_little_memory_gets_everything_in_smaller_pieces() {
     let mut es = ElasticStage::at(&engine("ELASTICSEARCH_TIGHT_TEST_URL"));
     es.bulk_bytes = 1 << 20;
     // One thread writes and one request waits for it: of a body for four shards, some are turned away.
-    es.shards = 4;
+    es.shards = Some(4);
     stage.elastic = Some(es);
     static REFUSED: Mutex<(u32, u32)> = Mutex::new((0, 0));
     let watch = Rule {
@@ -861,7 +856,6 @@ async fn rebuild(stage: &Stage) -> Result<zoom_harvester::sync::Rebuilt, zoom_ha
 #[tokio::test(flavor = "multi_thread")]
 async fn with_one_privilege_less_the_step_that_needs_it_is_named() {
     for (lacking, step) in [
-        ("manage_index_templates", "reading an index template"),
         ("manage", "reading an alias"),
         ("index", "writing to"),
         ("delete", "writing to"),
@@ -917,14 +911,10 @@ fn the_readme_lists_the_privileges_of_the_role_that_is_tried() {
     let readme = std::fs::read_to_string("README.md").unwrap().replace('\n', " ");
     let roles = std::fs::read_to_string("servers/secure/roles.yml").unwrap();
     let role = roles.split("harvester:\n").nth(1).unwrap();
-    assert!(
-        role.trim_start()
-            .starts_with("cluster: [manage_index_templates]\n"),
-        "{role}"
-    );
+    assert!(role.trim_start().starts_with("cluster: []\n"), "{role}");
     let line = role.lines().find(|line| line.contains("privileges:")).unwrap();
     assert_eq!(line.trim(), "privileges: [manage, index, delete, read]");
-    assert!(readme.contains("needs the cluster privilege `manage_index_templates`, and on `zoom-*`"));
+    assert!(readme.contains("needs no privilege of the cluster, and on `zoom-*`"));
     assert!(readme.contains(
         "the privileges `manage` (makes, marks, swaps and removes the indices), `index`, `delete` and `read`"
     ));
@@ -1094,21 +1084,13 @@ async fn what_was_refused_stays_listed_until_it_is_taken() {
         row.insert("leave_time".to_owned(), json!(""));
         world.meetings[5].uuid.clone()
     });
-    let theirs = json!({
-        "aliases": {format!("{}-meetings", stage.es().prefix): {}},
-        "settings": {"number_of_replicas": 0},
-        "mappings": {"properties": {"uuid": {"type": "keyword"}, "topic": {"type": "date"}}},
-    });
-    stage
-        .es()
-        .call("PUT", "/PREFIX-meetings-000001", Some(theirs))
-        .await;
+    make_with_topics_as_dates(&stage).await;
     assert_eq!(stage.sync(stage.days(9)).await.ending, Ending::Incomplete);
-    assert_eq!(rejected(&stage, "topic"), 1);
+    assert_eq!(rejected(&stage, "topic_as_date"), 1);
     stage.clock.advance(chrono::TimeDelta::minutes(11));
     let again = stage.sync(stage.days(9)).await;
     assert_eq!((again.ending, again.tally.details), (Ending::Incomplete, 1));
-    assert_eq!(rejected(&stage, "topic"), 1, "it is still said");
+    assert_eq!(rejected(&stage, "topic_as_date"), 1, "it is still said");
     stage.sim.with_world(|world| {
         let meeting = world.meeting_mut(&uuid).unwrap();
         meeting.topic = "2026-03-02".to_owned();

@@ -24,6 +24,8 @@ use chrono::Utc;
 use serde_json::{Value, json};
 use zoom_harvester::{
     catalog::{Catalog, Found},
+    elastic,
+    model::AccountId,
     sim::{
         self,
         world::{Spec, World},
@@ -436,7 +438,9 @@ fn redirects_take_no_token_along() {
     let stage = Stage::new(nobody(), None);
     let (other, elsewhere) = serve(Zoom::default());
     let mut zoom = Zoom::default();
-    zoom.answers.insert("zoom-meetings".into(), to(elsewhere));
+    let account = elastic::account_part(&AccountId::new(sim::ACCOUNT_ID));
+    zoom.answers
+        .insert(format!("zoom-meetings-{account}"), to(elsewhere));
     zoom.listing.push(row("one", ""));
     let (shared, address) = serve(zoom);
     let output = program(&stage, address)

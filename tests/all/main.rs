@@ -27,5 +27,6 @@ mod openapi;
 mod packaging;
 mod privacy;
 mod readme;
+mod shared_cluster;
 mod stories;
 mod verify;

@@ -178,7 +178,7 @@ async fn an_index_that_was_deleted_is_filled_again_from_the_catalog() {
         for kind in ["meetings", "sessions"] {
             stage
                 .es()
-                .call("DELETE", &format!("/PREFIX-{kind}-000001"), None)
+                .call("DELETE", &format!("/PREFIX-{kind}-ACCOUNT-000001"), None)
                 .await;
         }
         stage.sim.clear_log();

@@ -412,7 +412,7 @@ async fn indices_that_are_gone_or_empty_are_wholly_missing_until_published_again
         for kind in ["meetings", "sessions"] {
             stage
                 .es()
-                .call("DELETE", &format!("/PREFIX-{kind}-000001"), None)
+                .call("DELETE", &format!("/PREFIX-{kind}-ACCOUNT-000001"), None)
                 .await;
         }
         let (gone, told) = verified(&stage, REPAIR).await;
@@ -648,7 +648,7 @@ async fn documents_alike_in_all_they_are_sorted_by_are_each_read_once() {
     for variable in ENGINES {
         let stage = Stage::new(small(), Some(variable));
         let settings = zoom_harvester::elastic::Settings {
-            shards: 3,
+            shards: Some(3),
             ..stage.es().settings()
         };
         let elastic = Elastic::new(settings).unwrap();

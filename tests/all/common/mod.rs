@@ -70,6 +70,7 @@ impl Observer for Heard {
 /// An account, a catalog and perhaps a server.
 pub struct Stage {
     pub sim: Simulator,
+    pub account: AccountId,
     pub clock: TestClock,
     pub folder: tempfile::TempDir,
     pub elastic: Option<ElasticStage>,
@@ -89,7 +90,11 @@ pub struct ElasticStage {
     pub through: Option<String>,
     pub auth: elastic::Auth,
     pub ca_cert_pem: Option<Vec<u8>>,
-    pub shards: u32,
+    /// Whose indices are meant.
+    pub account: AccountId,
+    /// Whether other accounts have indices behind the same alias: they are then looked past.
+    pub shared: bool,
+    pub shards: Option<u32>,
     pub bulk_bytes: usize,
     pub in_flight: usize,
     pub timeout: Duration,
@@ -130,7 +135,9 @@ impl ElasticStage {
             through: None,
             auth: elastic::Auth::None,
             ca_cert_pem: None,
-            shards: 1,
+            account: AccountId::new(sim::ACCOUNT_ID),
+            shared: false,
+            shards: Some(1),
             bulk_bytes: 1 << 20,
             in_flight: 2,
             timeout: Duration::from_secs(30),
@@ -160,8 +167,9 @@ impl ElasticStage {
             auth: self.auth.clone(),
             ca_cert_pem: self.ca_cert_pem.clone(),
             prefix: self.prefix.clone(),
+            account: self.account.clone(),
             shards: self.shards,
-            replicas: 0,
+            replicas: self.shards.map(|_| 0),
             bulk_bytes: self.bulk_bytes,
             compress: true,
             in_flight: self.in_flight,
@@ -179,9 +187,15 @@ impl ElasticStage {
         Arc::new(Elastic::new(self.settings()).unwrap())
     }
 
-    /// One request; `PREFIX` in the path is the prefix of this test.
+    /// What a name with `PREFIX` and `ACCOUNT` in it is in this test.
+    pub fn named(&self, name: &str) -> String {
+        name.replace("PREFIX", &self.prefix)
+            .replace("ACCOUNT", &elastic::account_part(&self.account))
+    }
+
+    /// One request; `PREFIX` in the path is the prefix of this test, `ACCOUNT` what stands for its account in a name.
     pub async fn call(&self, method: &str, path: &str, body: Option<Value>) -> Value {
-        let url = format!("{}{}", self.url, path.replace("PREFIX", &self.prefix));
+        let url = format!("{}{}", self.url, self.named(path));
         let mut request = self.http.request(method.parse().unwrap(), url);
         if let Some(body) = body {
             request = request
@@ -205,8 +219,7 @@ impl ElasticStage {
         let paths = indices
             .as_object()
             .into_iter()
-            .flat_map(|all| all.keys().map(|name| format!("/{name}")))
-            .chain(["meetings", "sessions"].map(|kind| format!("/_index_template/{}-{kind}", self.prefix)));
+            .flat_map(|all| all.keys().map(|name| format!("/{name}")));
         for path in paths {
             let _ = http.delete(format!("{}{path}", self.url)).send().await;
         }
@@ -220,6 +233,9 @@ impl ElasticStage {
         let mut after: Option<Value> = None;
         loop {
             let mut query = json!({"size": 5000, "version": true, "sort": [{key: "asc"}]});
+            if self.shared {
+                query["query"] = json!({"term": {"account_id": self.account.as_str()}});
+            }
             if let Some(after) = &after {
                 query["search_after"] = json!([after]);
             }
@@ -261,8 +277,13 @@ impl Drop for Stage {
 
 impl Stage {
     pub fn new(world: World, variable: Option<&str>) -> Self {
+        Self::of_account(sim::ACCOUNT_ID, world, variable)
+    }
+
+    pub fn of_account(account: &str, world: World, variable: Option<&str>) -> Self {
         let clock = TestClock(Arc::new(Mutex::new(TimeDelta::zero())));
         let setup = Setup {
+            account_id: account.to_owned(),
             limits: Limits::NONE,
             ..Setup::default()
         };
@@ -271,7 +292,11 @@ impl Stage {
             sim: Simulator::start(world, setup, 0, Arc::new(move || told.now())).unwrap(),
             clock,
             folder: tempfile::tempdir().unwrap(),
-            elastic: variable.map(ElasticStage::new),
+            elastic: variable.map(|variable| ElasticStage {
+                account: AccountId::new(account),
+                ..ElasticStage::new(variable)
+            }),
+            account: AccountId::new(account),
             heard: Heard::default(),
             daily_share: u64::MAX,
             timeout: Duration::from_secs(10),
@@ -313,15 +338,13 @@ impl Stage {
         watch(&mut catalog);
         let clock = self.clock.clock();
         let id = format!("{:016x}", fastrand::u64(..));
-        catalog
-            .claim(&AccountId::new(sim::ACCOUNT_ID), &id, clock.now())
-            .unwrap();
+        catalog.claim(&self.account, &id, clock.now()).unwrap();
         let run = catalog.begin_run("sync", clock.now()).unwrap();
         let (grants, requests) = tokio::sync::mpsc::channel(8);
         // A thousandfold share: the stories are about what is asked, not about how fast.
         let pacer = Pacer::new(Plan::Business, 1_000.0, Some(grants));
         let settings = zoom::Settings {
-            account_id: AccountId::new(sim::ACCOUNT_ID),
+            account_id: self.account.clone(),
             client_id: sim::CLIENT_ID.into(),
             client_secret: sim::CLIENT_SECRET.to_owned().into(),
             oauth_url: self.sim.oauth_url(),
@@ -404,7 +427,7 @@ impl Stage {
             assert_eq!(source["duration"], (meeting.end - meeting.start).num_seconds());
             assert_eq!(source["end_time"], sim::world::zoom_time(meeting.end));
             assert_eq!(source["participant_sessions"], meeting.sessions.len());
-            assert_eq!(source["account_id"], sim::ACCOUNT_ID);
+            assert_eq!(source["account_id"], self.account.as_str());
             let shown = per_meeting.remove(meeting.uuid.as_str()).unwrap_or_default();
             let key = |name: &str, leave: &str, join: &str| format!("{name} {join} {leave}");
             let mut got: Vec<String> = shown

@@ -1,0 +1,104 @@
+//! What indices and aliases are called. People search `PREFIX-meetings`; an account writes to `PREFIX-meetings-ACCOUNT`, behind which stands
+//! `PREFIX-meetings-ACCOUNT-000001`, or a later number after a rebuild.
+
+use super::Elastic;
+use crate::model::{AccountId, Checksum, IndexKind};
+
+/// Longer account ids are shortened: the whole name has to stay below the 255 bytes that an index may have.
+const LONGEST: usize = 32;
+
+/// The account as a part of a name: itself where it is made of small letters and digits and begins with a letter, otherwise what is left
+/// of it so, an underscore and a digest of the whole. No two accounts have the same, and none has a hyphen, which ends the part.
+pub fn account_part(account: &AccountId) -> String {
+    let id = account.as_str();
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    if id.len() <= LONGEST && id.starts_with(|c: char| c.is_ascii_lowercase()) && id.chars().all(plain) {
+        return id.to_owned();
+    }
+    let lower = id.to_ascii_lowercase();
+    let readable: String = lower.chars().filter(|c| plain(*c)).take(LONGEST).collect();
+    let digest: String = Checksum::of_bytes(id.as_bytes())
+        .as_str()
+        .chars()
+        .take(16)
+        .collect();
+    format!("{readable}_{digest}")
+}
+
+/// The number at the end of an index that is named after an alias of ours.
+pub(super) fn generation(alias: &str, index: &str) -> Option<u64> {
+    let digits = index.strip_prefix(alias)?.strip_prefix('-')?;
+    let all_digits = digits.len() == 6 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    all_digits.then(|| digits.parse().ok()).flatten()
+}
+
+impl Elastic {
+    /// The alias that people search: it leads to the indices of every account.
+    pub fn alias(&self, kind: IndexKind) -> String {
+        format!("{}-{}", self.settings.prefix, kind.as_str())
+    }
+
+    /// The alias that this account's documents are written to: it leads to one index, which holds nobody else's.
+    pub fn write_alias(&self, kind: IndexKind) -> String {
+        format!("{}-{}", self.alias(kind), account_part(&self.settings.account))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accounts_have_lawful_names_of_their_own() {
+        let part = |id: &str| account_part(&AccountId::new(id));
+        assert_eq!(part("abc123"), "abc123");
+        let awkward = [
+            "AbC-1_dEfGhIjKlMnOpQrS",
+            "abc-1_defghijklmnopqrs",
+            "ABC",
+            "Abc",
+            "000001",
+            "",
+            "_",
+            "..",
+            "ä*/?\"<>| ,#:",
+            "a_b",
+            "a-b",
+            "a-2026",
+        ];
+        let long = "x".repeat(500);
+        let mut all: Vec<String> = awkward.iter().copied().chain([long.as_str()]).map(part).collect();
+        // One that looks as if it had been made from another.
+        all.push(part(&all[2].clone()));
+        all.extend([part("abc"), part("ab"), part("a2026")]);
+        for name in &all {
+            assert!(name.len() <= 49, "{name}");
+            assert!(
+                name.chars()
+                    .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_'),
+                "{name}"
+            );
+        }
+        let different: std::collections::BTreeSet<&String> = all.iter().collect();
+        assert_eq!(different.len(), all.len(), "{all:?}");
+        // Written down once, it stays: another name would be another index.
+        assert_eq!(
+            part("AbC-1_dEfGhIjKlMnOpQrS"),
+            "abc1defghijklmnopqrs_2dfcc6d5d7e37265"
+        );
+    }
+
+    #[test]
+    fn only_six_digits_make_a_generation() {
+        assert_eq!(generation("z-meetings", "z-meetings-000012"), Some(12));
+        for other in [
+            "z-meetings",
+            "z-meetings-12",
+            "z-meetings-00001x",
+            "z-meetings-+00001",
+            "z-meetings-a-000001",
+        ] {
+            assert_eq!(generation("z-meetings", other), None, "{other}");
+        }
+    }
+}
