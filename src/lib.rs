@@ -40,6 +40,7 @@ pub mod cli;
 pub mod config;
 pub mod elastic;
 pub mod model;
+pub mod network;
 pub mod privacy;
 pub mod sim;
 pub mod sync;

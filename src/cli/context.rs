@@ -11,6 +11,7 @@ use crate::{
     config::{Config, ElasticAuth, ElasticConfig, Inputs, Plan},
     elastic::{self, Elastic},
     model::{AccountId, Clock, Window, iso},
+    network,
     sync::{Options, Scope, Sides, earliest_day},
     zoom::{self, Zoom, pace::Pacer},
 };
@@ -146,6 +147,8 @@ impl Context {
             },
             timeout: Duration::from_secs(self.config.timeout_s),
             answer_limit_bytes: zoom::ANSWER_LIMIT_BYTES,
+            proxies: self.config.proxies.clone(),
+            authorities: self.authorities(&self.config.oauth_url)?,
             seed: self.seed(),
         };
         let zoom = Arc::new(Zoom::new(settings, Arc::clone(&pacer), self.clock.clone())?);
@@ -198,6 +201,13 @@ impl Context {
             Some(path) => Some(settings_sources::file(path, "ELASTICSEARCH_CA_CERT")?.into_bytes()),
             None => None,
         };
+        let mut client_pem = None;
+        for (name, path) in &config.client_pem {
+            let text = client_pem.get_or_insert_with(String::new);
+            text.push_str(&settings_sources::file(path, name)?);
+            text.push('\n');
+        }
+        let client_pem = client_pem.map(Into::into);
         Ok(elastic::Settings {
             url: config.url.clone(),
             auth: match &config.auth {
@@ -209,6 +219,9 @@ impl Context {
                 ElasticAuth::ApiKey(key) => elastic::Auth::ApiKey(key.clone()),
             },
             ca_cert_pem,
+            authorities: self.authorities(&config.url)?,
+            client_pem,
+            proxies: self.config.proxies.clone(),
             account,
             prefix: config.prefix.clone(),
             shards: config.shards,
@@ -224,6 +237,15 @@ impl Context {
             timeout: Duration::from_secs(config.timeout_s),
             seed: self.seed(),
         })
+    }
+
+    /// The authorities that this machine trusts, where there is TLS on the way to this URL.
+    fn authorities(&self, url: &str) -> Result<network::Authorities, Failure> {
+        if url.starts_with("https://") {
+            settings_sources::authorities()
+        } else {
+            Ok(network::Authorities::default())
+        }
     }
 
     /// Unlike that of another run: pauses that coincide would be of no use.

@@ -119,15 +119,17 @@ async fn elastic(context: &Context) -> Result<Vec<Check>, Failure> {
     let account = of_catalog.or_else(|| Some(context.config.zoom_credentials().ok()?.account_id));
     let is_known = account.is_some();
     let client = context.elastic_for(account.unwrap_or_else(|| AccountId::new("unknown")))?;
-    Ok(match client {
-        Some(elastic) if is_known => elastic.check().await,
+    let Some(elastic) = client else {
+        let said = "not configured: the harvest goes into the catalog only";
+        return Ok(vec![well("elasticsearch", said)]);
+    };
+    let mut checks = vec![well("way to Elasticsearch", elastic.way().to_string())];
+    checks.extend(match is_known {
+        true => elastic.check().await,
         // Whose indices they would be stands in the line about the credentials as missing.
-        Some(elastic) => elastic.check_server().await,
-        None => vec![well(
-            "elasticsearch",
-            "not configured: the harvest goes into the catalog only",
-        )],
-    })
+        false => elastic.check_server().await,
+    });
+    Ok(checks)
 }
 
 fn catalog(context: &Context) -> Vec<Check> {
@@ -164,17 +166,19 @@ async fn zoom(context: &Context) -> Vec<Check> {
             )];
         }
     };
+    let mut checks = vec![well("way to Zoom", end.zoom.way().to_string())];
     let scopes = match end.zoom.scopes().await {
         Ok(scopes) => scopes,
         Err(error) => {
-            return vec![ill(
+            checks.push(ill(
                 "credentials",
                 error.to_string(),
                 "compare them with the app's page",
-            )];
+            ));
+            return checks;
         }
     };
-    let mut checks = vec![well("credentials", "Zoom gives a token for them")];
+    checks.push(well("credentials", "Zoom gives a token for them"));
     // The token is there: nothing more is asked.
     if let Ok(date) = end.zoom.date().await {
         checks.push(match date {

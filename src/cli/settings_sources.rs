@@ -5,6 +5,7 @@ use std::{ffi::OsString, io::ErrorKind, path::Path};
 use super::Failure;
 use crate::{
     config::{self, Assignment, InForce, Origin, SETTINGS},
+    network::Authorities,
     text::system_said,
 };
 
@@ -70,6 +71,41 @@ pub fn file(path: &Path, what: &str) -> Result<String, Failure> {
             system_said(&error)
         ))
     })
+}
+
+/// The authorities that this machine trusts: its own store, or what `SSL_CERT_FILE` and `SSL_CERT_DIR` name instead. A certificate that TLS
+/// cannot use is left out, as other programs leave it.
+///
+/// # Errors
+/// What those variables name cannot be read.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the command line is where the environment is read"
+)]
+pub fn authorities() -> Result<Authorities, Failure> {
+    let found = rustls_native_certs::load_native_certs();
+    let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().find_map(|name| {
+        let value = std::env::var_os(name).filter(|value| !value.is_empty())?;
+        Some(format!("{name} {}", value.display()))
+    });
+    if let (Some(named), true) = (named, found.certs.is_empty()) {
+        let said = match found.errors.first() {
+            Some(error) => error.to_string(),
+            None => "there is no PEM certificate in it".to_owned(),
+        };
+        return Err(Failure::usage(format!(
+            "{named} names no authority to trust: {}",
+            crate::text::one_line(&said)
+        )));
+    }
+    for error in &found.errors {
+        tracing::debug!(%error, "an authority of this machine cannot be read");
+    }
+    let usable = found
+        .certs
+        .iter()
+        .filter(|der| webpki::anchor_from_trusted_cert(der).is_ok());
+    Ok(Authorities(usable.map(|der| der.to_vec()).collect()))
 }
 
 /// A warning for each file with secrets that others on this machine may read: `.env`, and the file that `--config` names.

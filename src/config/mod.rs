@@ -3,6 +3,7 @@
 mod dotenv;
 mod error;
 mod precedence;
+mod proxies;
 mod reference;
 mod sign_in;
 mod toml_file;
@@ -19,11 +20,12 @@ pub use reference::{SETTINGS, Setting, reference_markdown};
 
 use crate::{
     model::AccountId,
+    network::{Proxies, is_this_machine},
     privacy::{Field, KEY_BYTES, Policy, Treatment},
 };
 use precedence::gather;
 use sign_in::sign_in;
-use values::{Values, bytes, index_prefix, is_this_machine, trimmed};
+use values::{Values, bytes, index_prefix, trimmed};
 
 /// A setting as it is in force, for those who ask why.
 #[derive(Clone, Debug)]
@@ -65,6 +67,8 @@ pub struct ElasticConfig {
     pub auth: ElasticAuth,
     /// A PEM file.
     pub ca_cert: Option<PathBuf>,
+    /// PEM files with a certificate of ours and its key; one may hold both.
+    pub client_pem: Vec<(&'static str, PathBuf)>,
     /// What names begin with.
     pub prefix: String,
     /// Whether the prefix was said, or is the default.
@@ -130,6 +134,8 @@ pub struct Config {
     pub weekly_days: i64,
     /// What may be kept of people.
     pub privacy: Policy,
+    /// The proxies on the way to Zoom and to Elasticsearch.
+    pub proxies: Proxies,
     /// Every setting that has a value, as it was read, with its origin.
     pub in_force: Vec<InForce>,
     /// What is no error, but may not be meant: variables whose names are nearly ours, credentials sent in clear.
@@ -143,6 +149,8 @@ impl Config {
     /// The first thing that is wrong.
     pub fn new(inputs: &Inputs) -> Result<Self, Error> {
         let (values, mut warnings) = gather(inputs)?;
+        let (proxies, of_proxies) = proxies::proxies(&values, &inputs.environment)?;
+        warnings.extend(of_proxies);
         let elastic = elastic(&values)?;
         if !matches!(elastic.auth, ElasticAuth::None)
             && url::Url::parse(&elastic.url).is_ok_and(|url| url.scheme() == "http" && !is_this_machine(&url))
@@ -179,6 +187,7 @@ impl Config {
             db_said: values.origin("ZOOM_HARVESTER_DB").is_some(),
             weekly_days: i64::from(values.whole::<u16>("ZOOM_HARVESTER_WEEKLY_DAYS", 1..=365)?),
             privacy: privacy(&values)?,
+            proxies,
             in_force: values.in_force(),
             warnings,
         })
@@ -241,6 +250,7 @@ fn elastic(values: &Values) -> Result<ElasticConfig, Error> {
         url: url.unwrap_or_default(),
         auth,
         ca_cert: values.said("ELASTICSEARCH_CA_CERT").map(PathBuf::from),
+        client_pem: client_pem(values)?,
         prefix: values.parse(
             "ELASTICSEARCH_INDEX_PREFIX",
             "it should be at most 100 lower-case letters, digits, - or _, and begin with a letter or digit",
@@ -268,6 +278,20 @@ fn elastic(values: &Values) -> Result<ElasticConfig, Error> {
         retries: values.whole("ELASTICSEARCH_RETRIES", 0..=100)?,
         timeout_s: values.whole("ELASTICSEARCH_TIMEOUT_S", 1..=3600)?,
     })
+}
+
+/// A certificate of ours, and its key if that is in a file of its own.
+fn client_pem(values: &Values) -> Result<Vec<(&'static str, PathBuf)>, Error> {
+    const CERT: &str = "ELASTICSEARCH_CLIENT_CERT";
+    const KEY: &str = "ELASTICSEARCH_CLIENT_KEY";
+    let named: Vec<(&'static str, PathBuf)> = [CERT, KEY]
+        .into_iter()
+        .filter_map(|name| Some((name, values.said(name)?.into())))
+        .collect();
+    match named.as_slice() {
+        [(KEY, _)] => Err(Error::Missing(vec![CERT])),
+        _ => Ok(named),
+    }
 }
 
 /// The policy; a key that is too short is refused even where nothing needs it yet.

@@ -37,7 +37,7 @@ const fn secret(name: &'static str, key: &'static str, help: &'static str) -> Se
 
 /// Every setting there is. The parser, the hints about unknown keys and the README's reference all come from here.
 #[rustfmt::skip] // A table: one setting, one place to look.
-pub static SETTINGS: [Setting; 47] = [
+pub static SETTINGS: [Setting; 50] = [
     open("ZOOM_ACCOUNT_ID", "zoom.account_id", "",
         "the account id of the Server-to-Server OAuth app"),
     open("ZOOM_CLIENT_ID", "zoom.client_id", "",
@@ -69,7 +69,11 @@ pub static SETTINGS: [Setting; 47] = [
     secret("ELASTICSEARCH_PASSWORD", "elasticsearch.password",
         "password"),
     open("ELASTICSEARCH_CA_CERT", "elasticsearch.ca_cert", "",
-        "a PEM file with the authority to trust"),
+        "a PEM file with an authority to trust, beside those that this machine trusts"),
+    open("ELASTICSEARCH_CLIENT_CERT", "elasticsearch.client_cert", "",
+        "a PEM file with a certificate to show, for clusters that ask for one"),
+    open("ELASTICSEARCH_CLIENT_KEY", "elasticsearch.client_key", "",
+        "a PEM file with its private key, without a password, if it is not in the same file"),
     open("ELASTICSEARCH_INDEX_PREFIX", "elasticsearch.index_prefix", "zoom",
         "what the names of indices and aliases begin with"),
     open("ELASTICSEARCH_SHARDS", "elasticsearch.shards", "",
@@ -88,6 +92,8 @@ pub static SETTINGS: [Setting; 47] = [
         "for one request, in seconds"),
     open("ZOOM_HARVESTER_DB", "harvester.db", "harvester.db",
         "the catalog; also `--db`"),
+    open("ZOOM_HARVESTER_PROXY", "network.proxy", "",
+        "`http://user:password@host:port` for all that leaves this machine, or `none`; if not said, `HTTPS_PROXY`, `HTTP_PROXY` and `ALL_PROXY` are read; `NO_PROXY` is always"),
     open("ZOOM_HARVESTER_WEEKLY_DAYS", "harvester.weekly_days", "7",
         "every how many days the last 30 days are listed again whole, settled or not"),
     secret("ZOOM_HARVESTER_PRIVACY_KEY", "privacy.key",

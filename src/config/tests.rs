@@ -97,9 +97,13 @@ fn every_setting_has_its_place_in_the_file() {
         compression = false
         retries = 8
         timeout_s = 9
+        client_cert = "us.pem"
+        client_key = "us.key"
         [harvester]
         db = "x.db"
         weekly_days = 10
+        [network]
+        proxy = "proxy.example.edu:3128"
         [privacy]
         key = "0123456789abcdef"
         unknown = "drop"
@@ -147,6 +151,8 @@ fn every_setting_has_its_place_in_the_file() {
     for (field, name) in Field::ALL {
         assert_ne!(config.privacy.of(field), Treatment::Keep, "{name}");
     }
+    assert_eq!(elastic.client_pem.len(), 2);
+    assert!(config.proxies.https.is_some());
     assert_eq!((elastic.bulk_bytes, elastic.bulk_requests), (1 << 20, 7));
     assert!(!elastic.compression && elastic.prefix_said);
 }
@@ -432,6 +438,8 @@ fn nothing_that_can_be_debugged_shows_a_secret() {
         retry: zoom::Retry::default(),
         timeout: std::time::Duration::from_secs(1),
         answer_limit_bytes: 1,
+        proxies: Default::default(),
+        authorities: Default::default(),
         seed: 1,
     };
     shown += &format!("{settings:?} {settings:#?}");
@@ -452,6 +460,9 @@ fn nothing_that_can_be_debugged_shows_a_secret() {
             auth,
             ca_cert_pem: None,
             account: AccountId::new("a"),
+            authorities: Default::default(),
+            client_pem: None,
+            proxies: Default::default(),
             prefix: "p".into(),
             shards: None,
             replicas: None,

@@ -5,6 +5,7 @@ use std::{borrow::Cow, collections::BTreeMap, ops::RangeInclusive};
 use secrecy::SecretString;
 
 use super::{Error, InForce, Origin, SETTINGS, reference::setting};
+use crate::network::is_this_machine;
 
 /// The values as they were said, each with its origin.
 pub(super) struct Values(BTreeMap<&'static str, (String, Origin)>);
@@ -127,7 +128,7 @@ impl Values {
                 let (value, origin) = self.text(setting.name)?;
                 let shown = if setting.secret {
                     "(set)".to_owned()
-                } else if setting.name.ends_with("_URL") {
+                } else if setting.name.ends_with("_URL") || setting.name.ends_with("_PROXY") {
                     presentable(&value)
                 } else {
                     value
@@ -144,16 +145,6 @@ impl Values {
 
 pub(super) fn has_credentials(url: &url::Url) -> bool {
     !url.username().is_empty() || url.password().is_some()
-}
-
-/// Whether what is sent there leaves this machine.
-pub(super) fn is_this_machine(url: &url::Url) -> bool {
-    match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
-        None => false,
-    }
 }
 
 pub(super) fn trimmed(url: &url::Url) -> String {

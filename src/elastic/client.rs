@@ -137,19 +137,13 @@ impl Elastic {
         }
         let unreachable = |said: String| Error::Unreachable {
             url: self.settings.url.clone(),
-            said: one_line(&said),
+            said: one_line(&self.way.name_proxy(said)),
         };
         let response = self
             .client
             .send(method, path, headers, None::<&()>, body, None)
             .await
-            .map_err(|error| match is_tls(&error) {
-                true => Error::Tls {
-                    url: self.settings.url.clone(),
-                    said: one_line(&describe(&error)),
-                },
-                false => unreachable(describe(&error)),
-            })?;
+            .map_err(|error| self.not_answered(&error))?;
         let status = response.status_code().as_u16();
         // The client follows redirects, without credentials where they lead to another host; what such a host says is not believed.
         let answered = response.url().origin();
@@ -167,12 +161,34 @@ impl Elastic {
         if status != 200 || !text.starts_with('{') {
             text = self.secrets.hide(&text).into_owned();
         }
+        if let Some(refusal) = self.way.answered(status, !text.trim_start().starts_with('<')) {
+            return Err(Error::Proxy {
+                url: self.settings.url.clone(),
+                said: refusal.said,
+            });
+        }
         tracing::debug!(path, status, "Elasticsearch answered");
         Ok(RawAnswer {
             status,
             text,
             retry_after,
         })
+    }
+
+    /// Why nothing came back.
+    fn not_answered(&self, error: &elasticsearch::Error) -> Error {
+        let (url, said) = (self.settings.url.clone(), describe(error));
+        if let Some(refusal) = self.way.refused(&said) {
+            return Error::Proxy {
+                url,
+                said: refusal.said,
+            };
+        }
+        let said = one_line(&self.way.name_proxy(said));
+        match is_tls(error) {
+            true => Error::Tls { url, said },
+            false => Error::Unreachable { url, said },
+        }
     }
 
     pub(super) fn refused(&self, what: &str, answer: &Answer) -> Error {

@@ -15,6 +15,14 @@ pub enum Error {
         /// What happened.
         said: String,
     },
+    /// A proxy on the way refuses.
+    #[error("Elasticsearch at {url} cannot be reached: {said}")]
+    Proxy {
+        /// Where, without credentials.
+        url: String,
+        /// Which proxy, how, and what to do.
+        said: String,
+    },
     /// The two sides do not agree on TLS: most of all, a certificate that nobody we trust has signed.
     #[error(
         "no trusted connection to Elasticsearch at {url}: {said}; check ELASTICSEARCH_CA_CERT, and that ELASTICSEARCH_URL has the \
@@ -156,6 +164,7 @@ impl Error {
             | Self::ReadOnly { .. }
             | Self::Malformed { .. } => Disposition::Retry { after: None },
             Self::Tls { .. }
+            | Self::Proxy { .. }
             | Self::Unauthorised
             | Self::Forbidden { .. }
             | Self::Foreign { .. }

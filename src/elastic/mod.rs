@@ -12,12 +12,14 @@ mod scan;
 
 use std::{sync::Arc, time::Duration};
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use elasticsearch::{
     Elasticsearch,
-    auth::Credentials,
+    auth::{ClientCertificate, Credentials},
     cert::{Certificate, CertificateValidation},
     http::{
         Method,
+        headers::{AUTHORIZATION, HeaderValue},
         transport::{SingleNodeConnectionPool, TransportBuilder},
     },
 };
@@ -33,6 +35,7 @@ pub use scan::{Reading, Scan, held};
 
 use crate::{
     model::{AccountId, Document, IndexKind, Kept, MeetingUuid, SessionId},
+    network::{Authorities, Proxies, Way},
     text::Secrets,
 };
 
@@ -72,6 +75,12 @@ pub struct Settings {
     pub auth: Auth,
     /// Authorities to trust, beside the usual ones: one PEM certificate or several.
     pub ca_cert_pem: Option<Vec<u8>>,
+    /// Authorities that this machine trusts.
+    pub authorities: Authorities,
+    /// A certificate of ours and its key, in PEM.
+    pub client_pem: Option<SecretString>,
+    /// The proxies on the way.
+    pub proxies: Proxies,
     /// The account whose documents these are: it has indices of its own.
     pub account: AccountId,
     /// What the names of indices and aliases begin with.
@@ -99,6 +108,7 @@ pub struct Elastic {
     settings: Settings,
     client: Elasticsearch,
     secrets: Secrets,
+    way: Way,
     /// Bulk requests under way, whichever batch they belong to: their number is bounded.
     slots: Semaphore,
 }
@@ -120,40 +130,49 @@ impl Elastic {
     pub fn new(settings: Settings) -> Result<Self, Error> {
         let url = reqwest::Url::parse(&settings.url)
             .map_err(|error| Error::Configuration(format!("ELASTICSEARCH_URL is no URL: {error}")))?;
+        let way = settings.proxies.way(&url);
         let mut builder = TransportBuilder::new(SingleNodeConnectionPool::new(url))
-            .disable_proxy()
             .enable_meta_header(false)
             .timeout(settings.timeout);
-        builder = match &settings.auth {
-            Auth::None => builder,
-            Auth::Basic { user, password } => builder.auth(Credentials::Basic(
-                user.clone(),
-                password.expose_secret().to_owned(),
-            )),
-            Auth::ApiKey(key) => builder.auth(Credentials::EncodedApiKey(key.expose_secret().to_owned())),
+        builder = match &way {
+            Way::Direct(_) => builder.disable_proxy(),
+            Way::Through(proxy) => {
+                let (user, password) = proxy.credentials().unzip();
+                let password = password.as_ref().map(ExposeSecret::expose_secret);
+                builder.proxy(proxy.url.clone(), user.as_deref(), password)
+            }
         };
-        if let Some(pem) = &settings.ca_cert_pem {
-            let certificate = Certificate::from_pem(pem).map_err(|error| {
-                Error::Configuration(format!(
-                    "the file that ELASTICSEARCH_CA_CERT names holds no PEM certificate: {error}"
-                ))
-            })?;
-            builder = builder.cert_validation(CertificateValidation::Full(certificate));
+        builder = sign_in(builder, &settings)?;
+        if let Some(trusted) = trusted(&settings)? {
+            builder = builder.cert_validation(CertificateValidation::Full(trusted));
         }
         let transport = builder.build().map_err(|error| {
-            Error::Configuration(format!("no client for Elasticsearch can be made: {error}"))
+            Error::Configuration(match settings.client_pem {
+                None => format!("no client for Elasticsearch can be made: {error}"),
+                // Its words may quote the key.
+                Some(_) => "ELASTICSEARCH_CLIENT_CERT and ELASTICSEARCH_CLIENT_KEY do not hold a PEM certificate and its private \
+                            key (PKCS #8, PKCS #1 or SEC1, without a password)"
+                    .to_owned(),
+            })
         })?;
         let secrets = match &settings.auth {
             Auth::None => Secrets::default(),
             Auth::Basic { user, password } => Secrets::default().with_basic(user, password),
             Auth::ApiKey(key) => Secrets::default().with(key),
         };
+        let secrets = settings.proxies.hidden_with(&secrets);
         Ok(Self {
             client: Elasticsearch::new(transport),
             slots: Semaphore::new(settings.in_flight.max(1)),
             settings,
             secrets,
+            way,
         })
+    }
+
+    /// The way that its requests take.
+    pub fn way(&self) -> &Way {
+        &self.way
     }
 
     /// Sends a meeting's documents, sessions before their meeting, and deletes the sessions it has lost. Only what the indices
@@ -308,6 +327,67 @@ impl Elastic {
             }),
         }
     }
+}
+
+/// Says who we are: by certificate, by credentials, or both.
+fn sign_in(builder: TransportBuilder, settings: &Settings) -> Result<TransportBuilder, Error> {
+    let credentials = match &settings.auth {
+        Auth::None => None,
+        Auth::Basic { user, password } => Some(Credentials::Basic(
+            user.clone(),
+            password.expose_secret().to_owned(),
+        )),
+        Auth::ApiKey(key) => Some(Credentials::EncodedApiKey(key.expose_secret().to_owned())),
+    };
+    let Some(pem) = &settings.client_pem else {
+        return Ok(match credentials {
+            None => builder,
+            Some(credentials) => builder.auth(credentials),
+        });
+    };
+    // The transport has one place for either; beside a certificate the credentials travel as a header of every request.
+    let header = match &settings.auth {
+        Auth::None => None,
+        Auth::Basic { user, password } => {
+            let pair = format!("{user}:{}", password.expose_secret());
+            Some(format!("Basic {}", BASE64_STANDARD.encode(pair)))
+        }
+        Auth::ApiKey(key) => Some(format!("ApiKey {}", key.expose_secret())),
+    };
+    let builder = match header {
+        None => builder,
+        Some(header) => {
+            let mut header = HeaderValue::try_from(header).map_err(|_| {
+                Error::Configuration("the credentials for Elasticsearch do not fit into a header".to_owned())
+            })?;
+            header.set_sensitive(true);
+            builder.header(AUTHORIZATION, header)
+        }
+    };
+    let pem = pem.expose_secret().as_bytes().to_vec();
+    Ok(builder.auth(Credentials::Certificate(ClientCertificate::Pem(pem))))
+}
+
+/// The authorities of this machine, and the one that was named.
+fn trusted(settings: &Settings) -> Result<Option<Certificate>, Error> {
+    let mut trusted: Option<Certificate> = None;
+    let mut add = |certificate: Certificate| match &mut trusted {
+        None => trusted = Some(certificate),
+        Some(all) => all.append(certificate),
+    };
+    for der in &settings.authorities.0 {
+        if let Ok(certificate) = Certificate::from_der(der) {
+            add(certificate);
+        }
+    }
+    if let Some(pem) = &settings.ca_cert_pem {
+        add(Certificate::from_pem(pem).map_err(|error| {
+            Error::Configuration(format!(
+                "the file that ELASTICSEARCH_CA_CERT names holds no PEM certificate: {error}"
+            ))
+        })?);
+    }
+    Ok(trusted)
 }
 
 /// Where a bulk request goes.

@@ -97,6 +97,7 @@ async fn request(
         "grant_type=account_credentials&account_id={}",
         http::encode(settings.account_id.as_str().trim())
     );
+    let way = super::way(&settings.proxies, &settings.oauth_url);
     let mut delays = settings.retry.delays(settings.seed ^ generation);
     loop {
         let request = client
@@ -106,7 +107,13 @@ async fn request(
             .timeout(settings.timeout)
             .body(body.clone());
         let asked = clock.now();
-        let error = match http::send(request, settings.answer_limit_bytes).await {
+        let answer = http::send(request, settings.answer_limit_bytes, &way).await;
+        if let Ok(answer) = &answer
+            && let Some(refusal) = way.answered(answer.status.as_u16(), !answer.is_page())
+        {
+            return Err(Error::Proxy { said: refusal.said });
+        }
+        let error = match answer {
             Ok(answer) if answer.status.is_success() => match read(&answer.body, generation) {
                 Ok(token) => {
                     let token = checked(token, settings)?;
@@ -134,6 +141,7 @@ async fn request(
                     said: one_line(&refusal(&answer)),
                 });
             }
+            Err(error @ Error::Proxy { .. }) => return Err(error),
             Err(error) => error,
         };
         match delays.next() {

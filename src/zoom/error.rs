@@ -13,6 +13,12 @@ pub enum Error {
         /// What happened at the last try.
         said: String,
     },
+    /// A proxy on the way refuses.
+    #[error("Zoom cannot be reached: {said}")]
+    Proxy {
+        /// Which, how, and what to do.
+        said: String,
+    },
     /// 5xx at every try.
     #[error("Zoom failed with HTTP {status} for {what}")]
     Server {
@@ -190,6 +196,7 @@ impl Error {
             | Self::Scopes { .. }
             | Self::NoDashboard { .. }
             | Self::Configuration(_)
+            | Self::Proxy { .. }
             | Self::RunOver => Disposition::Stop,
             Self::NotFound { .. }
             | Self::TooOld { .. }

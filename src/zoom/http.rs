@@ -9,6 +9,7 @@ use reqwest::{StatusCode, header::HeaderMap};
 use super::{Error, wire::error_body};
 use crate::{
     model::{Label, MeetingUuid, parse_time},
+    network::Way,
     text::{Secrets, one_line},
 };
 
@@ -50,6 +51,11 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// Whether it is a page for people, and no JSON.
+    pub(super) fn is_page(&self) -> bool {
+        self.body.trim_ascii_start().starts_with(b"<")
+    }
+
     /// Takes secrets out of what it says: some proxies quote the request they refuse.
     pub(super) fn hide(&mut self, secrets: &Secrets) {
         if let std::borrow::Cow::Owned(hidden) = secrets.hide(&String::from_utf8_lossy(&self.body)) {
@@ -68,9 +74,19 @@ impl Answer {
 }
 
 /// Sends a request and reads the answer, at most `limit_bytes` of it once decompressed: what is too large is left on the wire.
-pub(super) async fn send(request: reqwest::RequestBuilder, limit_bytes: usize) -> Result<Answer, Error> {
-    let unreachable = |error: reqwest::Error| Error::Unreachable {
-        said: describe(&error),
+pub(super) async fn send(
+    request: reqwest::RequestBuilder,
+    limit_bytes: usize,
+    way: &Way,
+) -> Result<Answer, Error> {
+    let unreachable = |error: reqwest::Error| {
+        let said = describe(&error);
+        match way.refused(&said) {
+            Some(refusal) => Error::Proxy { said: refusal.said },
+            None => Error::Unreachable {
+                said: way.name_proxy(said),
+            },
+        }
     };
     let mut response = request.send().await.map_err(unreachable)?;
     let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));

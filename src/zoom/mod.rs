@@ -28,6 +28,7 @@ use crate::{
         AccountId, Clock, DateBasis, Detail, Host, HostId, Label, ListedMeeting, Listing, ListingPage,
         ListingType, Malformed, MeetingUuid, PastMeeting, Row, SeriesRow, Window,
     },
+    network::{Authorities, Proxies, Way},
     text::Secrets,
 };
 use http::{encode, encode_uuid};
@@ -80,6 +81,14 @@ impl Retry {
     }
 }
 
+/// The way to a URL that was checked before.
+fn way(proxies: &Proxies, url: &str) -> Way {
+    match reqwest::Url::parse(url) {
+        Ok(url) => proxies.way(&url),
+        Err(_) => Way::Direct("not a URL"),
+    }
+}
+
 /// What the client needs to know.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -99,6 +108,10 @@ pub struct Settings {
     pub timeout: Duration,
     /// The largest answer that is read.
     pub answer_limit_bytes: usize,
+    /// The proxies on the way.
+    pub proxies: Proxies,
+    /// Authorities to trust, beside the usual ones.
+    pub authorities: Authorities,
     /// For the chance in the pauses.
     pub seed: u64,
 }
@@ -106,7 +119,8 @@ pub struct Settings {
 impl Settings {
     /// What no message may show.
     fn secrets(&self) -> Secrets {
-        Secrets::default().with_basic(self.client_id.trim(), &self.client_secret)
+        let secrets = Secrets::default().with_basic(self.client_id.trim(), &self.client_secret);
+        self.proxies.hidden_with(&secrets)
     }
 }
 
@@ -131,12 +145,17 @@ impl Zoom {
             reqwest::Url::parse(url)
                 .map_err(|error| Error::Configuration(format!("{url:?} is no URL: {error}")))?;
         }
-        let client = reqwest::Client::builder()
+        let builder = reqwest::Client::builder()
             .user_agent(concat!("zoom-harvester/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
-            // Proxies come from the environment, which this module does not read.
+            // It would read the environment by itself; this module is told.
             .no_proxy()
-            .connect_timeout(Duration::from_secs(10).min(settings.timeout))
+            .proxy(settings.proxies.for_client())
+            .connect_timeout(Duration::from_secs(10).min(settings.timeout));
+        let trusted = settings.authorities.0.iter();
+        let trusted = trusted.filter_map(|der| reqwest::Certificate::from_der(der).ok());
+        let client = trusted
+            .fold(builder, reqwest::ClientBuilder::add_root_certificate)
             .build()
             .map_err(|error| Error::Configuration(format!("no HTTP client can be made: {error}")))?;
         let (tokens, requests) = (auth::Tokens::default(), AtomicU64::new(0));
@@ -148,6 +167,12 @@ impl Zoom {
             clock,
             requests,
         })
+    }
+
+    /// The way that a request to the API takes (to where the token comes from, if the API is not known yet).
+    pub fn way(&self) -> Way {
+        let url = self.settings.api_url.as_ref().unwrap_or(&self.settings.oauth_url);
+        way(&self.settings.proxies, url)
     }
 
     /// The scopes of the app, as the token's answer names them.

@@ -34,19 +34,23 @@ impl Zoom {
             let token = self.token().await?;
             let permit = self.pacer.acquire(label).await?;
             let begun = tokio::time::Instant::now();
+            let url = self.url(&token, path, query)?;
+            let way = self.settings.proxies.way(&url);
             let request = self
                 .client
-                .get(self.url(&token, path, query)?)
+                .get(url)
                 .bearer_auth(token.secret.expose_secret())
                 .timeout(self.settings.timeout);
-            let answer = http::send(request, self.settings.answer_limit_bytes).await;
+            let answer = http::send(request, self.settings.answer_limit_bytes, &way).await;
             drop(permit);
             let verdict = match answer {
                 Ok(mut answer) => {
                     let (ms, status) = (begun.elapsed().as_millis() as u64, answer.status.as_u16());
                     tracing::debug!(path, %label, status, ms, "Zoom answered");
                     let hidden = || self.settings.secrets().with(&token.secret);
-                    if answer.status.is_success() {
+                    if let Some(refusal) = way.answered(status, !answer.is_page()) {
+                        Verdict::Final(Error::Proxy { said: refusal.said })
+                    } else if answer.status.is_success() {
                         match read(&answer, what, array, hidden) {
                             Ok(page) => return Ok(page),
                             Err(verdict) => verdict,

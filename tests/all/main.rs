@@ -23,6 +23,7 @@ mod hostile;
 mod matrix;
 mod migrations;
 mod model;
+mod network;
 mod openapi;
 mod packaging;
 mod privacy;

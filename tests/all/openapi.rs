@@ -70,6 +70,8 @@ async fn zooms_own_examples_go_through_the_whole_job() {
         },
         timeout: Duration::from_secs(10),
         answer_limit_bytes: 1 << 20,
+        proxies: Default::default(),
+        authorities: Default::default(),
         seed: 1,
     };
     let zoom = Arc::new(Zoom::new(settings, Arc::clone(&pacer), clock.clone()).unwrap());

@@ -166,6 +166,9 @@ impl ElasticStage {
             url: self.through.clone().unwrap_or_else(|| self.url.clone()),
             auth: self.auth.clone(),
             ca_cert_pem: self.ca_cert_pem.clone(),
+            authorities: Default::default(),
+            client_pem: None,
+            proxies: Default::default(),
             prefix: self.prefix.clone(),
             account: self.account.clone(),
             shards: self.shards,
@@ -356,6 +359,8 @@ impl Stage {
             },
             timeout: self.timeout,
             answer_limit_bytes: 50 << 20,
+            proxies: Default::default(),
+            authorities: Default::default(),
             seed: 7,
         };
         let zoom = Arc::new(Zoom::new(settings, Arc::clone(&pacer), clock.clone()).unwrap());

@@ -1,0 +1,296 @@
+//! The way out of this machine: through which proxy, and whom TLS trusts. Pure; the command line reads the variables and files.
+
+mod exceptions;
+
+use std::fmt;
+
+use secrecy::{ExposeSecret, SecretString};
+use url::{Host, Url};
+
+pub use exceptions::Exceptions;
+
+use crate::text::Secrets;
+
+/// A forward proxy.
+#[derive(Clone)]
+pub struct Proxy {
+    /// Where, without user and password.
+    pub url: Url,
+    /// The setting or variable that names it.
+    pub said_by: String,
+    /// With user and password, if there are any.
+    whole: SecretString,
+}
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown())
+    }
+}
+
+impl Proxy {
+    /// Reads `http://user:password@proxy.example.edu:3128`; without a scheme, `http://` is meant.
+    pub fn parse(text: &str, said_by: &str) -> Option<Self> {
+        let whole = if text.contains("://") {
+            text.to_owned()
+        } else {
+            format!("http://{text}")
+        };
+        let mut url = Url::parse(&whole).ok()?;
+        let usable = matches!(url.scheme(), "http" | "https") && url.has_host();
+        if !usable || url.query().is_some() || url.fragment().is_some() || url.path().len() > 1 {
+            return None;
+        }
+        let whole = url.as_str().to_owned().into();
+        // Neither fails for a URL that has a host.
+        let _ = url.set_username("");
+        let _ = url.set_password(None);
+        Some(Self {
+            url,
+            said_by: said_by.to_owned(),
+            whole,
+        })
+    }
+
+    /// Its address and who named it, without user and password.
+    pub fn shown(&self) -> String {
+        format!(
+            "the proxy {} ({})",
+            self.url.as_str().trim_end_matches('/'),
+            self.said_by
+        )
+    }
+
+    /// Its user and password, decoded.
+    pub fn credentials(&self) -> Option<(String, SecretString)> {
+        let whole = Url::parse(self.whole.expose_secret()).ok()?;
+        let decode = |text| {
+            percent_encoding::percent_decode_str(text)
+                .decode_utf8_lossy()
+                .into_owned()
+        };
+        let user = decode(whole.username());
+        let password = decode(whole.password().unwrap_or_default());
+        (!user.is_empty() || !password.is_empty()).then(|| (user, password.into()))
+    }
+
+    /// For an HTTP client: the URL with user and password.
+    pub fn with_credentials(&self) -> &SecretString {
+        &self.whole
+    }
+}
+
+/// Which proxy a request takes, if any.
+#[derive(Clone, Debug)]
+pub enum Way {
+    /// None, for this reason.
+    Direct(&'static str),
+    /// This one.
+    Through(Proxy),
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Direct(why) => write!(f, "directly: {why}"),
+            Self::Through(proxy) => write!(f, "through {}", proxy.shown()),
+        }
+    }
+}
+
+impl Way {
+    /// What a failed connection means if a proxy stood in its way; nothing, if none did or the failure lay behind it.
+    pub fn refused(&self, said: &str) -> Option<Refusal> {
+        let Self::Through(proxy) = self else { return None };
+        let shown = proxy.shown();
+        if said.contains("proxy authorization required") {
+            return Some(Refusal::needs_password(&shown));
+        }
+        let refused = said.contains("tunnel error: unsuccessful") || said.contains("unexpected end of file");
+        refused.then(|| Refusal {
+            said: format!(
+                "{shown} refuses to connect there (CONNECT); ask who runs it to allow this host, or name the host in NO_PROXY if \
+                 it can be reached without"
+            ),
+        })
+    }
+
+    /// What an answer means that can only be a proxy's: 407, or a page for people where JSON was asked for. The pages of 5xx may also be those
+    /// of the other end, in passing.
+    pub fn answered(&self, status: u16, is_json: bool) -> Option<Refusal> {
+        let Self::Through(proxy) = self else { return None };
+        let shown = proxy.shown();
+        match status {
+            407 => Some(Refusal::needs_password(&shown)),
+            200..=299 | 403 if !is_json => Some(Refusal {
+                said: format!(
+                    "a page for people came back through {shown} (HTTP {status}): the proxy or a firewall refuses; ask who runs it to \
+                     allow this host, or name the host in NO_PROXY if it can be reached without"
+                ),
+            }),
+            _ => None,
+        }
+    }
+
+    /// The words about a failed connection, with the proxy named that stood in its way.
+    pub fn name_proxy(&self, said: String) -> String {
+        match self {
+            Self::Direct(_) => said,
+            Self::Through(proxy) => format!("{said}, through {}", proxy.shown()),
+        }
+    }
+}
+
+/// A proxy that does not let through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// What, and what to do.
+    pub said: String,
+}
+
+impl Refusal {
+    fn needs_password(shown: &str) -> Self {
+        Self {
+            said: format!(
+                "{shown} does not accept its user and password, or wants them (HTTP 407); write them into its URL: \
+                 http://user:password@host:port"
+            ),
+        }
+    }
+}
+
+/// All proxies that were named, and what goes past them.
+#[derive(Clone, Debug, Default)]
+pub struct Proxies {
+    /// For `https://`.
+    pub https: Option<Proxy>,
+    /// For `http://`.
+    pub http: Option<Proxy>,
+    /// What goes past them.
+    pub except: Exceptions,
+    /// Whether the configuration switched them off.
+    pub off: bool,
+}
+
+impl Proxies {
+    /// The way to a URL. To this machine there is never a proxy.
+    pub fn way(&self, url: &Url) -> Way {
+        if self.off {
+            return Way::Direct("proxies are switched off (ZOOM_HARVESTER_PROXY)");
+        }
+        if is_this_machine(url) {
+            return Way::Direct("this machine");
+        }
+        let proxy = match url.scheme() {
+            "https" => &self.https,
+            _ => &self.http,
+        };
+        match proxy {
+            None => Way::Direct("no proxy is named"),
+            Some(_) if self.except.contain(url) => Way::Direct("NO_PROXY names it"),
+            Some(proxy) => Way::Through(proxy.clone()),
+        }
+    }
+
+    /// For reqwest: asked anew for each request.
+    pub fn for_client(&self) -> reqwest::Proxy {
+        let proxies = self.clone();
+        reqwest::Proxy::custom(move |url| match proxies.way(url) {
+            Way::Direct(_) => None,
+            Way::Through(proxy) => Url::parse(proxy.with_credentials().expose_secret()).ok(),
+        })
+    }
+
+    /// These secrets, and the proxies' passwords: some proxies quote what they refuse.
+    #[must_use]
+    pub fn hidden_with(&self, secrets: &Secrets) -> Secrets {
+        let credentials = [&self.https, &self.http].into_iter().flatten();
+        credentials
+            .filter_map(Proxy::credentials)
+            .fold(secrets.clone(), |all, (user, password)| {
+                all.with_basic(&user, &password)
+            })
+    }
+}
+
+/// Whether what is sent there stays on this machine.
+pub fn is_this_machine(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => {
+            let name = name.trim_end_matches('.');
+            name == "localhost" || name.ends_with(".localhost")
+        }
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback() || ip.to_ipv4_mapped().is_some_and(|ip| ip.is_loopback()),
+        None => false,
+    }
+}
+
+/// Authorities to trust beside those built in: certificates in DER.
+#[derive(Clone, Debug, Default)]
+pub struct Authorities(pub Vec<Vec<u8>>);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(text: &str) -> Url {
+        Url::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_proxy_is_read_and_never_shows_its_password() {
+        let proxy = Proxy::parse("me:hu%40sh@proxy.example.edu:3128", "HTTPS_PROXY").unwrap();
+        assert_eq!(
+            proxy.shown(),
+            "the proxy http://proxy.example.edu:3128 (HTTPS_PROXY)"
+        );
+        let (user, password) = proxy.credentials().unwrap();
+        assert_eq!((user.as_str(), password.expose_secret()), ("me", "hu@sh"));
+        let proxies = Proxies {
+            https: Some(proxy),
+            ..Proxies::default()
+        };
+        let shown = format!("{proxies:?} {:?}", proxies.for_client());
+        assert!(!shown.contains("hu"), "{shown}");
+        let hidden = proxies.hidden_with(&Secrets::default());
+        assert_eq!(hidden.hide("it said hu@sh"), "it said (secret)");
+        for bad in [
+            "",
+            "ftp://x",
+            "http://",
+            "socks5://x:1",
+            "http://x/path",
+            "http://x?a",
+        ] {
+            assert!(Proxy::parse(bad, "x").is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_way_to_each_end() {
+        let mut proxies = Proxies {
+            https: Proxy::parse("https://one:1", "HTTPS_PROXY"),
+            http: None,
+            except: Exceptions::parse("search.example.edu").0,
+            off: false,
+        };
+        let way = |proxies: &Proxies, to: &str| proxies.way(&url(to)).to_string();
+        for (to, by) in [
+            (
+                "https://zoom.us/oauth/token",
+                "through the proxy https://one:1 (HTTPS_PROXY)",
+            ),
+            ("http://zoom.us/", "directly: no proxy is named"),
+            ("https://search.example.edu:9200", "directly: NO_PROXY names it"),
+            ("https://localhost:9200", "directly: this machine"),
+            ("https://127.8.9.1", "directly: this machine"),
+            ("https://[::1]:9200", "directly: this machine"),
+            ("https://[::ffff:127.0.0.1]:9200", "directly: this machine"),
+        ] {
+            assert_eq!(way(&proxies, to), by, "{to}");
+        }
+        proxies.off = true;
+        assert!(way(&proxies, "https://zoom.us").contains("switched off"));
+    }
+}
