@@ -2,17 +2,17 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
+use chrono::{DateTime, Days, TimeDelta, Utc};
 use tokio::sync::mpsc;
 
-use super::{DayArgs, Failure, Global, LogFormat, log, out, progress::Bars, settings_sources};
+use super::{DayArgs, Failure, Global, LogFormat, day::scope, log, out, progress::Bars, settings_sources};
 use crate::{
     catalog::{self, Catalog, Lock},
     config::{Config, ElasticAuth, ElasticConfig, Inputs, Plan},
     elastic::{self, Elastic},
-    model::{AccountId, Clock, Window, iso},
+    model::{AccountId, Clock, iso},
     network,
-    sync::{Options, Scope, Sides, earliest_day},
+    sync::{Options, Scope, Sides},
     zoom::{self, Zoom, pace::Pacer},
 };
 
@@ -36,10 +36,12 @@ impl Context {
             )),
             None => None,
         };
+        let (environment, dotenv) = (settings_sources::environment()?, settings_sources::dotenv()?);
         let inputs = Inputs {
             db: global.db.as_deref().map(catalog_named).transpose()?,
-            environment: settings_sources::environment()?,
-            dotenv: settings_sources::dotenv()?,
+            values: settings_sources::files_of_values(&environment, &dotenv)?,
+            environment,
+            dotenv,
             file,
         };
         let mut config = Config::new(&inputs)?;
@@ -148,7 +150,7 @@ impl Context {
             timeout: Duration::from_secs(self.config.timeout_s),
             answer_limit_bytes: zoom::ANSWER_LIMIT_BYTES,
             proxies: self.config.proxies.clone(),
-            authorities: self.authorities(&self.config.oauth_url)?,
+            authorities: self.authorities(std::slice::from_ref(&self.config.oauth_url))?,
             seed: self.seed(),
         };
         let zoom = Arc::new(Zoom::new(settings, Arc::clone(&pacer), self.clock.clone())?);
@@ -209,7 +211,7 @@ impl Context {
         }
         let client_pem = client_pem.map(Into::into);
         Ok(elastic::Settings {
-            url: config.url.clone(),
+            urls: config.urls.clone(),
             auth: match &config.auth {
                 ElasticAuth::None => elastic::Auth::None,
                 ElasticAuth::Basic(user, password) => elastic::Auth::Basic {
@@ -219,7 +221,7 @@ impl Context {
                 ElasticAuth::ApiKey(key) => elastic::Auth::ApiKey(key.clone()),
             },
             ca_cert_pem,
-            authorities: self.authorities(&config.url)?,
+            authorities: self.authorities(&config.urls)?,
             client_pem,
             proxies: self.config.proxies.clone(),
             account,
@@ -239,9 +241,9 @@ impl Context {
         })
     }
 
-    /// The authorities that this machine trusts, where there is TLS on the way to this URL.
-    fn authorities(&self, url: &str) -> Result<network::Authorities, Failure> {
-        if url.starts_with("https://") {
+    /// The authorities that this machine trusts, where there is TLS on the way to one of these URLs.
+    fn authorities(&self, urls: &[String]) -> Result<network::Authorities, Failure> {
+        if urls.iter().any(|url| url.starts_with("https://")) {
             settings_sources::authorities()
         } else {
             Ok(network::Authorities::default())
@@ -294,72 +296,10 @@ pub fn sides(zoom: Option<ZoomEnd>, elastic: Option<Arc<Elastic>>) -> Sides {
     }
 }
 
-/// `uncertain`: so far may today be from what the clock says.
-fn scope(
-    from: Option<NaiveDate>,
-    to: Option<NaiveDate>,
-    today: NaiveDate,
-    uncertain: Days,
-) -> Result<Scope, String> {
-    // clap has refused an end without a beginning.
-    let Some(from) = from else {
-        return Ok(Scope::Resume);
-    };
-    for (name, day) in [("--from", Some(from)), ("--to", to)] {
-        if let Some(day) = day.filter(|day| *day > today + uncertain) {
-            return Err(format!("{name} {day} lies in the future; today is {today} (UTC)"));
-        }
-    }
-    let earliest = earliest_day(today);
-    if from < earliest - uncertain {
-        return Err(format!(
-            "--from {from} is too early: Zoom lists meetings of the last six months only, so {earliest} is the earliest day"
-        ));
-    }
-    let to = to.unwrap_or(today.max(from));
-    Window::new(from, to)
-        .map(Scope::Days)
-        .ok_or_else(|| format!("--from {from} is after --to {to}"))
-}
-
 #[allow(
     clippy::disallowed_methods,
     reason = "the one place where the wall clock is read; everybody else is told"
 )]
 fn wall_clock() -> Clock {
     Clock::new(Utc::now)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn days_that_make_no_sense_are_refused_with_a_reason() {
-        let day = |text: &str| text.parse::<NaiveDate>().unwrap();
-        let today = day("2026-03-10");
-        let said =
-            |from: Option<&str>, to: Option<&str>| scope(from.map(day), to.map(day), today, Days::new(0));
-        assert_eq!(said(None, None), Ok(Scope::Resume));
-        assert_eq!(
-            said(Some("2026-03-01"), None),
-            Ok(Scope::Days(Window {
-                from: day("2026-03-01"),
-                to: today
-            }))
-        );
-        for (from, to, word) in [
-            (Some("2026-03-05"), Some("2026-03-01"), "after"),
-            (
-                Some("2026-03-01"),
-                Some("2026-03-11"),
-                "--to 2026-03-11 lies in the future",
-            ),
-            (Some("2026-03-11"), None, "--from 2026-03-11 lies in the future"),
-            (Some("2025-09-09"), None, "2025-09-10 is the earliest"),
-        ] {
-            let error = said(from, to).unwrap_err();
-            assert!(error.contains(word), "{error}");
-        }
-    }
 }

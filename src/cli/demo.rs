@@ -269,7 +269,8 @@ async fn things_to_try(context: &Context, served: &Simulator, now: DateTime<Utc>
             serde_json::json!({"size": 0, "aggs": {"devices": {"terms": {"field": "device", "size": 3}}}});
         text.push_str(&format!(
             "  curl -s '{}/{}-sessions/_search' -H 'content-type: application/json' -d '{query}'\n",
-            config.url, config.prefix
+            config.urls.first().map_or("", String::as_str),
+            config.prefix
         ));
         if elastic.refresh().await.is_ok()
             && let Ok(answer) = elastic.search(IndexKind::Sessions, &query).await
@@ -293,7 +294,7 @@ async fn things_to_try(context: &Context, served: &Simulator, now: DateTime<Utc>
     let elastic = match &context.config.elastic {
         Some(config) => format!(
             " ELASTICSEARCH_URL={} ELASTICSEARCH_INDEX_PREFIX={}{}",
-            config.url,
+            config.urls.join(","),
             config.prefix,
             config.replicas.map_or_else(String::new, |replicas| format!(
                 " ELASTICSEARCH_REPLICAS={replicas}"

@@ -123,7 +123,8 @@ async fn elastic(context: &Context) -> Result<Vec<Check>, Failure> {
         let said = "not configured: the harvest goes into the catalog only";
         return Ok(vec![well("elasticsearch", said)]);
     };
-    let mut checks = vec![well("way to Elasticsearch", elastic.way().to_string())];
+    let ways = elastic.ways().into_iter();
+    let mut checks: Vec<Check> = ways.map(|way| well("way to Elasticsearch", way)).collect();
     checks.extend(match is_known {
         true => elastic.check().await,
         // Whose indices they would be stands in the line about the credentials as missing.

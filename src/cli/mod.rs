@@ -3,6 +3,7 @@
 mod audit;
 mod catalog_command;
 mod context;
+mod day;
 mod demo;
 mod doctor;
 mod forget;
@@ -23,6 +24,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{catalog, config, elastic, sync as engine, zoom};
 use context::Context;
+use day::DaySpec;
 
 /// How the program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -299,12 +301,12 @@ enum Command {
 
 #[derive(Args, Debug)]
 struct DayArgs {
-    /// First UTC day, six months ago at the earliest
-    #[arg(long, value_name = "YYYY-MM-DD", value_parser = day)]
-    from: Option<NaiveDate>,
+    /// First UTC day, six months ago at the earliest: `2026-03-04`, `2026-03`, `7d`, `2w`, `yesterday`
+    #[arg(long, value_name = "DAY", value_parser = DaySpec::parse)]
+    from: Option<DaySpec>,
     /// Last UTC day, included; without it: today
-    #[arg(long, value_name = "YYYY-MM-DD", value_parser = day, requires = "from")]
-    to: Option<NaiveDate>,
+    #[arg(long, value_name = "DAY", value_parser = DaySpec::parse, requires = "from")]
+    to: Option<DaySpec>,
 }
 
 #[derive(Args, Debug)]
@@ -341,11 +343,11 @@ struct VerifyArgs {
     #[arg(long, conflicts_with_all = ["repair", "drop_unknown"])]
     zoom: bool,
     /// With --zoom: the first UTC day, six months ago at the earliest
-    #[arg(long, value_name = "YYYY-MM-DD", value_parser = day, requires = "zoom")]
-    from: Option<NaiveDate>,
+    #[arg(long, value_name = "DAY", value_parser = DaySpec::parse, requires = "zoom")]
+    from: Option<DaySpec>,
     /// With --zoom: the last UTC day, included; without it: today
-    #[arg(long, value_name = "YYYY-MM-DD", value_parser = day, requires_all = ["zoom", "from"])]
-    to: Option<NaiveDate>,
+    #[arg(long, value_name = "DAY", value_parser = DaySpec::parse, requires_all = ["zoom", "from"])]
+    to: Option<DaySpec>,
     /// Print every difference as a line of JSON, and the summary as the last
     #[arg(long)]
     json: bool,
@@ -358,14 +360,13 @@ struct JsonArgs {
     json: bool,
 }
 
-/// A day, zero-padded: Zoom answers an unpadded one with an empty list instead of an error.
+/// A day that depends on nothing, zero-padded as everywhere.
 fn day(text: &str) -> Result<NaiveDate, String> {
-    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    let written = text.split('-').map(|part| (part.len(), digits(part)));
-    if !written.eq([(4, true), (2, true), (2, true)]) {
-        return Err("a day is written YYYY-MM-DD, for example 2026-03-04".to_owned());
+    match DaySpec::parse(text) {
+        Ok(DaySpec::Day(day)) => Ok(day),
+        Err(error) if error.starts_with("there is no such") => Err(error),
+        _ => Err("a day is written YYYY-MM-DD, for example 2026-03-04".to_owned()),
     }
-    NaiveDate::parse_from_str(text, "%Y-%m-%d").map_err(|_| "there is no such day".to_owned())
 }
 
 /// Runs the program; answers how it ended.

@@ -1,10 +1,14 @@
 //! Where settings are read from: the environment, `.env` in the working directory, and files that are named.
 
-use std::{ffi::OsString, io::ErrorKind, path::Path};
+use std::{
+    ffi::OsString,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
 
 use super::Failure;
 use crate::{
-    config::{self, Assignment, InForce, Origin, SETTINGS},
+    config::{self, Assignment, FileOfValue, InForce, Origin, SETTINGS},
     network::Authorities,
     text::system_said,
 };
@@ -71,6 +75,71 @@ pub fn file(path: &Path, what: &str) -> Result<String, Failure> {
             system_said(&error)
         ))
     })
+}
+
+/// The largest file that is taken for a value.
+const VALUE_LIMIT_BYTES: u64 = 64 << 10;
+
+/// The files that hold one value each: those that a `NAME_FILE` names, and those in systemd's directory of credentials that are named like a
+/// setting, in capital or small letters.
+///
+/// # Errors
+/// One cannot be read as a value.
+pub fn files_of_values(
+    environment: &[(String, String)],
+    dotenv: &[Assignment],
+) -> Result<Vec<FileOfValue>, Failure> {
+    let mut found = Vec::new();
+    let in_dotenv = dotenv.iter().map(|one| (&one.name, &one.value, Some(one.line)));
+    let in_environment = environment.iter().map(|(name, value)| (name, value, None));
+    for (variable, path, line) in in_dotenv.chain(in_environment) {
+        let (Some(setting), false) = (config::handed_over(variable), path.trim().is_empty()) else {
+            continue;
+        };
+        let path = PathBuf::from(path.trim());
+        found.push(FileOfValue {
+            setting,
+            value: value_of(&path, variable)?,
+            origin: Origin::Named {
+                path,
+                variable: variable.clone(),
+                line,
+            },
+        });
+    }
+    let credentials = environment
+        .iter()
+        .find(|(name, _)| name == "CREDENTIALS_DIRECTORY");
+    for setting in &SETTINGS {
+        let Some((_, folder)) = credentials.filter(|(_, folder)| !folder.is_empty()) else {
+            break;
+        };
+        let names = [setting.name.to_owned(), setting.name.to_ascii_lowercase()];
+        for path in names.map(|name| Path::new(folder).join(name)) {
+            if path.exists() {
+                found.push(FileOfValue {
+                    setting,
+                    value: value_of(&path, "CREDENTIALS_DIRECTORY")?,
+                    origin: Origin::Credential { path },
+                });
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn value_of(path: &Path, named_by: &str) -> Result<String, Failure> {
+    use std::io::Read;
+    let refused = |said: &str| Failure::usage(format!("{named_by}: {} {said}", path.display()));
+    let cannot = |error: std::io::Error| refused(&format!("cannot be read: {}", system_said(&error)));
+    let mut value = String::new();
+    let opened = std::fs::File::open(path).map_err(cannot)?;
+    match opened.take(VALUE_LIMIT_BYTES + 1).read_to_string(&mut value) {
+        Err(error) if error.kind() == ErrorKind::InvalidData => Err(refused("is not valid UTF-8")),
+        Err(error) => Err(cannot(error)),
+        Ok(read) if read as u64 > VALUE_LIMIT_BYTES => Err(refused("is too large for a value")),
+        Ok(_) => Ok(value),
+    }
 }
 
 /// The authorities that this machine trusts: its own store, or what `SSL_CERT_FILE` and `SSL_CERT_DIR` name instead. A certificate that TLS

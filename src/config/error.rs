@@ -59,8 +59,16 @@ pub enum Error {
         /// Counted from 1.
         second: usize,
     },
-    /// Two ways to sign in, neither of which wins.
-    #[error("{one} and {other} are both set ({origin}): keep one of the two ways to sign in")]
+    /// A setting that is said by itself and by a file.
+    #[error("{name} and {name}_FILE are both set ({origin}); keep one of them")]
+    Both {
+        /// The setting.
+        name: &'static str,
+        /// The file.
+        origin: Origin,
+    },
+    /// Two settings of which one is enough, and neither wins.
+    #[error("{one} and {other} are both set ({origin}): keep one of the two ways {what}")]
     Contradiction {
         /// A setting.
         one: &'static str,
@@ -68,6 +76,8 @@ pub enum Error {
         other: &'static str,
         /// Where the first one stands.
         origin: Origin,
+        /// What both are ways to do.
+        what: &'static str,
     },
     /// Settings without which the command cannot run.
     #[error("missing: {}; set what is missing in the environment, in .env or in the --config file", .0.join(", "))]

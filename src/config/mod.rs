@@ -2,6 +2,7 @@
 
 mod dotenv;
 mod error;
+mod nodes;
 mod precedence;
 mod proxies;
 mod reference;
@@ -15,7 +16,7 @@ use secrecy::SecretString;
 
 pub use dotenv::assignments;
 pub use error::Error;
-pub use precedence::{Assignment, Inputs, Origin};
+pub use precedence::{Assignment, FileOfValue, Inputs, Origin, handed_over};
 pub use reference::{SETTINGS, Setting, reference_markdown};
 
 use crate::{
@@ -23,6 +24,7 @@ use crate::{
     network::{Proxies, is_this_machine},
     privacy::{Field, KEY_BYTES, Policy, Treatment},
 };
+use nodes::{nodes, signed};
 use precedence::gather;
 use sign_in::sign_in;
 use values::{Values, bytes, index_prefix, trimmed};
@@ -61,8 +63,8 @@ pub enum ElasticAuth {
 /// All that was said about Elasticsearch.
 #[derive(Clone, Debug)]
 pub struct ElasticConfig {
-    /// Where, without credentials.
-    pub url: String,
+    /// Where its nodes are, without credentials; at least one.
+    pub urls: Vec<String>,
     /// Who we are.
     pub auth: ElasticAuth,
     /// A PEM file.
@@ -152,12 +154,12 @@ impl Config {
         let (proxies, of_proxies) = proxies::proxies(&values, &inputs.environment)?;
         warnings.extend(of_proxies);
         let elastic = elastic(&values)?;
-        if !matches!(elastic.auth, ElasticAuth::None)
-            && url::Url::parse(&elastic.url).is_ok_and(|url| url.scheme() == "http" && !is_this_machine(&url))
-        {
+        let in_clear = elastic.urls.iter().find(|url| {
+            url::Url::parse(url).is_ok_and(|url| url.scheme() == "http" && !is_this_machine(&url))
+        });
+        if let (Some(url), false) = (in_clear, matches!(elastic.auth, ElasticAuth::None)) {
             warnings.push(format!(
-                "ELASTICSEARCH_URL is {}: the credentials and all documents travel in clear; use https://",
-                elastic.url
+                "ELASTICSEARCH_URL is {url}: the credentials and all documents travel in clear; use https://"
             ));
         }
         Ok(Self {
@@ -181,8 +183,7 @@ impl Config {
             retry_ms: values.whole("ZOOM_RETRY_MS", 1..=60_000)?,
             timeout_s: values.whole("ZOOM_TIMEOUT_S", 1..=3600)?,
             index_prefix: elastic.prefix.clone(),
-            // An empty URL is one that nobody said.
-            elastic: (!elastic.url.is_empty()).then_some(elastic),
+            elastic: (!elastic.urls.is_empty()).then_some(elastic),
             db: values.said("ZOOM_HARVESTER_DB").unwrap_or_default().into(),
             db_said: values.origin("ZOOM_HARVESTER_DB").is_some(),
             weekly_days: i64::from(values.whole::<u16>("ZOOM_HARVESTER_WEEKLY_DAYS", 1..=365)?),
@@ -237,9 +238,9 @@ impl Config {
 /// Checks all that is said of Elasticsearch, even where its URL is not: a typing error is found today, not on the day the URL
 /// is added.
 fn elastic(values: &Values) -> Result<ElasticConfig, Error> {
-    let url = values.url("ELASTICSEARCH_URL")?;
-    let auth = sign_in(values, url.as_ref())?;
-    let url = url.map(|mut url| {
+    let urls = nodes(values)?;
+    let auth = sign_in(values, signed(&urls, values.origin("ELASTICSEARCH_URL"))?)?;
+    let urls = urls.into_iter().map(|mut url| {
         // Neither fails for a URL that has a host.
         let _ = url.set_username("");
         let _ = url.set_password(None);
@@ -247,7 +248,7 @@ fn elastic(values: &Values) -> Result<ElasticConfig, Error> {
     });
     let bulk_bytes = 1024..=100 << 20;
     Ok(ElasticConfig {
-        url: url.unwrap_or_default(),
+        urls: urls.collect(),
         auth,
         ca_cert: values.said("ELASTICSEARCH_CA_CERT").map(PathBuf::from),
         client_pem: client_pem(values)?,

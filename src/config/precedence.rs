@@ -1,4 +1,4 @@
-//! What was said, where, and which of several places wins: flags, then the environment, then `.env`, then the file.
+//! What was said, where, and which of several places wins: flags, then the environment, then credentials handed over, then `.env`, then the file.
 
 use std::{collections::BTreeMap, fmt, path::PathBuf};
 
@@ -26,6 +26,20 @@ pub enum Origin {
         /// Counted from 1.
         line: usize,
     },
+    /// A file in the directory of credentials that systemd hands over.
+    Credential {
+        /// Which.
+        path: PathBuf,
+    },
+    /// A file that `NAME_FILE` names.
+    Named {
+        /// The file.
+        path: PathBuf,
+        /// The variable.
+        variable: String,
+        /// The line of `.env` that sets it; without one, the environment does.
+        line: Option<usize>,
+    },
     /// The environment.
     Environment,
     /// A flag, by name.
@@ -38,9 +52,10 @@ impl Origin {
         match self {
             Self::Default => 0,
             Self::File { .. } => 1,
-            Self::Dotenv { .. } => 2,
-            Self::Environment => 3,
-            Self::Flag(_) => 4,
+            Self::Dotenv { .. } | Self::Named { line: Some(_), .. } => 2,
+            Self::Credential { .. } => 3,
+            Self::Environment | Self::Named { line: None, .. } => 4,
+            Self::Flag(_) => 5,
         }
     }
 }
@@ -51,6 +66,8 @@ impl fmt::Display for Origin {
             Self::Default => f.write_str("the default"),
             Self::File { path, line } => write!(f, "{}, line {line}", path.display()),
             Self::Dotenv { line } => write!(f, ".env, line {line}"),
+            Self::Credential { path } => write!(f, "the credential {}", path.display()),
+            Self::Named { path, variable, .. } => write!(f, "{} ({variable})", path.display()),
             Self::Environment => f.write_str("the environment"),
             Self::Flag(name) => f.write_str(name),
         }
@@ -75,6 +92,29 @@ impl fmt::Debug for Assignment {
     }
 }
 
+/// A file that holds the value of one setting, as Docker, Kubernetes and systemd hand over secrets.
+#[derive(Clone, PartialEq, Eq)]
+pub struct FileOfValue {
+    /// The setting.
+    pub setting: &'static Setting,
+    /// What it holds.
+    pub value: String,
+    /// [`Origin::Credential`] or [`Origin::Named`].
+    pub origin: Origin,
+}
+
+// The value may be a secret.
+impl fmt::Debug for FileOfValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}=…", self.origin, self.setting.name)
+    }
+}
+
+/// The setting that `NAME_FILE` hands over by a file.
+pub fn handed_over(variable: &str) -> Option<&'static Setting> {
+    setting(variable.strip_suffix("_FILE")?)
+}
+
 /// What was read. It holds secrets as they came, hence no `Debug`.
 #[derive(Default)]
 pub struct Inputs {
@@ -86,6 +126,36 @@ pub struct Inputs {
     pub dotenv: Vec<Assignment>,
     /// The configuration file and its text.
     pub file: Option<(PathBuf, String)>,
+    /// Files that hold one value each.
+    pub values: Vec<FileOfValue>,
+}
+
+/// Values that come in files of their own, and the same setting said beside them in the same place.
+fn say_files(
+    inputs: &Inputs,
+    rank: u8,
+    is_said: impl Fn(&str) -> bool,
+    say: &mut impl FnMut(&'static Setting, &str, Origin) -> Result<(), Error>,
+) -> Result<(), Error> {
+    for one in inputs.values.iter().filter(|one| one.origin.rank() == rank) {
+        let name = one.setting.name;
+        if is_said(name) {
+            return Err(Error::Both {
+                name,
+                origin: one.origin.clone(),
+            });
+        }
+        if one.value.trim().is_empty() {
+            return Err(Error::Value {
+                name,
+                origin: one.origin.clone(),
+                value: None,
+                wanted: "the file is empty".into(),
+            });
+        }
+        say(one.setting, &one.value, one.origin.clone())?;
+    }
+    Ok(())
 }
 
 /// Collects what was said, strongest last; refuses what nobody knows, and warns of what is nearly known.
@@ -150,6 +220,7 @@ pub(super) fn gather(inputs: &Inputs) -> Result<(Values, Vec<String>), Error> {
                 }
                 say(setting, value, origin)?;
             }
+            None if handed_over(name).is_some() => {}
             // Other programs may share the file, but not our names.
             None if name.starts_with("ZOOM_") || name.starts_with("ELASTICSEARCH_") => {
                 return Err(Error::Unknown {
@@ -161,10 +232,13 @@ pub(super) fn gather(inputs: &Inputs) -> Result<(Values, Vec<String>), Error> {
             None => warnings.extend(nearly(name, &origin)),
         }
     }
+    say_files(inputs, 2, |name| lines.contains_key(name), &mut say)?;
+    say_files(inputs, 3, |_| false, &mut say)?;
     for (name, value) in &inputs.environment {
         let origin = Origin::Environment;
         match setting(name) {
             Some(setting) => say(setting, value, origin)?,
+            None if handed_over(name).is_some() => {}
             // The environment is everybody's: only what must be meant for us is refused.
             None if name.starts_with("ZOOM_HARVESTER_") => {
                 return Err(Error::Unknown {
@@ -176,6 +250,11 @@ pub(super) fn gather(inputs: &Inputs) -> Result<(Values, Vec<String>), Error> {
             None => warnings.extend(nearly(name, &origin)),
         }
     }
+    let in_environment = |name: &str| {
+        let mut said = inputs.environment.iter();
+        said.any(|(said, value)| said == name && !value.trim().is_empty())
+    };
+    say_files(inputs, 4, in_environment, &mut say)?;
     if let (Some(db), Some(setting)) = (&inputs.db, setting("ZOOM_HARVESTER_DB")) {
         say(setting, db, Origin::Flag("--db"))?;
     }

@@ -37,7 +37,7 @@ const fn secret(name: &'static str, key: &'static str, help: &'static str) -> Se
 
 /// Every setting there is. The parser, the hints about unknown keys and the README's reference all come from here.
 #[rustfmt::skip] // A table: one setting, one place to look.
-pub static SETTINGS: [Setting; 50] = [
+pub static SETTINGS: [Setting; 51] = [
     open("ZOOM_ACCOUNT_ID", "zoom.account_id", "",
         "the account id of the Server-to-Server OAuth app"),
     open("ZOOM_CLIENT_ID", "zoom.client_id", "",
@@ -61,7 +61,9 @@ pub static SETTINGS: [Setting; 50] = [
     open("ZOOM_TIMEOUT_S", "zoom.timeout_s", "60",
         "for one request, in seconds"),
     open("ELASTICSEARCH_URL", "elasticsearch.url", "",
-        "Elasticsearch or OpenSearch; credentials in it are used and never printed. Without it the harvest goes into the catalog only"),
+        "Elasticsearch or OpenSearch, or several of its nodes separated by commas; credentials in it are used and never printed. Without it the harvest goes into the catalog only"),
+    open("ELASTICSEARCH_CLOUD_ID", "elasticsearch.cloud_id", "",
+        "in its place, the Cloud ID of a deployment in Elastic Cloud"),
     secret("ELASTICSEARCH_API_KEY", "elasticsearch.api_key",
         "an API key in its encoded form; preferred to user and password"),
     open("ELASTICSEARCH_USER", "elasticsearch.user", "",

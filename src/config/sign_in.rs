@@ -25,6 +25,7 @@ pub(super) fn sign_in(values: &Values, url: Option<&url::Url>) -> Result<Elastic
             one,
             other,
             origin: origin.clone(),
+            what: "to sign in",
         });
     }
     let password = values.secret("ELASTICSEARCH_PASSWORD");

@@ -133,7 +133,11 @@ fn every_setting_has_its_place_in_the_file() {
         .in_force
         .iter()
         .filter(|said| said.origin != Origin::Default);
-    assert_eq!(said.count(), SETTINGS.len() - 2, "all but user and password");
+    assert_eq!(
+        said.count(),
+        SETTINGS.len() - 3,
+        "all but user, password and the Cloud ID"
+    );
     let credentials = config.zoom_credentials().unwrap();
     assert_eq!(
         (
@@ -144,7 +148,7 @@ fn every_setting_has_its_place_in_the_file() {
     );
     let elastic = config.elastic.unwrap();
     assert_eq!(config.api_url.as_deref(), Some("http://127.0.0.1:1/v2"));
-    assert_eq!(elastic.url, "http://127.0.0.1:2");
+    assert_eq!(elastic.urls, ["http://127.0.0.1:2"]);
     assert_eq!((config.rate_share, config.retries, config.retry_ms), (1.0, 0, 4));
     assert_eq!((config.weekly_days, config.concurrency), (10, 3));
     assert_eq!((elastic.shards, elastic.replicas), (Some(6), Some(0)));
@@ -349,7 +353,7 @@ fn nothing_shows_a_secret() {
     ]);
     let config = Config::new(&inputs).unwrap();
     assert_eq!(
-        config.elastic.as_ref().unwrap().url,
+        config.elastic.as_ref().unwrap().urls[0],
         "https://search.example.edu:9200"
     );
     let shown = format!(
@@ -456,7 +460,7 @@ fn nothing_that_can_be_debugged_shows_a_secret() {
         elastic::Auth::ApiKey(password.clone()),
     ] {
         let settings = elastic::Settings {
-            url: config.elastic.as_ref().unwrap().url.clone(),
+            urls: config.elastic.as_ref().unwrap().urls.clone(),
             auth,
             ca_cert_pem: None,
             account: AccountId::new("a"),

@@ -74,23 +74,36 @@ impl Values {
         }
     }
 
+    /// The same as [`Values::url`], for a list separated by commas or spaces.
+    pub fn urls(&self, name: &'static str) -> Result<Vec<url::Url>, Error> {
+        let Some((value, origin)) = self.text(name) else {
+            return Ok(Vec::new());
+        };
+        let parts = value.split([',', ' ']).filter(|part| !part.is_empty());
+        parts.map(|part| Self::read_url(name, part, &origin)).collect()
+    }
+
     /// An http(s) URL without query and fragment: paths are appended to it.
     pub fn url(&self, name: &'static str) -> Result<Option<url::Url>, Error> {
         let Some((value, origin)) = self.text(name) else {
             return Ok(None);
         };
+        Self::read_url(name, &value, &origin).map(Some)
+    }
+
+    fn read_url(name: &'static str, value: &str, origin: &Origin) -> Result<url::Url, Error> {
         let usable = |url: &url::Url| {
             matches!(url.scheme(), "http" | "https")
                 && url.has_host()
                 && url.query().is_none()
                 && url.fragment().is_none()
         };
-        match url::Url::parse(&value).ok().filter(usable) {
-            Some(url) => Ok(Some(url)),
+        match url::Url::parse(value).ok().filter(usable) {
+            Some(url) => Ok(url),
             None => Err(Error::Value {
                 name,
-                origin,
-                value: Some(presentable(&value)),
+                origin: origin.clone(),
+                value: Some(presentable(value)),
                 wanted: "it should be a URL that begins with http:// or https://, names a host and ends with its path".into(),
             }),
         }

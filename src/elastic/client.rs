@@ -10,7 +10,7 @@ use elasticsearch::http::{
 };
 use serde_json::Value;
 
-use super::{Elastic, Error};
+use super::{Elastic, Error, nodes::Node};
 use crate::text::one_line;
 
 /// The longest that a run waits because it is asked to; longer wishes end it. Proxies ask for seconds, or for a maintenance.
@@ -135,35 +135,59 @@ impl Elastic {
         if compressed {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
-        let unreachable = |said: String| Error::Unreachable {
-            url: self.settings.url.clone(),
-            said: one_line(&self.way.name_proxy(said)),
-        };
-        let response = self
+        let mut silent = None;
+        for node in self.nodes.in_turn() {
+            let answer = self
+                .ask_node(node, method, path, headers.clone(), body.clone())
+                .await;
+            match answer {
+                Err(error @ Error::Unreachable { .. }) => {
+                    tracing::debug!(%error, "another node is tried, if there is one");
+                    node.leave_aside();
+                    silent = Some(error);
+                }
+                answer => {
+                    node.take_back();
+                    return answer;
+                }
+            }
+        }
+        Err(silent.unwrap_or_else(|| Error::Configuration("ELASTICSEARCH_URL names no node".to_owned())))
+    }
+
+    async fn ask_node(
+        &self,
+        node: &Node,
+        method: Method,
+        path: &str,
+        headers: HeaderMap,
+        body: Option<Bytes>,
+    ) -> Result<RawAnswer, Error> {
+        let response = node
             .client
             .send(method, path, headers, None::<&()>, body, None)
             .await
-            .map_err(|error| self.not_answered(&error))?;
+            .map_err(|error| not_answered(node, &error))?;
         let status = response.status_code().as_u16();
         // The client follows redirects, without credentials where they lead to another host; what such a host says is not believed.
         let answered = response.url().origin();
-        if reqwest::Url::parse(&self.settings.url).is_ok_and(|asked| asked.origin() != answered) {
+        if node.origin != answered {
             return Err(Error::Redirected {
                 to: one_line(&answered.ascii_serialization()),
             });
         }
         let retry_after = retry_after(response.headers());
-        let mut text = response
-            .text()
-            .await
-            .map_err(|error| unreachable(describe(&error)))?;
+        let mut text = response.text().await.map_err(|error| Error::Unreachable {
+            url: node.url.clone(),
+            said: one_line(&node.way.name_proxy(describe(&error))),
+        })?;
         // What succeeded and is JSON is documents, and long; all else may come to be quoted.
         if status != 200 || !text.starts_with('{') {
             text = self.secrets.hide(&text).into_owned();
         }
-        if let Some(refusal) = self.way.answered(status, !text.trim_start().starts_with('<')) {
+        if let Some(refusal) = node.way.answered(status, !text.trim_start().starts_with('<')) {
             return Err(Error::Proxy {
-                url: self.settings.url.clone(),
+                url: node.url.clone(),
                 said: refusal.said,
             });
         }
@@ -173,22 +197,6 @@ impl Elastic {
             text,
             retry_after,
         })
-    }
-
-    /// Why nothing came back.
-    fn not_answered(&self, error: &elasticsearch::Error) -> Error {
-        let (url, said) = (self.settings.url.clone(), describe(error));
-        if let Some(refusal) = self.way.refused(&said) {
-            return Error::Proxy {
-                url,
-                said: refusal.said,
-            };
-        }
-        let said = one_line(&self.way.name_proxy(said));
-        match is_tls(error) {
-            true => Error::Tls { url, said },
-            false => Error::Unreachable { url, said },
-        }
     }
 
     pub(super) fn refused(&self, what: &str, answer: &Answer) -> Error {
@@ -252,6 +260,22 @@ fn is_tls(error: &elasticsearch::Error) -> bool {
         cause = inner.source();
     }
     false
+}
+
+/// Why nothing came back.
+fn not_answered(node: &Node, error: &elasticsearch::Error) -> Error {
+    let (url, said) = (node.url.clone(), describe(error));
+    if let Some(refusal) = node.way.refused(&said) {
+        return Error::Proxy {
+            url,
+            said: refusal.said,
+        };
+    }
+    let said = one_line(&node.way.name_proxy(said));
+    match is_tls(error) {
+        true => Error::Tls { url, said },
+        false => Error::Unreachable { url, said },
+    }
 }
 
 /// The innermost cause: the outer ones repeat the URL, which may hold credentials.

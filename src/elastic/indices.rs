@@ -456,7 +456,7 @@ impl Elastic {
     pub async fn check_server(&self) -> Vec<Check> {
         // Not `GET /`: some servers do not answer there.
         let path = "/_nodes/_local?filter_path=nodes.*.version";
-        let url = &self.settings.url;
+        let url = self.settings.urls.join(", ");
         let found = match self.call(Method::Get, path, None).await {
             Ok(answer) if answer.status == 200 => {
                 let version = answer.body["nodes"]

@@ -8,22 +8,14 @@ mod error;
 mod indices;
 mod mapping;
 mod names;
+mod nodes;
 mod scan;
 
 use std::{sync::Arc, time::Duration};
 
-use base64::{Engine, prelude::BASE64_STANDARD};
-use elasticsearch::{
-    Elasticsearch,
-    auth::{ClientCertificate, Credentials},
-    cert::{Certificate, CertificateValidation},
-    http::{
-        Method,
-        headers::{AUTHORIZATION, HeaderValue},
-        transport::{SingleNodeConnectionPool, TransportBuilder},
-    },
-};
-use secrecy::{ExposeSecret, SecretString};
+use elasticsearch::http::Method;
+use nodes::Nodes;
+use secrecy::SecretString;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
@@ -35,7 +27,7 @@ pub use scan::{Reading, Scan, held};
 
 use crate::{
     model::{AccountId, Document, IndexKind, Kept, MeetingUuid, SessionId},
-    network::{Authorities, Proxies, Way},
+    network::{Authorities, Proxies},
     text::Secrets,
 };
 
@@ -70,7 +62,7 @@ pub struct Retry {
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Where it is, without credentials.
-    pub url: String,
+    pub urls: Vec<String>,
     /// Who we are.
     pub auth: Auth,
     /// Authorities to trust, beside the usual ones: one PEM certificate or several.
@@ -106,9 +98,8 @@ pub struct Settings {
 /// The client. One for a cluster; share it behind an `Arc`.
 pub struct Elastic {
     settings: Settings,
-    client: Elasticsearch,
+    nodes: Nodes,
     secrets: Secrets,
-    way: Way,
     /// Bulk requests under way, whichever batch they belong to: their number is bounded.
     slots: Semaphore,
 }
@@ -128,33 +119,7 @@ impl Elastic {
     /// # Errors
     /// [`Error::Configuration`] for a URL or a certificate that is none.
     pub fn new(settings: Settings) -> Result<Self, Error> {
-        let url = reqwest::Url::parse(&settings.url)
-            .map_err(|error| Error::Configuration(format!("ELASTICSEARCH_URL is no URL: {error}")))?;
-        let way = settings.proxies.way(&url);
-        let mut builder = TransportBuilder::new(SingleNodeConnectionPool::new(url))
-            .enable_meta_header(false)
-            .timeout(settings.timeout);
-        builder = match &way {
-            Way::Direct(_) => builder.disable_proxy(),
-            Way::Through(proxy) => {
-                let (user, password) = proxy.credentials().unzip();
-                let password = password.as_ref().map(ExposeSecret::expose_secret);
-                builder.proxy(proxy.url.clone(), user.as_deref(), password)
-            }
-        };
-        builder = sign_in(builder, &settings)?;
-        if let Some(trusted) = trusted(&settings)? {
-            builder = builder.cert_validation(CertificateValidation::Full(trusted));
-        }
-        let transport = builder.build().map_err(|error| {
-            Error::Configuration(match settings.client_pem {
-                None => format!("no client for Elasticsearch can be made: {error}"),
-                // Its words may quote the key.
-                Some(_) => "ELASTICSEARCH_CLIENT_CERT and ELASTICSEARCH_CLIENT_KEY do not hold a PEM certificate and its private \
-                            key (PKCS #8, PKCS #1 or SEC1, without a password)"
-                    .to_owned(),
-            })
-        })?;
+        let nodes = Nodes::new(&settings)?;
         let secrets = match &settings.auth {
             Auth::None => Secrets::default(),
             Auth::Basic { user, password } => Secrets::default().with_basic(user, password),
@@ -162,17 +127,16 @@ impl Elastic {
         };
         let secrets = settings.proxies.hidden_with(&secrets);
         Ok(Self {
-            client: Elasticsearch::new(transport),
+            nodes,
             slots: Semaphore::new(settings.in_flight.max(1)),
             settings,
             secrets,
-            way,
         })
     }
 
-    /// The way that its requests take.
-    pub fn way(&self) -> &Way {
-        &self.way
+    /// The way that its requests take, node by node.
+    pub fn ways(&self) -> Vec<String> {
+        self.nodes.ways()
     }
 
     /// Sends a meeting's documents, sessions before their meeting, and deletes the sessions it has lost. Only what the indices
@@ -327,67 +291,6 @@ impl Elastic {
             }),
         }
     }
-}
-
-/// Says who we are: by certificate, by credentials, or both.
-fn sign_in(builder: TransportBuilder, settings: &Settings) -> Result<TransportBuilder, Error> {
-    let credentials = match &settings.auth {
-        Auth::None => None,
-        Auth::Basic { user, password } => Some(Credentials::Basic(
-            user.clone(),
-            password.expose_secret().to_owned(),
-        )),
-        Auth::ApiKey(key) => Some(Credentials::EncodedApiKey(key.expose_secret().to_owned())),
-    };
-    let Some(pem) = &settings.client_pem else {
-        return Ok(match credentials {
-            None => builder,
-            Some(credentials) => builder.auth(credentials),
-        });
-    };
-    // The transport has one place for either; beside a certificate the credentials travel as a header of every request.
-    let header = match &settings.auth {
-        Auth::None => None,
-        Auth::Basic { user, password } => {
-            let pair = format!("{user}:{}", password.expose_secret());
-            Some(format!("Basic {}", BASE64_STANDARD.encode(pair)))
-        }
-        Auth::ApiKey(key) => Some(format!("ApiKey {}", key.expose_secret())),
-    };
-    let builder = match header {
-        None => builder,
-        Some(header) => {
-            let mut header = HeaderValue::try_from(header).map_err(|_| {
-                Error::Configuration("the credentials for Elasticsearch do not fit into a header".to_owned())
-            })?;
-            header.set_sensitive(true);
-            builder.header(AUTHORIZATION, header)
-        }
-    };
-    let pem = pem.expose_secret().as_bytes().to_vec();
-    Ok(builder.auth(Credentials::Certificate(ClientCertificate::Pem(pem))))
-}
-
-/// The authorities of this machine, and the one that was named.
-fn trusted(settings: &Settings) -> Result<Option<Certificate>, Error> {
-    let mut trusted: Option<Certificate> = None;
-    let mut add = |certificate: Certificate| match &mut trusted {
-        None => trusted = Some(certificate),
-        Some(all) => all.append(certificate),
-    };
-    for der in &settings.authorities.0 {
-        if let Ok(certificate) = Certificate::from_der(der) {
-            add(certificate);
-        }
-    }
-    if let Some(pem) = &settings.ca_cert_pem {
-        add(Certificate::from_pem(pem).map_err(|error| {
-            Error::Configuration(format!(
-                "the file that ELASTICSEARCH_CA_CERT names holds no PEM certificate: {error}"
-            ))
-        })?);
-    }
-    Ok(trusted)
 }
 
 /// Where a bulk request goes.

@@ -19,6 +19,7 @@ mod crash;
 mod elastic;
 mod faults;
 mod fuzz;
+mod handed_over;
 mod hostile;
 mod matrix;
 mod migrations;

@@ -3,10 +3,13 @@
 use std::{
     path::{Path, PathBuf},
     process::Command,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::Ordering},
 };
 
-use crate::common::{ENGINES, Stage, engine};
+use crate::common::{
+    ENGINES, Stage, engine,
+    proxy::{Fault, Rule, scripted},
+};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use chrono::{Days, Utc};
 use rcgen::{CertificateParams, DnType, Issuer, KeyPair};
@@ -531,4 +534,54 @@ async fn a_cluster_that_asks_for_a_certificate_gets_ours() {
     ])
     .await;
     assert_eq!(code, 0, "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_nodes_those_that_answer_are_asked() {
+    let nobody = TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .to_string();
+    for variable in ENGINES {
+        let stage = stage(Some(variable));
+        let es = stage.es();
+        stage.run(stage.days(6), true, false).await;
+        // It answers until the first bulk request, and then no more.
+        let dies = Rule {
+            from: 1,
+            times: usize::MAX / 2,
+            acted: false,
+            fault: Fault::Cut,
+        };
+        let (dying, seen) = scripted(&es.url, vec![dies]).await;
+        let publish = |nodes: String| {
+            let mut command = program(stage.folder.path(), &["publish"]);
+            command
+                .env("ELASTICSEARCH_URL", nodes)
+                .env("ELASTICSEARCH_INDEX_PREFIX", &es.prefix)
+                .env("ELASTICSEARCH_REPLICAS", "0")
+                .env("ELASTICSEARCH_RETRIES", "0");
+            ended(command)
+        };
+        let (code, said) = publish(format!("http://{nobody}, {dying}")).await;
+        assert_eq!(code, 3, "{variable}: nobody is left: {said}");
+        assert!(seen.before.load(Ordering::SeqCst) > 0);
+        let (code, said) = publish(format!("http://{nobody}, {dying} {}", es.url)).await;
+        assert_eq!(code, 0, "{variable}: {said}");
+        stage.assert_index_is_the_account().await;
+        // Left aside, it is not asked again and again: what it costs is one request, or a few that were under way together.
+        let asked = seen.before.load(Ordering::SeqCst);
+        assert!(
+            asked <= 6,
+            "{variable}: {asked} bulk requests went to the node that died"
+        );
+        let (code, said) = publish("http://me:one@a.test,http://me:sesame@b.test".to_owned()).await;
+        assert_eq!(code, 1, "{said}");
+        assert!(
+            said.contains("different users or passwords") && !said.contains("sesame"),
+            "{said}"
+        );
+    }
 }

@@ -612,7 +612,7 @@ async fn an_index_is_read_in_pages_and_half_a_reading_repairs_nothing() {
     stage.sync(stage.days(11)).await;
     let through = |url: String| {
         let settings = zoom_harvester::elastic::Settings {
-            url,
+            urls: vec![url],
             ..stage.es().settings()
         };
         Elastic::new(settings).unwrap()

@@ -163,7 +163,7 @@ impl ElasticStage {
 
     pub fn settings(&self) -> elastic::Settings {
         elastic::Settings {
-            url: self.through.clone().unwrap_or_else(|| self.url.clone()),
+            urls: vec![self.through.clone().unwrap_or_else(|| self.url.clone())],
             auth: self.auth.clone(),
             ca_cert_pem: self.ca_cert_pem.clone(),
             authorities: Default::default(),
