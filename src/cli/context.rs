@@ -25,8 +25,8 @@ pub struct Context {
 }
 
 impl Context {
-    /// Reads the environment, `.env` and the file.
-    pub fn new(global: &Global) -> Result<Self, Failure> {
+    /// Reads the environment, `.env` and the file; answers what was read as well.
+    pub fn new(global: &Global) -> Result<(Self, Inputs), Failure> {
         let bars = Bars::new(global.quiet, global.log_format == LogFormat::Json);
         log::start(global, &bars);
         let file = match &global.config {
@@ -50,12 +50,13 @@ impl Context {
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
-        Ok(Self {
+        let context = Self {
             config,
             clock: wall_clock(),
             bars,
             quiet: global.quiet,
-        })
+        };
+        Ok((context, inputs))
     }
 
     /// Prints what a command did, unless only what went wrong is wanted.

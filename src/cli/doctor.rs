@@ -57,25 +57,30 @@ pub fn run(context: &Context, json: bool) -> Result<Exit, Failure> {
     if json {
         out::json(&checks)?;
     } else {
-        let rows: Vec<Vec<String>> = checks
-            .iter()
-            .map(|check| {
-                let remedy = check
-                    .remedy
-                    .as_ref()
-                    .map(|remedy| format!(" → {remedy}"))
-                    .unwrap_or_default();
-                let mark = if check.ok { "ok" } else { "WRONG" };
-                vec![
-                    mark.to_owned(),
-                    check.name.clone(),
-                    format!("{}{remedy}", check.said),
-                ]
-            })
-            .collect();
-        out::print(&out::table(&rows))?;
+        out::print(&shown(&checks))?;
     }
     Ok(if all_well { Exit::Done } else { Exit::Usage })
+}
+
+/// A line a check.
+pub(super) fn shown(checks: &[Check]) -> String {
+    let rows: Vec<Vec<String>> = checks
+        .iter()
+        .map(|check| {
+            let remedy = check
+                .remedy
+                .as_ref()
+                .map(|remedy| format!(" → {remedy}"))
+                .unwrap_or_default();
+            let mark = if check.ok { "ok" } else { "WRONG" };
+            vec![
+                mark.to_owned(),
+                check.name.clone(),
+                format!("{}{remedy}", check.said),
+            ]
+        })
+        .collect();
+    out::table(&rows)
 }
 
 fn well(name: &str, said: impl Into<String>) -> Check {
@@ -87,7 +92,7 @@ fn well(name: &str, said: impl Into<String>) -> Check {
     }
 }
 
-fn ill(name: &str, said: impl Into<String>, remedy: &str) -> Check {
+pub(super) fn ill(name: &str, said: impl Into<String>, remedy: &str) -> Check {
     Check {
         name: name.to_owned(),
         ok: false,
@@ -110,7 +115,7 @@ fn settings(context: &Context) -> Vec<Check> {
     said.chain(warnings).collect()
 }
 
-async fn elastic(context: &Context) -> Result<Vec<Check>, Failure> {
+pub(super) async fn elastic(context: &Context) -> Result<Vec<Check>, Failure> {
     let of_catalog = match Catalog::open_read_only(&context.config.db) {
         Ok(catalog) => catalog.account()?,
         // What is wrong with it stands in a line of its own.
@@ -156,7 +161,7 @@ fn catalog(context: &Context) -> Vec<Check> {
     }
 }
 
-async fn zoom(context: &Context) -> Vec<Check> {
+pub(super) async fn zoom(context: &Context) -> Vec<Check> {
     let end = match context.zoom(false) {
         Ok(end) => end,
         Err(failure) => {

@@ -7,6 +7,7 @@ mod day;
 mod demo;
 mod doctor;
 mod forget;
+mod init;
 mod interrupt;
 mod log;
 mod out;
@@ -287,6 +288,8 @@ enum Command {
     Catalog(catalog_command::CatalogCommand),
     /// Erase a person, or all that ended before a day, from the catalog and the index, for good
     Forget(forget::ForgetArgs),
+    /// Ask for what is needed, try it, and write it to .env
+    Init,
     /// Check credentials, scopes, plan, Elasticsearch, its privileges, and the catalog
     Doctor(JsonArgs),
     /// Harvest a simulated university, twice
@@ -429,7 +432,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Man(args) => return shell::man(args),
         _ => {}
     }
-    let context = Context::new(&cli.global)?;
+    let (context, inputs) = Context::new(&cli.global)?;
     match cli.command {
         Command::Sync(args) => sync::sync(&context, &args),
         Command::Plan(args) => plan::run(&context, &args),
@@ -442,6 +445,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Export { index } => audit::export(&context, index),
         Command::Catalog(command) => catalog_command::run(&context, &command),
         Command::Forget(args) => forget::run(&context, &args),
+        Command::Init => init::run(context, &inputs),
         Command::Doctor(args) => doctor::run(&context, args.json),
         Command::Demo(args) => demo::demo(&context, &args),
         Command::Simulate(args) => demo::simulate(&context, &args),

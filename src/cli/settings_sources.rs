@@ -101,8 +101,8 @@ pub fn files_of_values(
             setting,
             value: value_of(&path, variable)?,
             origin: Origin::Named {
-                path,
-                variable: variable.clone(),
+                path: path.into(),
+                variable: variable.as_str().into(),
                 line,
             },
         });

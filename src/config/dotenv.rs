@@ -59,6 +59,58 @@ pub fn assignments(text: &str) -> Result<Vec<Assignment>, Error> {
     Ok(found)
 }
 
+/// A `.env` with these values: an empty one takes the name out, lines about other things stay as they are.
+///
+/// # Errors
+/// As [`assignments`] of the text.
+pub fn with_assignments(text: &str, said: &[Assignment]) -> Result<String, Error> {
+    let mut lines: Vec<Option<String>> = text.lines().map(|line| Some(line.to_owned())).collect();
+    let before = assignments(text)?;
+    for one in said {
+        let by_file = format!("{}_FILE", one.name);
+        let stands = before.iter().rfind(|stands| stands.name == one.name);
+        if stands.is_some_and(|stands| stands.value == one.value) {
+            continue;
+        }
+        for other in &before {
+            let is_other = other.name == one.name || (other.name == by_file && !one.value.is_empty());
+            if let (true, Some(line)) = (is_other, lines.get_mut(other.line - 1)) {
+                *line = None;
+            }
+        }
+        if one.value.is_empty() {
+            continue;
+        }
+        let line = Some(format!("{}={}", one.name, quoted(&one.value)));
+        match stands.and_then(|stands| lines.get_mut(stands.line - 1)) {
+            Some(place) => *place = line,
+            None => lines.push(line),
+        }
+    }
+    Ok(lines.into_iter().flatten().map(|line| line + "\n").collect())
+}
+
+/// The value as it is written, for every program that reads a `.env`.
+fn quoted(value: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@+,=%".contains(c);
+    if !value.is_empty() && value.chars().all(plain) {
+        return value.to_owned();
+    }
+    // A backslash before the closing quote would hide it from some readers.
+    if !value.contains(['\'', '\\']) {
+        return format!("'{value}'");
+    }
+    let mut text = String::from("\"");
+    for c in value.chars() {
+        if matches!(c, '"' | '\\' | '$') {
+            text.push('\\');
+        }
+        text.push(c);
+    }
+    text.push('"');
+    text
+}
+
 /// Whether the value that begins in the first line has a `$` that stands for another variable: outside single quotes. Most secrets
 /// with a `$` mean the character, and without a word would become others.
 fn substitutes(lines: &[&str]) -> bool {
@@ -121,6 +173,47 @@ mod tests {
         assert_eq!(
             read(text),
             expected.map(|(line, name, value)| (line, name.to_owned(), value.to_owned()))
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_written_is_read_again(values in proptest::collection::vec("[ -~äß漢]{1,12}", 1..4)) {
+            let said: Vec<Assignment> = values
+                .iter()
+                .map(|value| value.trim())
+                .filter(|value| !value.is_empty())
+                .enumerate()
+                .map(|(n, value)| Assignment { line: 0, name: format!("ZOOM_{n}"), value: value.to_owned() })
+                .collect();
+            let text = with_assignments("# ours\nOTHER='1'\nZOOM_0=old # b\n", &said).unwrap();
+            let found: std::collections::BTreeMap<String, String> =
+                read(&text).into_iter().map(|(_, name, value)| (name, value)).collect();
+            for one in &said {
+                proptest::prop_assert_eq!(&found[&one.name], &one.value);
+            }
+            proptest::prop_assert!(text.starts_with("# ours\nOTHER='1'\nZOOM_0="));
+            // Written once more it is the same.
+            proptest::prop_assert_eq!(with_assignments(&text, &said).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn an_empty_value_takes_a_name_out_and_a_value_takes_out_the_file_that_named_it() {
+        let one = |name: &str, value: &str| Assignment {
+            line: 0,
+            name: name.to_owned(),
+            value: value.to_owned(),
+        };
+        let text = "A=1\nZOOM_PLAN=pro\nZOOM_CLIENT_SECRET_FILE=x\nELASTICSEARCH_USER=u # who\n";
+        let said = [
+            one("ZOOM_PLAN", ""),
+            one("ZOOM_CLIENT_SECRET", "s"),
+            one("ELASTICSEARCH_USER", "u"),
+        ];
+        assert_eq!(
+            with_assignments(text, &said).unwrap(),
+            "A=1\nELASTICSEARCH_USER=u # who\nZOOM_CLIENT_SECRET=s\n"
         );
     }
 

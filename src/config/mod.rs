@@ -14,7 +14,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use secrecy::SecretString;
 
-pub use dotenv::assignments;
+pub use dotenv::{assignments, with_assignments};
 pub use error::Error;
 pub use precedence::{Assignment, FileOfValue, Inputs, Origin, handed_over};
 pub use reference::{SETTINGS, Setting, reference_markdown};

@@ -1,6 +1,10 @@
 //! What was said, where, and which of several places wins: flags, then the environment, then credentials handed over, then `.env`, then the file.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use super::{
     Error, SETTINGS, Setting,
@@ -34,9 +38,9 @@ pub enum Origin {
     /// A file that `NAME_FILE` names.
     Named {
         /// The file.
-        path: PathBuf,
+        path: Box<Path>,
         /// The variable.
-        variable: String,
+        variable: Box<str>,
         /// The line of `.env` that sets it; without one, the environment does.
         line: Option<usize>,
     },

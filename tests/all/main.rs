@@ -21,6 +21,7 @@ mod faults;
 mod fuzz;
 mod handed_over;
 mod hostile;
+mod init;
 mod matrix;
 mod migrations;
 mod model;
