@@ -78,6 +78,17 @@ shifted_clock() {
     return 1
 }
 
+# browser: a headless Chromium is there, for the tests of the report, if need be by installing it.
+browser() {
+    local name
+    for name in chromium chromium-browser google-chrome; do
+        if command -v "$name" >/dev/null; then return; fi
+    done
+    if installed Chromium chromium; then return; fi
+    say "Chromium is missing (on Debian: apt-get install chromium)"
+    return 1
+}
+
 # installed NAME PACKAGE...: installs packages, which is tried as root on Debian and its kin only.
 installed() {
     if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then return 1; fi

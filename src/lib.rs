@@ -42,6 +42,7 @@ pub mod elastic;
 pub mod model;
 pub mod network;
 pub mod privacy;
+pub mod report;
 pub mod sim;
 pub mod sync;
 pub mod text;

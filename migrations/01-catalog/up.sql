@@ -243,7 +243,10 @@ CREATE TABLE doomed_documents ( -- documents of forgotten meetings, until Elasti
 
 -- Views for auditors.
 
-CREATE VIEW coverage AS -- Do we have everything? One row a day.
+CREATE VIEW coverage AS -- Do we have everything? One row a day. state: complete, partial (something is due), failed, or unsettled (to be listed again).
+SELECT day, listed, fetched, indexed, failed, gone, vanished, incomplete, sessions, settled, last_listed_at,
+       CASE WHEN failed > 0 THEN 'failed' WHEN due > 0 THEN 'partial' WHEN settled THEN 'complete' ELSE 'unsettled' END AS state
+FROM (
 SELECT w.day,
        count(m.meeting_uuid)                             AS listed,
        coalesce(sum(m.detail_checksum IS NOT NULL AND m.fetched_for = m.listed_checksum), 0) AS fetched,
@@ -253,10 +256,12 @@ SELECT w.day,
        coalesce(sum(m.vanished_at IS NOT NULL), 0)       AS vanished,
        coalesce(sum(m.incomplete), 0)                    AS incomplete,
        coalesce(sum(m.sessions), 0)                      AS sessions,
+       coalesce(sum((m.status = 'listed' AND m.vanished_at IS NULL)
+                    OR (m.status = 'fetched' AND EXISTS (SELECT 1 FROM indices))), 0) AS due, -- documents are due where there is an index for them
        w.settled_at IS NOT NULL                          AS settled,
        w.last_listed_at
 FROM windows w LEFT JOIN meetings m ON m.listed_day = w.day
-GROUP BY w.day;
+GROUP BY w.day);
 
 CREATE VIEW meeting_overview AS -- What is known of each meeting, with its series and its host?
 SELECT m.meeting_uuid, m.status, m.start_time, m.end_time, m.duration_s, m.topic,

@@ -500,7 +500,7 @@ impl Catalog {
         Ok(shown)
     }
 
-    fn last_runs(&self, limit: u64) -> Result<Vec<RunShown>, Error> {
+    pub(super) fn last_runs(&self, limit: u64) -> Result<Vec<RunShown>, Error> {
         let select = Query::select()
             .columns([
                 Runs::RunId,

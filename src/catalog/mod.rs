@@ -23,6 +23,7 @@ mod outbox;
 mod packing;
 mod quota;
 mod rebuild;
+mod report;
 mod runs;
 mod schema;
 mod sessions;
@@ -50,6 +51,7 @@ pub use lookups::{HostQuestion, NewQuestions};
 pub use outbox::{Acknowledgement, Stored};
 pub use packing::{Dictionary, Packed, PackedKind, Packer, train};
 pub use quota::Reservation;
+pub use report::{DayFigures, FailureGroup, Figures, HourFigures, Largest, QuotaDay};
 pub use runs::{RunId, Tally};
 
 use packing::Packers;

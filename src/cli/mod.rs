@@ -13,6 +13,7 @@ mod log;
 mod out;
 mod plan;
 mod progress;
+mod report;
 mod settings_sources;
 mod shell;
 mod sync;
@@ -270,6 +271,8 @@ enum Command {
     Verify(VerifyArgs),
     /// Windows covered, meetings by status, failures with reasons, quota used today, last runs
     Status(JsonArgs),
+    /// Write one HTML page that answers: do we have everything?
+    Report(report::ReportArgs),
     /// Make failed and dead items due again, and ask again about hosts that Zoom did not know
     Retry,
     /// All that is known of a meeting, a series or a host
@@ -440,6 +443,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Reindex { drop_unknown } => sync::reindex(&context, drop_unknown),
         Command::Verify(args) => verify::run(&context, &args),
         Command::Status(args) => audit::status(&context, args.json),
+        Command::Report(args) => report::run(&context, &args),
         Command::Retry => sync::retry(&context),
         Command::Show { id } => audit::show(&context, &id),
         Command::Export { index } => audit::export(&context, index),

@@ -30,6 +30,7 @@ mod openapi;
 mod packaging;
 mod privacy;
 mod readme;
+mod report;
 mod shared_cluster;
 mod stories;
 mod verify;

@@ -1,0 +1,109 @@
+//! `report`: the HTML page, written in one step.
+
+use std::{
+    fs,
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+};
+
+use chrono::Days;
+use clap::Args;
+
+use super::{Exit, Failure, context::Context, day::DaySpec, out};
+use crate::{
+    catalog::Catalog,
+    model::Window,
+    report::{self, About},
+    text::system_said,
+};
+
+#[derive(Args, Debug)]
+pub struct ReportArgs {
+    /// First UTC day: `2026-03-04`, `2026-03`, `7d`, `2w`; without it: a year back, or as far as the catalog reaches
+    #[arg(long, value_name = "DAY", value_parser = DaySpec::parse)]
+    from: Option<DaySpec>,
+    /// Last UTC day, included; without it: today
+    #[arg(long, value_name = "DAY", value_parser = DaySpec::parse)]
+    to: Option<DaySpec>,
+    /// The file to write; a report that is there is replaced, and the new one tells what changed since. `-`: standard output
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+/// Days of a report that says none.
+const YEAR: u64 = 365;
+
+/// The head of an earlier report, in which the time stands at which it was made.
+const HEAD_BYTES: u64 = 4096;
+
+pub fn run(context: &Context, args: &ReportArgs) -> Result<Exit, Failure> {
+    let catalog = Catalog::open_read_only(&context.config.db)?;
+    let now = context.now();
+    let today = now.date_naive();
+    let to = args.to.map_or(today, |to| to.last(today));
+    let from = match args.from {
+        Some(from) => from.first(today),
+        None => catalog
+            .first_day()?
+            .unwrap_or(to)
+            .max(to - Days::new(YEAR - 1))
+            .min(to),
+    };
+    let window =
+        Window::new(from, to).ok_or_else(|| Failure::usage(format!("--from {from} is after --to {to}")))?;
+    let to_stdout = args.out.as_os_str() == "-";
+    let about = About {
+        made_at: now,
+        window,
+        daily_share: context.plan().daily_share(context.config.rate_share),
+        since: if to_stdout { None } else { last_made(&args.out) },
+    };
+    let figures = catalog.figures(window, about.since.as_deref())?;
+    let page = report::page(&figures, &about);
+    if to_stdout {
+        out::bytes(page.as_bytes())?;
+        return Ok(Exit::Done);
+    }
+    write(&args.out, page.as_bytes())?;
+    context.say(&format!(
+        "{}\nThe report is {}.",
+        report::answer(&figures.days).text,
+        args.out.display()
+    ))?;
+    Ok(Exit::Done)
+}
+
+/// When the report that is there was made, if there is one.
+fn last_made(path: &Path) -> Option<String> {
+    let mut head = Vec::new();
+    fs::File::open(path)
+        .ok()?
+        .take(HEAD_BYTES)
+        .read_to_end(&mut head)
+        .ok()?;
+    report::made_at(&String::from_utf8_lossy(&head))
+}
+
+/// Writes a file in one step: whoever reads it sees the old one or the new one.
+fn write(path: &Path, content: &[u8]) -> Result<(), Failure> {
+    let refused = |error: io::Error| {
+        Failure::usage(format!(
+            "{} cannot be written: {}",
+            path.display(),
+            system_said(&error)
+        ))
+    };
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}", std::process::id()));
+    let unfinished = path.with_file_name(name);
+    let written = fs::File::create(&unfinished)
+        .and_then(|mut file| {
+            file.write_all(content)?;
+            file.sync_all()
+        })
+        .and_then(|()| fs::rename(&unfinished, path));
+    written.map_err(|error| {
+        let _ = fs::remove_file(&unfinished);
+        refused(error)
+    })
+}
