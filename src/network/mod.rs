@@ -109,8 +109,9 @@ impl Way {
         let refused = said.contains("tunnel error: unsuccessful") || said.contains("unexpected end of file");
         refused.then(|| Refusal {
             said: format!(
-                "{shown} refuses to connect there (CONNECT); ask who runs it to allow this host, or name the host in NO_PROXY if \
-                 it can be reached without"
+                "{shown} did not open the way to this host (CONNECT): it does not allow the host, cannot reach it itself, or does \
+                 not accept the user and password in its URL; ask who runs it, or name the host in NO_PROXY if it can be reached \
+                 without"
             ),
         })
     }

@@ -372,7 +372,7 @@ async fn a_proxy_that_refuses_is_named_and_its_password_is_not() {
         .to_string();
     for (manner, words) in [
         (Some(Manner::Asks("me:other")), "(HTTP 407)"),
-        (Some(Manner::Refuses), "refuses to connect there"),
+        (Some(Manner::Refuses), "did not open the way to this host"),
         (None, "Connection refused"),
     ] {
         let proxy = match manner {
