@@ -89,6 +89,28 @@ browser() {
     return 1
 }
 
+# tables: DuckDB and pandas are there, which the tests read exported files with; the folder for PYTHONPATH is in $python_packages.
+tables() {
+    local wanted=(duckdb==1.4.2 pandas==2.3.3 pyarrow==21.0.0)
+    python_packages=$cache/python-$(tr -c 'a-z0-9.\n' - <<<"${wanted[*]}")
+    if [ -d "$python_packages" ]; then return; fi
+    if ! python3 -m pip --version >/dev/null 2>&1 && ! installed "Python's pip" python3 python3-pip; then
+        say "Python's pip is missing (on Debian: apt-get install python3-pip)"
+        return 1
+    fi
+    say "fetching DuckDB and pandas"
+    local unfinished
+    mkdir -p "$cache"
+    unfinished=$(mktemp -d "$cache/unfinished.XXXXXX")
+    if ! python3 -m pip install --quiet --disable-pip-version-check --target "$unfinished" "${wanted[@]}" >&2; then
+        rm -rf "$unfinished"
+        say "pip could not fetch ${wanted[*]}; what it said stands above"
+        return 1
+    fi
+    # Somebody else may have been quicker.
+    mv -T "$unfinished" "$python_packages" 2>/dev/null || rm -rf "$unfinished"
+}
+
 # installed NAME PACKAGE...: installs packages, which is tried as root on Debian and its kin only.
 installed() {
     if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then return 1; fi

@@ -39,6 +39,7 @@ pub mod catalog;
 pub mod cli;
 pub mod config;
 pub mod elastic;
+pub mod export;
 pub mod model;
 pub mod network;
 pub mod privacy;

@@ -3,7 +3,7 @@
 
 use std::{collections::HashSet, sync::Arc, sync::LazyLock};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, Utc};
 use rusqlite::Connection;
 use sea_query::{Expr, ExprTrait, Order, Query, SelectStatement};
 
@@ -16,7 +16,8 @@ use super::{
     sql::{all, columns, execute, first, run, text, var},
 };
 use crate::model::{
-    AccountId, Checksum, Detail, Event, HostId, Kept, MeetingUuid, Row, SeriesId, SessionId, from_iso, iso,
+    AccountId, Checksum, Detail, Event, HostId, Kept, MeetingUuid, Row, SeriesId, SessionId, Window,
+    from_iso, iso,
 };
 
 /// What was sent of a meeting and acknowledged: never what stands in the catalog by now, which may be newer.
@@ -154,6 +155,19 @@ static AFTER: LazyLock<String> = LazyLock::new(|| {
     text(&select)
 });
 
+/// The days that compare as their texts do: years of four digits.
+const FIRST_DAY: &str = "0000-01-01";
+const LAST_DAY: &str = "9999-12-31";
+
+static AFTER_IN_DAYS: LazyLock<String> = LazyLock::new(|| {
+    let mut select = kept_query();
+    select
+        .and_where(Expr::col((Meetings::Table, Meetings::MeetingUuid)).gt(var(":after")))
+        .and_where(Expr::col((Meetings::Table, Meetings::ListedDay)).between(var(":from"), var(":to")))
+        .order_by((Meetings::Table, Meetings::MeetingUuid), Order::Asc);
+    text(&select)
+});
+
 static ONE: LazyLock<String> = LazyLock::new(|| {
     let mut select = kept_query();
     select.and_where(Expr::col((Meetings::Table, Meetings::MeetingUuid)).eq(var(":uuid")));
@@ -214,6 +228,27 @@ impl Catalog {
         // No UUID is empty.
         let after = after.map_or("", MeetingUuid::as_str);
         self.read_stored(&AFTER, &[(":after", &after)], &HashSet::new(), limit, limit_bytes)
+    }
+
+    /// The same, of meetings that count for these days only.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn kept_in(
+        &self,
+        window: Window,
+        after: Option<&MeetingUuid>,
+        limit: u64,
+        limit_bytes: usize,
+    ) -> Result<Vec<Stored>, Error> {
+        let after = after.map_or("", MeetingUuid::as_str);
+        let text = |day: NaiveDate, beyond: &str| match day.year() {
+            0..=9999 => day.to_string(),
+            _ => beyond.to_owned(),
+        };
+        let (from, to) = (text(window.from, FIRST_DAY), text(window.to, LAST_DAY));
+        let params: [(&str, &dyn rusqlite::ToSql); 3] = [(":after", &after), (":from", &from), (":to", &to)];
+        self.read_stored(&AFTER_IN_DAYS, &params, &HashSet::new(), limit, limit_bytes)
     }
 
     /// One meeting's kept detail, if there is one.

@@ -1,12 +1,9 @@
 //! `status`, `show` and `export`: they only read, and work while a sync is under way.
 
-use std::io::Write;
-
-use super::{Exit, Failure, IndexArg, context::Context, out};
+use super::{Exit, Failure, context::Context, out};
 use crate::{
     catalog::{Catalog, Finding, Found, Overview},
-    elastic,
-    model::{IndexKind, Row, json_text},
+    model::Row,
 };
 
 pub fn status(context: &Context, json: bool) -> Result<Exit, Failure> {
@@ -223,32 +220,4 @@ fn list(meetings: &[Finding]) -> String {
         ]
     }));
     format!("\n{} meetings\n{}", meetings.len(), out::table(&rows))
-}
-
-pub fn export(context: &Context, only: Option<IndexArg>) -> Result<Exit, Failure> {
-    let catalog = Catalog::open_read_only(&context.config.db)?;
-    let mut stdout = std::io::BufWriter::new(std::io::stdout().lock());
-    let prefix = &context.config.index_prefix;
-    let only = only.map(|index| match index {
-        IndexArg::Meetings => IndexKind::Meetings,
-        IndexArg::Sessions => IndexKind::Sessions,
-    });
-    let mut after = None;
-    loop {
-        let batch = catalog.kept_after(after.as_ref(), 500, 4 << 20)?;
-        let Some(last) = batch.last() else { break };
-        after = Some(last.uuid.clone());
-        for stored in batch {
-            let documents = elastic::documents(&stored.open()?).into_iter();
-            for document in documents.filter(|document| only.is_none_or(|only| only == document.index)) {
-                let index = json_text(&format!("{prefix}-{}", document.index.as_str()));
-                let (id, version, source) = (json_text(&document.id), document.version, &document.body);
-                let line =
-                    format!(r#"{{"_id":{id},"_index":{index},"_source":{source},"_version":{version}}}"#);
-                writeln!(stdout, "{}", out::escaped(&line))?;
-            }
-        }
-    }
-    stdout.flush()?;
-    Ok(Exit::Done)
 }

@@ -6,6 +6,7 @@ mod context;
 mod day;
 mod demo;
 mod doctor;
+mod export;
 mod forget;
 mod init;
 mod interrupt;
@@ -246,6 +247,15 @@ enum IndexArg {
     Sessions,
 }
 
+impl IndexArg {
+    fn kind(self) -> crate::model::IndexKind {
+        match self {
+            Self::Meetings => crate::model::IndexKind::Meetings,
+            Self::Sessions => crate::model::IndexKind::Sessions,
+        }
+    }
+}
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// List, fetch and publish what is new or changed
@@ -280,12 +290,8 @@ enum Command {
         /// A meeting's UUID, a series' number, a host's id or email
         id: String,
     },
-    /// Write every document to standard output, one JSON object a line
-    Export {
-        /// Only the documents of this index
-        #[arg(long, value_enum)]
-        index: Option<IndexArg>,
-    },
+    /// Write every document as JSON lines, CSV or Parquet
+    Export(export::ExportArgs),
     /// Check the catalog, back it up, or make it smaller
     #[command(subcommand)]
     Catalog(catalog_command::CatalogCommand),
@@ -446,7 +452,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Report(args) => report::run(&context, &args),
         Command::Retry => sync::retry(&context),
         Command::Show { id } => audit::show(&context, &id),
-        Command::Export { index } => audit::export(&context, index),
+        Command::Export(args) => export::run(&context, &args),
         Command::Catalog(command) => catalog_command::run(&context, &command),
         Command::Forget(args) => forget::run(&context, &args),
         Command::Init => init::run(context, &inputs),

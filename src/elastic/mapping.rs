@@ -21,6 +21,48 @@ pub(super) fn wanted(kind: IndexKind) -> Result<Value, Error> {
     Ok(mapping)
 }
 
+/// The types that our fields have, as far as files of documents tell them apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FieldType {
+    /// `keyword`, `ip`.
+    Keyword,
+    /// `long`.
+    Long,
+    /// `double`.
+    Double,
+    /// `boolean`.
+    Boolean,
+    /// `date`.
+    Date,
+}
+
+/// The fields of an index in the order of its mapping, those of objects with a dot (`host.email`).
+pub fn fields(kind: IndexKind) -> Vec<(String, FieldType)> {
+    let mut found = Vec::new();
+    if let Ok(mapping) = wanted(kind) {
+        collect(&mapping, "", &mut found);
+    }
+    found
+}
+
+fn collect(mapping: &Value, path: &str, found: &mut Vec<(String, FieldType)>) {
+    for (name, field) in properties(mapping) {
+        let path = format!("{path}{name}");
+        let of = match type_of(field) {
+            "object" => {
+                collect(field, &format!("{path}."), found);
+                continue;
+            }
+            "long" => FieldType::Long,
+            "double" => FieldType::Double,
+            "boolean" => FieldType::Boolean,
+            "date" => FieldType::Date,
+            _ => FieldType::Keyword,
+        };
+        found.push((path, of));
+    }
+}
+
 /// The fields whose live type is another than ours, in words.
 pub(super) fn wrong(wanted: &Value, live: &Value) -> Vec<String> {
     let mut found = Vec::new();
@@ -35,7 +77,7 @@ pub(super) fn wrong(wanted: &Value, live: &Value) -> Vec<String> {
 }
 
 fn compare(wanted: &Value, live: &Value, path: &str, found: &mut Vec<String>) {
-    for (name, field) in fields(wanted) {
+    for (name, field) in properties(wanted) {
         let Some(there) = live["properties"].get(name) else {
             continue;
         };
@@ -52,7 +94,7 @@ fn compare(wanted: &Value, live: &Value, path: &str, found: &mut Vec<String>) {
 /// The fields that a live mapping lacks, as they are added to it.
 pub(super) fn lacking(wanted: &Value, live: &Value) -> Map<String, Value> {
     let mut lacking_here = Map::new();
-    for (name, field) in fields(wanted) {
+    for (name, field) in properties(wanted) {
         match live["properties"].get(name) {
             None => {
                 lacking_here.insert(name.clone(), field.clone());
@@ -68,7 +110,7 @@ pub(super) fn lacking(wanted: &Value, live: &Value) -> Map<String, Value> {
     lacking_here
 }
 
-fn fields(mapping: &Value) -> impl Iterator<Item = (&String, &Value)> {
+fn properties(mapping: &Value) -> impl Iterator<Item = (&String, &Value)> {
     mapping["properties"].as_object().into_iter().flatten()
 }
 
@@ -118,7 +160,7 @@ mod tests {
     fn our_own_mappings_are_read() {
         for kind in IndexKind::ALL {
             let mapping = wanted(kind).unwrap();
-            assert!(fields(&mapping).count() > 20);
+            assert!(properties(&mapping).count() > 20);
             assert_eq!(wrong(&mapping, &mapping), Vec::<String>::new());
         }
     }

@@ -22,6 +22,7 @@ use tokio::sync::Semaphore;
 pub use bulk::Report;
 pub use error::Error;
 pub use indices::{Check, IndexState, LiveIndices, Rebuild};
+pub use mapping::{FieldType, fields};
 pub use names::account_part;
 pub use scan::{Reading, Scan, held};
 

@@ -17,6 +17,7 @@ mod clock;
 mod commands;
 mod crash;
 mod elastic;
+mod export;
 mod faults;
 mod fuzz;
 mod handed_over;
