@@ -121,9 +121,9 @@ const HOURS: &str = "
     SELECT (strftime('%w', start_time) + 6) % 7 AS weekday, CAST(strftime('%H', start_time) AS INTEGER) AS hour, count(*) AS meetings
     FROM meetings WHERE listed_day BETWEEN :from AND :to AND start_time IS NOT NULL GROUP BY 1, 2 ORDER BY 1, 2";
 const FAILURES: &str = "
-    SELECT f.status, f.reason, min(f.next_attempt) AS next_attempt, count(*) AS meetings
+    SELECT f.status, replace(f.reason, f.meeting_uuid, '…') AS reason, min(f.next_attempt) AS next_attempt, count(*) AS meetings
     FROM failures f JOIN meetings m USING (meeting_uuid) WHERE m.listed_day BETWEEN :from AND :to
-    GROUP BY f.status, f.reason ORDER BY count(*) DESC, f.reason LIMIT 50";
+    GROUP BY 1, 2 ORDER BY count(*) DESC, 2 LIMIT 50";
 const QUOTA: &str = "
     SELECT day, light, medium, heavy, resource_intensive, daily_quota_used AS used FROM api_use_by_day
     WHERE day BETWEEN :from AND :to ORDER BY day";

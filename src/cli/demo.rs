@@ -150,7 +150,10 @@ pub fn demo(context: &Context, args: &DemoArgs) -> Result<Exit, Failure> {
     };
     let spoken = args.example.is_none();
     let served = Simulator::start(World::generate(&spec), Setup::default(), 0, now_of(context))?;
-    let context = pointed_at(context, &served, &db, spoken);
+    let mut context = pointed_at(context, &served, &db);
+    if !spoken {
+        (context.quiet, context.config.retries) = (true, 1);
+    }
     if spoken {
         out::print(&format!(
             "A simulated Zoom account of {} hosts and {} meetings over {days} days is served at {}.\nThe catalog is {}.\n",
@@ -166,12 +169,14 @@ pub fn demo(context: &Context, args: &DemoArgs) -> Result<Exit, Failure> {
     let today = now.date_naive();
     let window = Window::new(today - Days::new(days - 1), today).map_or(Scope::Resume, Scope::Days);
     let account = AccountId::new(sim::ACCOUNT_ID);
+    if let Some(file) = &args.example {
+        let exit = example_story(&context, &served, &account, window)?;
+        checkpoint(file)?;
+        return Ok(exit);
+    }
     let exit = context.block_on(async {
-        let run = |scope| sync::harvest(&context, "sync", Some(&account), move || Ok(scope), spoken);
+        let run = |scope| sync::harvest(&context, "sync", Some(&account), move || Ok(scope), true);
         let (first, exit) = run(window).await?;
-        if !spoken {
-            return Ok(exit);
-        }
         out::print(&format!("First sync\n{}", sync::told(&first)))?;
         if exit != Exit::Done {
             return Ok(exit);
@@ -183,10 +188,6 @@ pub fn demo(context: &Context, args: &DemoArgs) -> Result<Exit, Failure> {
         ))?;
         Ok(exit)
     })?;
-    if let Some(file) = &args.example {
-        checkpoint(file)?;
-        return Ok(exit);
-    }
     context.block_on(async { Ok(out::print(&things_to_try(&context, &served, now).await)?) })?;
     if args.keep {
         out::print("The simulated account is served until you press Ctrl-C.")?;
@@ -197,6 +198,68 @@ pub fn demo(context: &Context, args: &DemoArgs) -> Result<Exit, Failure> {
         })?;
     }
     Ok(exit)
+}
+
+/// What happens to the account of the example: details that Zoom cannot give, has no more, or gives twice; changes, a meeting that is deleted, and
+/// somebody who is forgotten. So that every question of an auditor has an answer in it.
+const EXAMPLE_FAULTS: &str = r#"{"rules": [
+    {"endpoint": "detail", "meeting": 5, "times": "always", "action": {"status": 500}},
+    {"endpoint": "detail", "meeting": 9, "times": "always", "action": {"refused": {"status": 404, "code": 3001, "message": "Meeting does not exist"}}},
+    {"endpoint": "detail", "meeting": 12, "times": 1, "action": "row_repeated"}
+]}"#;
+
+fn example_story(
+    context: &Context,
+    served: &Simulator,
+    account: &AccountId,
+    window: Scope,
+) -> Result<Exit, Failure> {
+    let faults = FaultPlan::from_json(EXAMPLE_FAULTS).map_err(|wrong| Failure::usage(wrong.to_string()))?;
+    served.set_faults(faults);
+    let run = |scope| {
+        context.block_on(sync::harvest(
+            context,
+            "sync",
+            Some(account),
+            move || Ok(scope),
+            true,
+        ))
+    };
+    run(window)?;
+    served.with_world(|world| {
+        let uuids: Vec<String> = world
+            .meetings
+            .iter()
+            .map(|meeting| meeting.uuid.clone())
+            .collect();
+        let at = |n: usize| uuids.get(n).map_or("", String::as_str);
+        world.extend(at(20), 15);
+        world.add_session(at(21));
+        world.remove_session(at(22));
+        if let Some(meeting) = world.meeting_mut(at(23)) {
+            meeting.topic.push_str(" (moved)");
+        }
+        let deleted = at(30);
+        world.meetings.retain(|meeting| meeting.uuid != deleted);
+    });
+    // A listing that shows less is believed at the second reading.
+    run(Scope::Resume)?;
+    run(Scope::Resume)?;
+    let somebody = served.with_world(|world| {
+        let mut rows = world.meetings.iter().flat_map(|meeting| &meeting.sessions);
+        rows.find_map(|session| {
+            session
+                .row
+                .get("email")?
+                .as_str()
+                .filter(|email| !email.is_empty())
+                .map(str::to_owned)
+        })
+    });
+    if let Some(email) = somebody {
+        super::forget::run(context, &super::forget::ForgetArgs::of_email(email))?;
+    }
+    Ok(Exit::Done)
 }
 
 fn demo_file(context: &Context) -> Result<PathBuf, Failure> {
@@ -221,7 +284,7 @@ fn new_file(file: PathBuf) -> Result<PathBuf, Failure> {
 }
 
 /// The same surroundings, but for Zoom, the catalog, and the names in Elasticsearch: a demo must not mix with real data.
-fn pointed_at(context: &Context, served: &Simulator, db: &std::path::Path, publish: bool) -> Context {
+fn pointed_at(context: &Context, served: &Simulator, db: &std::path::Path) -> Context {
     let mut config = context.config.clone();
     config.point_at_simulation(
         sim::ACCOUNT_ID,
@@ -232,7 +295,6 @@ fn pointed_at(context: &Context, served: &Simulator, db: &std::path::Path, publi
     );
     config.db = db.to_owned();
     match &mut config.elastic {
-        Some(_) if !publish => config.elastic = None,
         Some(elastic) if !elastic.prefix_said => elastic.prefix = "zoom-demo".to_owned(),
         _ => {}
     }

@@ -38,6 +38,19 @@ pub struct ForgetArgs {
     dry_run: bool,
 }
 
+impl ForgetArgs {
+    /// The person with this email.
+    pub fn of_email(email: String) -> Self {
+        Self {
+            email: Some(email),
+            participant: None,
+            before: None,
+            policy: false,
+            dry_run: false,
+        }
+    }
+}
+
 impl std::fmt::Debug for ForgetArgs {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("ForgetArgs")

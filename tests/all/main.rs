@@ -10,6 +10,7 @@
 
 mod common;
 
+mod audit;
 mod care;
 mod catalog;
 mod cli;

@@ -52,7 +52,7 @@ fn every_audit_query_runs_on_the_example_which_is_current_and_small() {
         .map(str::trim)
         .filter(|query| !query.is_empty())
         .collect();
-    assert!(queries.len() >= 8);
+    assert!(queries.len() >= 3); // the others are in docs/audit.md, which has its own test
     for query in queries {
         let mut statement = conn
             .prepare(query)
