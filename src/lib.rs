@@ -40,6 +40,7 @@ pub mod cli;
 pub mod config;
 pub mod elastic;
 pub mod export;
+pub mod metrics;
 pub mod model;
 pub mod network;
 pub mod privacy;

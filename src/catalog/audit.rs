@@ -464,7 +464,7 @@ impl Catalog {
         })
     }
 
-    fn count_by_status(&self) -> Result<BTreeMap<&'static str, u64>, Error> {
+    pub(super) fn count_by_status(&self) -> Result<BTreeMap<&'static str, u64>, Error> {
         let select = Query::select()
             .column(Meetings::Status)
             .expr(Expr::cust("count(*)"))
@@ -485,7 +485,7 @@ impl Catalog {
         Ok(counts)
     }
 
-    fn api_use_today(&self, now: DateTime<Utc>) -> Result<ApiUse, Error> {
+    pub(super) fn api_use_today(&self, now: DateTime<Utc>) -> Result<ApiUse, Error> {
         let requests = Label::ALL.into_iter().map(|label| (label.as_str(), 0)).collect();
         let mut shown = ApiUse {
             requests,

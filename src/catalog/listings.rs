@@ -44,6 +44,20 @@ impl DayChanges {
 }
 
 impl Catalog {
+    /// Days of which something new was heard are listed by the next sync, settled or not.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn list_days_again(&mut self, days: &std::collections::BTreeSet<NaiveDate>) -> Result<(), Error> {
+        let update = Query::update()
+            .table(Windows::Table)
+            .value(Windows::SettledAt, Option::<String>::None)
+            .and_where(Expr::col(Windows::Day).is_in(days.iter().map(NaiveDate::to_string)))
+            .take();
+        execute(&self.conn, &update)?;
+        Ok(())
+    }
+
     /// The first day that was ever listed.
     ///
     /// # Errors

@@ -51,7 +51,7 @@ pub use lookups::{HostQuestion, NewQuestions};
 pub use outbox::{Acknowledgement, Stored};
 pub use packing::{Dictionary, Packed, PackedKind, Packer, train};
 pub use quota::Reservation;
-pub use report::{DayFigures, FailureGroup, Figures, HourFigures, Largest, QuotaDay};
+pub use report::{DayFigures, FailureGroup, Figures, Health, HourFigures, Largest, QuotaDay};
 pub use runs::{RunId, Tally};
 
 use packing::Packers;

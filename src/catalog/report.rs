@@ -1,9 +1,12 @@
 //! The figures of the report: what the catalog holds of some days, counted. These only read, and say in SQL what the views do not.
 
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
 use rusqlite::{Row, named_params};
 
 use super::{Catalog, Error, audit::RunShown};
-use crate::model::Window;
+use crate::model::{Window, parse_time};
 
 /// So many of the largest are named.
 const LARGEST: i64 = 10;
@@ -112,6 +115,34 @@ pub struct Largest {
     pub sessions: u64,
 }
 
+/// How a harvester is doing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Health {
+    /// When a sync last ended with exit code 0.
+    pub last_success: Option<DateTime<Utc>>,
+    /// When a sync last ended.
+    pub last_run: Option<DateTime<Utc>>,
+    /// How that one ended.
+    pub last_exit_code: Option<i64>,
+    /// Meetings by status.
+    pub meetings: BTreeMap<&'static str, u64>,
+    /// Days by state; `missing`: no listing ever covered them.
+    pub days: BTreeMap<String, u64>,
+    /// Details due at the next sync.
+    pub details_due: u64,
+    /// Meetings whose documents are due.
+    pub documents_due: u64,
+    /// What Zoom's daily quota counts, today.
+    pub quota_used: u64,
+}
+
+const STATES: &str = "
+    SELECT state, count(*) AS days FROM coverage GROUP BY state
+    UNION ALL SELECT 'missing', count(*) FROM unlisted_days";
+const LAST_SUCCESS: &str =
+    "SELECT max(ended_at) AS at, NULL AS exit_code FROM runs WHERE command = 'sync' AND exit_code = 0";
+const LAST_RUN: &str = "SELECT ended_at AS at, exit_code FROM runs WHERE command = 'sync' AND ended_at IS NOT NULL ORDER BY run_id DESC LIMIT 1";
+
 const DAYS: &str = "
     SELECT day, state, listed, fetched, indexed, failed, gone, incomplete, sessions FROM coverage WHERE day BETWEEN :from AND :to
     UNION ALL
@@ -198,6 +229,37 @@ impl Catalog {
             published: self
                 .conn
                 .query_row("SELECT EXISTS (SELECT 1 FROM indices)", [], |row| row.get(0))?,
+        })
+    }
+
+    /// How the harvester that fills this catalog is doing.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn health(&self, now: DateTime<Utc>) -> Result<Health, Error> {
+        let _snapshot = self.conn.unchecked_transaction()?;
+        let ended = |sql: &str| -> Result<(Option<DateTime<Utc>>, Option<i64>), Error> {
+            let mut statement = self.conn.prepare(sql)?;
+            let mut rows = statement.query([])?;
+            let Some(row) = rows.next()? else {
+                return Ok((None, None));
+            };
+            let at: Option<String> = row.get("at")?;
+            Ok((at.and_then(|at| parse_time(&at)), row.get("exit_code")?))
+        };
+        let (last_success, _) = ended(LAST_SUCCESS)?;
+        let (last_run, last_exit_code) = ended(LAST_RUN)?;
+        let mut statement = self.conn.prepare(STATES)?;
+        let days = statement.query_map([], |row| Ok((row.get("state")?, row.get("days")?)))?;
+        Ok(Health {
+            last_success,
+            last_run,
+            last_exit_code,
+            meetings: self.count_by_status()?,
+            days: days.collect::<Result<_, _>>()?,
+            details_due: self.count_due_details(now)?,
+            documents_due: self.count_due_documents()?,
+            quota_used: self.api_use_today(now)?.daily_quota_used,
         })
     }
 

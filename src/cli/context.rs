@@ -22,6 +22,8 @@ pub struct Context {
     pub clock: Clock,
     pub bars: Bars,
     pub quiet: bool,
+    /// Requests to Zoom, counted since the process began.
+    pub traffic: Arc<zoom::traffic::Traffic>,
 }
 
 impl Context {
@@ -55,6 +57,7 @@ impl Context {
             clock: wall_clock(),
             bars,
             quiet: global.quiet,
+            traffic: Arc::default(),
         };
         Ok((context, inputs))
     }
@@ -151,6 +154,7 @@ impl Context {
             timeout: Duration::from_secs(self.config.timeout_s),
             answer_limit_bytes: zoom::ANSWER_LIMIT_BYTES,
             proxies: self.config.proxies.clone(),
+            traffic: Arc::clone(&self.traffic),
             authorities: self.authorities(std::slice::from_ref(&self.config.oauth_url))?,
             seed: self.seed(),
         };

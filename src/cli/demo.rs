@@ -175,7 +175,17 @@ pub fn demo(context: &Context, args: &DemoArgs) -> Result<Exit, Failure> {
         return Ok(exit);
     }
     let exit = context.block_on(async {
-        let run = |scope| sync::harvest(&context, "sync", Some(&account), move || Ok(scope), true);
+        let interrupt = Interrupt::watch()?;
+        let run = |scope| {
+            sync::harvest(
+                &context,
+                "sync",
+                Some(&account),
+                move || Ok(scope),
+                true,
+                &interrupt,
+            )
+        };
         let (first, exit) = run(window).await?;
         out::print(&format!("First sync\n{}", sync::told(&first)))?;
         if exit != Exit::Done {
@@ -217,13 +227,18 @@ fn example_story(
     let faults = FaultPlan::from_json(EXAMPLE_FAULTS).map_err(|wrong| Failure::usage(wrong.to_string()))?;
     served.set_faults(faults);
     let run = |scope| {
-        context.block_on(sync::harvest(
-            context,
-            "sync",
-            Some(account),
-            move || Ok(scope),
-            true,
-        ))
+        context.block_on(async {
+            let interrupt = Interrupt::watch()?;
+            sync::harvest(
+                context,
+                "sync",
+                Some(account),
+                move || Ok(scope),
+                true,
+                &interrupt,
+            )
+            .await
+        })
     };
     run(window)?;
     served.with_world(|world| {
@@ -303,6 +318,7 @@ fn pointed_at(context: &Context, served: &Simulator, db: &std::path::Path) -> Co
         clock: context.clock.clone(),
         bars: context.bars.clone(),
         quiet: context.quiet,
+        traffic: context.traffic.clone(),
     }
 }
 

@@ -1,20 +1,18 @@
 //! `export`: every document of the catalog, as a file that other programs read.
 
 use std::{
-    fs,
     io::{self, BufWriter, IsTerminal, Write},
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use clap::{Args, ValueEnum};
 
-use super::{Exit, Failure, IndexArg, context::Context, day::DaySpec, out};
+use super::{Exit, Failure, IndexArg, context::Context, day::DaySpec, out, whole_file};
 use crate::{
     catalog::Catalog,
     elastic,
     export::{Csv, Sink},
     model::{Document, IndexKind, Window, json_text},
-    text::system_said,
 };
 
 #[derive(Args, Debug)]
@@ -76,7 +74,7 @@ pub fn run(context: &Context, args: &ExportArgs) -> Result<Exit, Failure> {
             Ok(Exit::Done)
         }
         Some(path) => {
-            let count = to_file(path, |file| {
+            let count = whole_file::replace(path, |file| {
                 let sink = sink(context, args, only, file)?;
                 write(&catalog, window, only, sink)
             })?;
@@ -141,32 +139,6 @@ fn write(
     }
     sink.end()?;
     Ok(count)
-}
-
-/// Whoever reads the file sees the old one or the whole new one.
-fn to_file(
-    path: &Path,
-    fill: impl FnOnce(BufWriter<fs::File>) -> Result<u64, Failure>,
-) -> Result<u64, Failure> {
-    let refused = |error: io::Error| {
-        Failure::usage(format!(
-            "{} cannot be written: {}",
-            path.display(),
-            system_said(&error)
-        ))
-    };
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}", std::process::id()));
-    let unfinished = path.with_file_name(name);
-    let file = fs::File::create(&unfinished).map_err(refused)?;
-    let filled = fill(BufWriter::new(file)).and_then(|count| {
-        fs::rename(&unfinished, path).map_err(refused)?;
-        Ok(count)
-    });
-    if filled.is_err() {
-        let _ = fs::remove_file(&unfinished);
-    }
-    filled
 }
 
 /// JSON lines.

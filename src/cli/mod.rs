@@ -19,6 +19,8 @@ mod settings_sources;
 mod shell;
 mod sync;
 mod verify;
+mod watch;
+mod whole_file;
 
 use std::{ffi::OsString, path::PathBuf};
 
@@ -268,6 +270,8 @@ enum Command {
     Plan(PlanArgs),
     /// Send what is due to Elasticsearch; no request to Zoom
     Publish,
+    /// Stay up and sync again and again; answer report, health, metrics and webhooks by HTTP
+    Watch(Box<watch::WatchArgs>),
     /// Rebuild the indices from the catalog behind an alias swap; no request to Zoom
     Reindex {
         /// Rebuild even if meetings that only the old index has are lost
@@ -328,6 +332,9 @@ struct SyncArgs {
     /// Harvest into the catalog only
     #[arg(long)]
     no_publish: bool,
+    /// Write metrics for node_exporter's textfile collector, once the run has ended
+    #[arg(long, value_name = "FILE")]
+    metrics_file: Option<PathBuf>,
     /// Print the summary as JSON
     #[arg(long)]
     json: bool,
@@ -445,6 +452,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
     match cli.command {
         Command::Sync(args) => sync::sync(&context, &args),
         Command::Plan(args) => plan::run(&context, &args),
+        Command::Watch(args) => watch::run(context, &cli.global, &args),
         Command::Publish => sync::publish(&context),
         Command::Reindex { drop_unknown } => sync::reindex(&context, drop_unknown),
         Command::Verify(args) => verify::run(&context, &args),

@@ -2,19 +2,18 @@
 
 use std::{
     fs,
-    io::{self, Read, Write},
+    io::Read,
     path::{Path, PathBuf},
 };
 
 use chrono::Days;
 use clap::Args;
 
-use super::{Exit, Failure, context::Context, day::DaySpec, out};
+use super::{Exit, Failure, context::Context, day::DaySpec, out, whole_file};
 use crate::{
     catalog::Catalog,
     model::Window,
     report::{self, About},
-    text::system_said,
 };
 
 #[derive(Args, Debug)]
@@ -64,7 +63,7 @@ pub fn run(context: &Context, args: &ReportArgs) -> Result<Exit, Failure> {
         out::bytes(page.as_bytes())?;
         return Ok(Exit::Done);
     }
-    write(&args.out, page.as_bytes())?;
+    whole_file::write(&args.out, page.as_bytes())?;
     context.say(&format!(
         "{}\nThe report is {}.",
         report::answer(&figures.days).text,
@@ -82,28 +81,4 @@ fn last_made(path: &Path) -> Option<String> {
         .read_to_end(&mut head)
         .ok()?;
     report::made_at(&String::from_utf8_lossy(&head))
-}
-
-/// Writes a file in one step: whoever reads it sees the old one or the new one.
-fn write(path: &Path, content: &[u8]) -> Result<(), Failure> {
-    let refused = |error: io::Error| {
-        Failure::usage(format!(
-            "{} cannot be written: {}",
-            path.display(),
-            system_said(&error)
-        ))
-    };
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}", std::process::id()));
-    let unfinished = path.with_file_name(name);
-    let written = fs::File::create(&unfinished)
-        .and_then(|mut file| {
-            file.write_all(content)?;
-            file.sync_all()
-        })
-        .and_then(|()| fs::rename(&unfinished, path));
-    written.map_err(|error| {
-        let _ = fs::remove_file(&unfinished);
-        refused(error)
-    })
 }

@@ -1,24 +1,39 @@
 //! `sync`, `publish`, `reindex` and `retry`: the commands that write.
 
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
 use super::{
     Exit, Failure, SyncArgs,
     context::{Context, ZoomEnd, sides},
     interrupt::Interrupt,
     out,
     progress::Show,
+    whole_file,
 };
 use crate::{
     catalog::{Catalog, RunId, Tally},
+    metrics::{self, Surroundings},
     model::AccountId,
     sync::{self as engine, Ending, Harvest, Scope, Summary},
 };
 
 pub fn sync(context: &Context, args: &SyncArgs) -> Result<Exit, Failure> {
+    let begun = Instant::now();
     context.not_absurd(&args.days)?;
     let account = context.config.zoom_credentials()?.account_id;
     let scope = || context.scope(&args.days);
-    let (summary, exit) =
-        context.block_on(harvest(context, "sync", Some(&account), scope, !args.no_publish))?;
+    let publish = !args.no_publish;
+    let ended = context.block_on(async {
+        let interrupt = Interrupt::watch()?;
+        harvest(context, "sync", Some(&account), scope, publish, &interrupt).await
+    });
+    if let Some(file) = &args.metrics_file {
+        write_metrics(context, file, begun.elapsed())?;
+    }
+    let (summary, exit) = ended?;
     if args.json {
         out::json(&summary)?;
         return Ok(exit);
@@ -28,11 +43,30 @@ pub fn sync(context: &Context, args: &SyncArgs) -> Result<Exit, Failure> {
 
 pub fn publish(context: &Context) -> Result<Exit, Failure> {
     context.refuse_without_elastic()?;
-    let (summary, exit) = context.block_on(harvest(context, "publish", None, || Ok(Scope::Nothing), true))?;
+    let (summary, exit) = context.block_on(async {
+        let interrupt = Interrupt::watch()?;
+        harvest(context, "publish", None, || Ok(Scope::Nothing), true, &interrupt).await
+    })?;
     report(context, &summary, exit)
 }
 
 /// The summary; where only what went wrong is wanted, how it ended, if not well.
+/// For node_exporter's textfile collector: what `watch` would answer on `/metrics`, of this run.
+fn write_metrics(context: &Context, file: &Path, took: Duration) -> Result<(), Failure> {
+    let catalog = Catalog::open_read_only(&context.config.db)?;
+    let mut around = Surroundings {
+        quota_limit: context.plan().daily_share(context.config.rate_share),
+        ..Surroundings::default()
+    };
+    around.runs.observe(took);
+    let page = metrics::page(
+        &catalog.health(context.now())?,
+        &context.traffic.counts(),
+        &around,
+    );
+    whole_file::write(file, page.as_bytes())
+}
+
 fn report(context: &Context, summary: &Summary, exit: Exit) -> Result<Exit, Failure> {
     if !context.quiet {
         out::print(&told(summary))?;
@@ -52,6 +86,7 @@ pub async fn harvest(
     account: Option<&AccountId>,
     scope: impl FnOnce() -> Result<Scope, Failure>,
     publish: bool,
+    interrupt: &Interrupt,
 ) -> Result<(Summary, Exit), Failure> {
     let (mut catalog, _lock) = match account {
         Some(_) => context.open_catalog(command)?,
@@ -66,7 +101,6 @@ pub async fn harvest(
         None => None,
     };
     let elastic = if publish { context.elastic(&catalog)? } else { None };
-    let interrupt = Interrupt::watch()?;
     if let Some(ZoomEnd { zoom, .. }) = &zoom {
         let mut stop = interrupt.stop();
         tokio::select! {

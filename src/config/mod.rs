@@ -136,6 +136,8 @@ pub struct Config {
     pub weekly_days: i64,
     /// What may be kept of people.
     pub privacy: Policy,
+    /// What webhooks are signed with.
+    pub webhook_secret: Option<SecretString>,
     /// The proxies on the way to Zoom and to Elasticsearch.
     pub proxies: Proxies,
     /// Every setting that has a value, as it was read, with its origin.
@@ -189,6 +191,7 @@ impl Config {
             weekly_days: i64::from(values.whole::<u16>("ZOOM_HARVESTER_WEEKLY_DAYS", 1..=365)?),
             privacy: privacy(&values)?,
             proxies,
+            webhook_secret: values.secret("ZOOM_WEBHOOK_SECRET_TOKEN"),
             in_force: values.in_force(),
             warnings,
         })

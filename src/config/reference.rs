@@ -37,13 +37,15 @@ const fn secret(name: &'static str, key: &'static str, help: &'static str) -> Se
 
 /// Every setting there is. The parser, the hints about unknown keys and the README's reference all come from here.
 #[rustfmt::skip] // A table: one setting, one place to look.
-pub static SETTINGS: [Setting; 51] = [
+pub static SETTINGS: [Setting; 52] = [
     open("ZOOM_ACCOUNT_ID", "zoom.account_id", "",
         "the account id of the Server-to-Server OAuth app"),
     open("ZOOM_CLIENT_ID", "zoom.client_id", "",
         "its client id"),
     secret("ZOOM_CLIENT_SECRET", "zoom.client_secret",
         "its client secret"),
+    secret("ZOOM_WEBHOOK_SECRET_TOKEN", "zoom.webhook_secret_token",
+        "the secret token of the app's webhooks, for `watch --listen`"),
     open("ZOOM_API_URL", "zoom.api_url", "",
         "Zoom's API, by https unless on this machine; if not said, what the token's answer names, else `https://api.zoom.us/v2`"),
     open("ZOOM_OAUTH_URL", "zoom.oauth_url", "https://zoom.us/oauth/token",

@@ -77,6 +77,7 @@ fn every_setting_has_its_place_in_the_file() {
         account_id = "a"
         client_id = "c"
         client_secret = "s\n"
+        webhook_secret_token = "t"
         api_url = "http://127.0.0.1:1/v2/"
         oauth_url = "http://127.0.0.1:1/oauth/token"
         plan = "pro"
@@ -442,6 +443,7 @@ fn nothing_that_can_be_debugged_shows_a_secret() {
         retry: zoom::Retry::default(),
         timeout: std::time::Duration::from_secs(1),
         answer_limit_bytes: 1,
+        traffic: Default::default(),
         proxies: Default::default(),
         authorities: Default::default(),
         seed: 1,

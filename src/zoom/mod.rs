@@ -9,6 +9,7 @@ mod lists;
 pub mod pace;
 pub mod pages;
 mod request;
+pub mod traffic;
 pub mod wire;
 
 use std::{
@@ -112,6 +113,8 @@ pub struct Settings {
     pub proxies: Proxies,
     /// Authorities to trust, beside the usual ones.
     pub authorities: Authorities,
+    /// Where requests are counted.
+    pub traffic: Arc<traffic::Traffic>,
     /// For the chance in the pauses.
     pub seed: u64,
 }

@@ -43,6 +43,13 @@ impl Zoom {
                 .timeout(self.settings.timeout);
             let answer = http::send(request, self.settings.answer_limit_bytes, &way).await;
             drop(permit);
+            let result = match &answer {
+                Ok(answer) if answer.status.is_success() => "ok",
+                Ok(answer) if answer.status.as_u16() == 429 => "throttled",
+                Ok(_) => "refused",
+                Err(_) => "unreachable",
+            };
+            self.settings.traffic.count(label, result, begun.elapsed());
             let verdict = match answer {
                 Ok(mut answer) => {
                     let (ms, status) = (begun.elapsed().as_millis() as u64, answer.status.as_u16());

@@ -36,3 +36,4 @@ mod report;
 mod shared_cluster;
 mod stories;
 mod verify;
+mod watch;

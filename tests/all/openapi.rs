@@ -70,6 +70,7 @@ async fn zooms_own_examples_go_through_the_whole_job() {
         },
         timeout: Duration::from_secs(10),
         answer_limit_bytes: 1 << 20,
+        traffic: Default::default(),
         proxies: Default::default(),
         authorities: Default::default(),
         seed: 1,

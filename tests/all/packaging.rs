@@ -144,7 +144,7 @@ echo "${COMPREPLY[*]}""#;
             String::from_utf8_lossy(&answer.stdout).trim(),
             String::from_utf8_lossy(&answer.stderr).trim()
         ),
-        ("reindex retry", "")
+        ("reindex report retry", "")
     );
     for shell in ["zsh", "fish", "elvish", "powershell"] {
         assert!(program(&["completions", shell]).contains("verify"), "{shell}");

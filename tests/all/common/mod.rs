@@ -360,6 +360,7 @@ impl Stage {
             },
             timeout: self.timeout,
             answer_limit_bytes: 50 << 20,
+            traffic: Default::default(),
             proxies: Default::default(),
             authorities: Default::default(),
             seed: 7,
