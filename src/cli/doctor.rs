@@ -218,7 +218,7 @@ pub(super) async fn zoom(context: &Context) -> Vec<Check> {
             Err(error) => ill(
                 "dashboards",
                 error.to_string(),
-                "if it is about the plan or a scope, the README says which are needed",
+                "if it is about the plan or a scope, docs/getting-started.md says which are needed",
             ),
         },
     );

@@ -186,7 +186,7 @@ impl From<std::io::Error> for Failure {
 
 /// What the exit codes mean, for `--help`.
 const EXITS: &str = "\
-Settings come from flags, else the environment, else .env, else the --config file; the README lists them all.
+Settings come from flags, else the environment, else .env, else the --config file; docs/configuration.md lists them all.
 
 Exit codes:
   0        done

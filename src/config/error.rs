@@ -102,7 +102,7 @@ pub enum Error {
 fn hint(nearest: Option<&str>) -> Cow<'static, str> {
     match nearest {
         Some(nearest) => format!("did you mean {nearest}?").into(),
-        None => "the README lists the known ones".into(),
+        None => "docs/configuration.md lists the known ones".into(),
     }
 }
 

@@ -35,7 +35,7 @@ const fn secret(name: &'static str, key: &'static str, help: &'static str) -> Se
     }
 }
 
-/// Every setting there is. The parser, the hints about unknown keys and the README's reference all come from here.
+/// Every setting there is. The parser, the hints about unknown keys and the reference in docs/configuration.md all come from here.
 #[rustfmt::skip] // A table: one setting, one place to look.
 pub static SETTINGS: [Setting; 52] = [
     open("ZOOM_ACCOUNT_ID", "zoom.account_id", "",
@@ -177,7 +177,7 @@ fn nearest(said: &str, known: impl Iterator<Item = &'static str>) -> Option<&'st
         .map(|(_, known)| known)
 }
 
-/// The reference, as the README shows it.
+/// The reference, as docs/configuration.md shows it.
 pub fn reference_markdown() -> String {
     let mut table =
         "| variable | key in the file | default | meaning |\n| --- | --- | --- | --- |\n".to_owned();

@@ -49,7 +49,9 @@ pub enum Error {
     )]
     Unauthorised,
     /// Not allowed.
-    #[error("Elasticsearch does not allow {what} (HTTP 403): {said}; the README lists the privileges needed")]
+    #[error(
+        "Elasticsearch does not allow {what} (HTTP 403): {said}; docs/elasticsearch.md lists the privileges needed"
+    )]
     Forbidden {
         /// What was tried.
         what: String,

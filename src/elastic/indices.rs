@@ -495,7 +495,7 @@ impl Elastic {
             Ok(answer) if answer.status == 200 => Check::ill(
                 "privileges",
                 format!("missing: {}", missing_privileges(&answer.body)),
-                Some("give the user or key the privileges that the README lists"),
+                Some("give the user or key the privileges that docs/elasticsearch.md lists"),
             ),
             // No security, or not of this kind: then the first write tells.
             Ok(_) => Check::well("privileges", "this server does not tell".to_owned()),

@@ -313,7 +313,7 @@ async fn bodies_and_documents_that_are_always_too_large_are_listed_one_by_one() 
     recovers("413", &mut stage).await;
 }
 
-/// The program as its user runs it: for each way in which publishing can end, the exit code that the README lists, one line that says
+/// The program as its user runs it: for each way in which publishing can end, the exit code that docs/commands.md lists, one line that says
 /// why, and with the next undisturbed `publish` the account in the index.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_ending_has_its_exit_code() {
@@ -807,7 +807,7 @@ async fn a_server_with_too_little_memory_gets_everything_in_smaller_pieces() {
 // ---- A server with security on ----
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_role_that_the_readme_lists_does_everything() {
+async fn the_role_that_the_page_lists_does_everything() {
     let mut stage = staged(ElasticStage::secure("harvester"));
     assert_eq!(stage.sync(stage.days(9)).await.ending, Ending::Done);
     // Sessions that are lost are deleted.
@@ -891,7 +891,7 @@ async fn with_one_privilege_less_the_step_that_needs_it_is_named() {
         assert!(
             said.contains("does not allow")
                 && said.contains(step)
-                && said.contains("the README lists the privileges"),
+                && said.contains("docs/elasticsearch.md lists the privileges"),
             "{lacking}: {said}"
         );
         assert!(!said.contains('\n'), "{said}");
@@ -907,15 +907,17 @@ async fn with_one_privilege_less_the_step_that_needs_it_is_named() {
 }
 
 #[test]
-fn the_readme_lists_the_privileges_of_the_role_that_is_tried() {
-    let readme = std::fs::read_to_string("README.md").unwrap().replace('\n', " ");
+fn the_page_lists_the_privileges_of_the_role_that_is_tried() {
+    let page = std::fs::read_to_string("docs/elasticsearch.md")
+        .unwrap()
+        .replace('\n', " ");
     let roles = std::fs::read_to_string("servers/secure/roles.yml").unwrap();
     let role = roles.split("harvester:\n").nth(1).unwrap();
     assert!(role.trim_start().starts_with("cluster: []\n"), "{role}");
     let line = role.lines().find(|line| line.contains("privileges:")).unwrap();
     assert_eq!(line.trim(), "privileges: [manage, index, delete, read]");
-    assert!(readme.contains("needs no privilege of the cluster, and on `zoom-*`"));
-    assert!(readme.contains(
+    assert!(page.contains("needs no privilege of the cluster, and on `zoom-*`"));
+    assert!(page.contains(
         "the privileges `manage` (makes, marks, swaps and removes the indices), `index`, `delete` and `read`"
     ));
 }

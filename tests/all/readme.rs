@@ -1,12 +1,102 @@
-//! What the README and the example say is true.
+//! What the README, the pages of `docs/` and the example say is true.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use zoom_harvester::{catalog::Catalog, config};
 
 const README: &str = include_str!("../../README.md");
 
+/// The README and every page of `docs/`: path and text.
+fn pages() -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let docs = std::fs::read_dir(root.join("docs"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let top = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"].map(|name| root.join(name));
+    let pages = docs
+        .filter(|path| path.extension().is_some_and(|end| end == "md"))
+        .chain(top);
+    pages
+        .map(|path| (path.clone(), std::fs::read_to_string(path).unwrap()))
+        .collect()
+}
+
+#[test]
+fn every_link_to_a_file_leads_somewhere_and_every_page_is_in_the_index() {
+    let pages = pages();
+    let mut links = 0;
+    for (page, text) in &pages {
+        for link in text.split("](").skip(1) {
+            let target = link.split(')').next().unwrap();
+            if target.contains("://") || target.starts_with('#') {
+                continue;
+            }
+            let file = page.parent().unwrap().join(target.split('#').next().unwrap());
+            assert!(file.exists(), "{} links to {target}", page.display());
+            links += 1;
+        }
+    }
+    assert!(links > 40, "{links}");
+    let index = include_str!("../../docs/README.md");
+    for (page, _) in &pages {
+        let name = page.file_name().unwrap().to_str().unwrap();
+        let in_docs = page.parent().unwrap().ends_with("docs");
+        assert!(
+            !in_docs || name == "README.md" || index.contains(&format!("({name})")),
+            "{name}"
+        );
+    }
+}
+
+/// The command lines in the blocks of the pages: each is understood, though not run. What is not understood ends with a line that points to --help.
+#[test]
+fn every_command_line_of_the_pages_is_understood() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut lines = 0;
+    for (page, text) in pages() {
+        for block in text.split("```").skip(1).step_by(2) {
+            for line in block
+                .lines()
+                .skip(1)
+                .filter_map(|line| line.trim().strip_prefix("zoom-harvester "))
+            {
+                let line = line.split(" #").next().unwrap().split(" > ").next().unwrap();
+                let args: Vec<&str> = line.split_whitespace().map(|arg| arg.trim_matches('"')).collect();
+                // Several words in quotes are a shell's business; and what needs no settings would be done.
+                let needs_no_settings = matches!(args.first(), Some(&"man" | &"completions"));
+                if line.contains('"') || line.contains("COMMAND") || needs_no_settings {
+                    continue;
+                }
+                let output = Command::new(env!("CARGO_BIN_EXE_zoom-harvester"))
+                    // Read before any command does a thing, and refused: so nothing is done.
+                    .env("ZOOM_PLAN", "nonsense")
+                    .args(&args)
+                    .current_dir(folder.path())
+                    .output()
+                    .unwrap();
+                let said = String::from_utf8_lossy(&output.stderr).into_owned();
+                let is_understood = output.status.success() || said.contains("ZOOM_PLAN");
+                assert!(is_understood, "{}: zoom-harvester {line}: {said}", page.display());
+                lines += 1;
+            }
+        }
+    }
+    assert!(lines >= 15, "{lines}");
+}
+
+#[test]
+fn the_readme_is_short() {
+    assert!(README.lines().count() <= 150);
+    let long: Vec<&str> = README.lines().filter(|line| line.chars().count() > 120).collect();
+    assert!(long.is_empty(), "{long:?}");
+}
+
 #[test]
 fn the_configuration_reference_is_what_the_program_knows() {
-    let (_, rest) = README
+    let (_, rest) = include_str!("../../docs/configuration.md")
         .split_once("<!-- reference: a test keeps this table as the program knows it -->\n")
         .unwrap();
     let (table, _) = rest.split_once("\n<!-- end of reference -->").unwrap();
