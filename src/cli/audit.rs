@@ -16,6 +16,39 @@ pub fn status(context: &Context, json: bool) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
+/// Complete or not, in one line.
+fn verdict(overview: &Overview) -> String {
+    let of = |status: &str| overview.meetings.get(status).copied().unwrap_or(0);
+    let is_published = of("indexed") > 0;
+    let lacking: Vec<String> = [
+        (overview.coverage.missing.len() as u64, "never listed", "day"),
+        (of("failed") + of("dead"), "failed or dead", "meeting"),
+        (overview.details_due, "to be fetched", "detail"),
+        (
+            if is_published { overview.documents_due } else { 0 },
+            "to be indexed",
+            "meeting",
+        ),
+    ]
+    .into_iter()
+    .filter(|(count, ..)| *count > 0)
+    .map(|(count, what, of)| {
+        format!(
+            "{} {of}{} {what}",
+            out::thousands(count),
+            if count == 1 { "" } else { "s" }
+        )
+    })
+    .collect();
+    let open = overview.coverage.days.saturating_sub(overview.coverage.settled);
+    match (overview.coverage.days, lacking.as_slice()) {
+        (0, _) => "not complete: no day was ever listed; run `zoom-harvester sync`".to_owned(),
+        (_, []) if open == 0 => "complete".to_owned(),
+        (_, []) => format!("complete so far; {open} of the days will be listed again by the next sync"),
+        (_, lacking) => format!("not complete: {}", lacking.join(", ")),
+    }
+}
+
 fn as_text(overview: &Overview, context: &Context) -> String {
     let n = out::thousands;
     let coverage = &overview.coverage;
@@ -89,7 +122,7 @@ fn as_text(overview: &Overview, context: &Context) -> String {
             n(share)
         ),
     ]);
-    let mut text = out::table(&rows);
+    let mut text = format!("{}\n{}", verdict(overview), out::table(&rows));
     if !coverage.missing.is_empty() {
         let days: Vec<String> = coverage
             .missing

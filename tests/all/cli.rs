@@ -390,6 +390,13 @@ fn a_catalog_is_read_by_status_show_and_export() {
     let sessions = status["sessions"].as_u64().unwrap();
     assert!(meetings > 0 && sessions > meetings, "{status}");
 
+    let (_, shown, _) = run(reading(&["status"]));
+    assert_eq!(
+        shown.lines().next(),
+        Some("not complete: 1 meeting failed or dead, 1 detail to be fetched"),
+        "{shown}"
+    );
+
     let documents = |args: &[&str]| {
         let (code, stdout, stderr) = run(reading(args));
         assert_eq!((code, stderr.as_str()), (0, ""));
