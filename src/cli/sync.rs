@@ -30,10 +30,13 @@ pub fn sync(context: &Context, args: &SyncArgs) -> Result<Exit, Failure> {
         let interrupt = Interrupt::watch()?;
         harvest(context, "sync", Some(&account), scope, publish, &interrupt).await
     });
-    if let Some(file) = &args.metrics_file {
-        write_metrics(context, file, begun.elapsed())?;
-    }
+    let written = match &args.metrics_file {
+        Some(file) => write_metrics(context, file, begun.elapsed()),
+        None => Ok(()),
+    };
+    // How the run failed comes first.
     let (summary, exit) = ended?;
+    written?;
     if args.json {
         out::json(&summary)?;
         return Ok(exit);
