@@ -33,6 +33,7 @@ mod packaging;
 mod privacy;
 mod readme;
 mod report;
+mod rooms;
 mod shared_cluster;
 mod stories;
 mod verify;
