@@ -38,6 +38,7 @@
 pub mod catalog;
 pub mod cli;
 pub mod config;
+pub mod dashboards;
 pub mod elastic;
 pub mod export;
 pub mod metrics;

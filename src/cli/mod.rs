@@ -296,6 +296,8 @@ enum Command {
     },
     /// Write every document as JSON lines, CSV or Parquet
     Export(export::ExportArgs),
+    /// Print saved objects for Kibana and OpenSearch Dashboards: data views, searches and a dashboard
+    Dashboards,
     /// Check the catalog, back it up, or make it smaller
     #[command(subcommand)]
     Catalog(catalog_command::CatalogCommand),
@@ -461,6 +463,10 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Retry => sync::retry(&context),
         Command::Show { id } => audit::show(&context, &id),
         Command::Export(args) => export::run(&context, &args),
+        Command::Dashboards => {
+            out::bytes(crate::dashboards::saved_objects(&context.config.index_prefix).as_bytes())?;
+            Ok(Exit::Done)
+        }
         Command::Catalog(command) => catalog_command::run(&context, &command),
         Command::Forget(args) => forget::run(&context, &args),
         Command::Init => init::run(context, &inputs),

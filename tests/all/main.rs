@@ -17,6 +17,7 @@ mod cli;
 mod clock;
 mod commands;
 mod crash;
+mod dashboards;
 mod elastic;
 mod export;
 mod faults;
