@@ -145,7 +145,7 @@ pub fn saved_objects(prefix: &str) -> String {
             "references": source(panel.of),
         }));
     }
-    objects.push(dashboard(&name("dashboard"), &name));
+    objects.push(dashboard(&name("dashboard"), name));
     objects.iter().map(|object| format!("{object}\n")).collect()
 }
 
