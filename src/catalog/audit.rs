@@ -485,6 +485,14 @@ impl Catalog {
         Ok(counts)
     }
 
+    /// What Zoom's daily quota counts, today.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn daily_quota_used(&self, now: DateTime<Utc>) -> Result<u64, Error> {
+        Ok(self.api_use_today(now)?.daily_quota_used)
+    }
+
     pub(super) fn api_use_today(&self, now: DateTime<Utc>) -> Result<ApiUse, Error> {
         let requests = Label::ALL.into_iter().map(|label| (label.as_str(), 0)).collect();
         let mut shown = ApiUse {

@@ -41,19 +41,19 @@ pub fn sync(context: &Context, args: &SyncArgs) -> Result<Exit, Failure> {
         out::json(&summary)?;
         return Ok(exit);
     }
-    report(context, &summary, exit)
+    report(context, &summary, exit, begun.elapsed())
 }
 
 pub fn publish(context: &Context) -> Result<Exit, Failure> {
+    let begun = Instant::now();
     context.refuse_without_elastic()?;
     let (summary, exit) = context.block_on(async {
         let interrupt = Interrupt::watch()?;
         harvest(context, "publish", None, || Ok(Scope::Nothing), true, &interrupt).await
     })?;
-    report(context, &summary, exit)
+    report(context, &summary, exit, begun.elapsed())
 }
 
-/// The summary; where only what went wrong is wanted, how it ended, if not well.
 /// For node_exporter's textfile collector: what `watch` would answer on `/metrics`, of this run.
 fn write_metrics(context: &Context, file: &Path, took: Duration) -> Result<(), Failure> {
     let catalog = Catalog::open_read_only(&context.config.db)?;
@@ -70,9 +70,12 @@ fn write_metrics(context: &Context, file: &Path, took: Duration) -> Result<(), F
     whole_file::write(file, page.as_bytes())
 }
 
-fn report(context: &Context, summary: &Summary, exit: Exit) -> Result<Exit, Failure> {
+/// The summary; where only what went wrong is wanted, how it ended, if not well.
+fn report(context: &Context, summary: &Summary, exit: Exit, took: Duration) -> Result<Exit, Failure> {
     if !context.quiet {
-        out::print(&told(summary))?;
+        let mut rows = rows(summary);
+        rows.extend(closing(context, summary, took)?);
+        out::print(&out::table(&rows))?;
     } else if exit != Exit::Done {
         return Err(Failure {
             exit,
@@ -234,6 +237,10 @@ pub fn retry(context: &Context) -> Result<Exit, Failure> {
 
 /// The summary for people.
 pub fn told(summary: &Summary) -> String {
+    out::table(&rows(summary))
+}
+
+fn rows(summary: &Summary) -> Vec<Vec<String>> {
     let (n, counted) = (out::thousands, out::counted);
     let tally = &summary.tally;
     let requests: Vec<String> = summary
@@ -247,7 +254,7 @@ pub fn told(summary: &Summary) -> String {
     } else {
         requests.join(", ")
     };
-    let rows = vec![
+    vec![
         vec![
             "listed".to_owned(),
             format!(
@@ -291,8 +298,35 @@ pub fn told(summary: &Summary) -> String {
         ],
         vec!["failed or dead".to_owned(), n(summary.troubled)],
         vec!["ended".to_owned(), ended(summary)],
-    ];
-    out::table(&rows)
+    ]
+}
+
+/// What a ticket needs besides: how long, how much of the quota, and what to do next.
+fn closing(context: &Context, summary: &Summary, took: Duration) -> Result<Vec<Vec<String>>, Failure> {
+    let catalog = Catalog::open_read_only(&context.config.db)?;
+    let used = catalog.daily_quota_used(context.now())?;
+    let next = match &summary.ending {
+        Ending::Done if summary.documents_due > 0 && !summary.publishing => {
+            "set ELASTICSEARCH_URL and run `zoom-harvester publish`, or leave it at that"
+        }
+        Ending::Done => "nothing: the next sync lists the days that are not settled",
+        Ending::Incomplete => "`zoom-harvester status` says what failed and why; the next sync tries again",
+        Ending::StoppedEarly { .. } | Ending::Interrupted => "run it again: it goes on where it stopped",
+        Ending::Misconfigured => "fix what the line above names, then `zoom-harvester doctor`",
+    };
+    let share = context.plan().daily_share(context.config.rate_share);
+    Ok(vec![
+        vec![
+            "quota today".to_owned(),
+            format!(
+                "{} of our share of {}",
+                out::thousands(used),
+                out::thousands(share)
+            ),
+        ],
+        vec!["took".to_owned(), format!("{:.1} s", took.as_secs_f64())],
+        vec!["next".to_owned(), next.to_owned()],
+    ])
 }
 
 fn ended(summary: &Summary) -> String {
@@ -300,7 +334,7 @@ fn ended(summary: &Summary) -> String {
         Ending::Done => "done",
         Ending::Incomplete => "finished, but not everything could be had",
         Ending::StoppedEarly { .. } => "stopped early; run it again",
-        Ending::Misconfigured => "stopped: something must be set right first",
+        Ending::Misconfigured => "cannot continue: fix the configuration",
         Ending::Interrupted => "interrupted",
     };
     match &summary.message {
