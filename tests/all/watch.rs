@@ -268,7 +268,7 @@ async fn what_goes_wrong_is_told_by_healthz_and_the_next_sync_tries_again() {
     let stage = stage();
     stage.sim.set_faults(
         zoom_harvester::sim::faults::FaultPlan::from_json(
-            r#"[{"endpoint": "listing", "times": 8, "action": {"status": 500}}]"#,
+            r#"[{"endpoint": "listing", "times": 2, "action": {"status": 500}}]"#,
         )
         .unwrap(),
     );
