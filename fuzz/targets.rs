@@ -10,7 +10,7 @@ use reqwest::{
 use zoom_harvester::{
     config::{Config, Error, Inputs, assignments},
     model::{Detail, Json, Label, ListingType, MeetingUuid, Row, RowEdit, iso, json_text, parse_time},
-    text::{one_line, steers},
+    untrusted::{one_line, steers},
     zoom::{
         http::{Answer, LONGEST_RETRY_AFTER, Verdict, judge, retry_after},
         pages::{MOST_PAGES, Pages},

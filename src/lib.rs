@@ -24,7 +24,7 @@
 //!
 //! # What is absent
 //!
-//! - [`model`], [`privacy`] and [`text`] do no I/O. [`zoom`], [`catalog`] and [`elastic`] import neither each other nor [`sync`].
+//! - [`model`], [`privacy`] and [`untrusted`] do no I/O. [`zoom`], [`catalog`] and [`elastic`] import neither each other nor [`sync`].
 //! - [`sync`] holds no SQL, no URL, no JSON: what crosses a border is a [`model`] type.
 //! - Nothing outside [`cli`] prints, reads the environment, the wall clock or unseeded chance (the lints in `Cargo.toml` and `clippy.toml` see to it).
 //! - [`sim`], the simulated account, imports none of the others: a misspelt field cannot cancel itself out.
@@ -48,5 +48,5 @@ pub mod privacy;
 pub mod report;
 pub mod sim;
 pub mod sync;
-pub mod text;
+pub mod untrusted;
 pub mod zoom;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::sql::Strange;
-use crate::{model::AccountId, text::system_said};
+use crate::{model::AccountId, untrusted::system_said};
 
 /// What can go wrong with the catalog.
 #[derive(Debug, thiserror::Error)]

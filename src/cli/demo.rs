@@ -15,7 +15,7 @@ use crate::{
         world::{Spec, World},
     },
     sync::Scope,
-    text::system_said,
+    untrusted::system_said,
 };
 
 #[derive(Args, Debug)]

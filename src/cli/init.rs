@@ -10,7 +10,7 @@ use super::{Exit, Failure, context::Context, doctor, out};
 use crate::{
     config::{self, Assignment, Config, FileOfValue, Inputs, Origin, Setting},
     elastic::Check,
-    text::system_said,
+    untrusted::system_said,
 };
 
 const FILE: &str = ".env";

@@ -179,7 +179,10 @@ impl From<std::io::Error> for Failure {
         };
         Self {
             exit,
-            message: format!("cannot write the output: {}", crate::text::system_said(&error)),
+            message: format!(
+                "cannot write the output: {}",
+                crate::untrusted::system_said(&error)
+            ),
         }
     }
 }

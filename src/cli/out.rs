@@ -9,9 +9,9 @@ use std::{
 use unicode_width::UnicodeWidthStr;
 
 use super::Color;
-use crate::text::steers;
+use crate::untrusted::steers;
 
-pub use crate::text::clean;
+pub use crate::untrusted::clean;
 
 /// Prints lines to standard output, each cleaned.
 pub fn print(text: &str) -> io::Result<()> {

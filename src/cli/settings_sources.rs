@@ -10,7 +10,7 @@ use super::Failure;
 use crate::{
     config::{self, Assignment, FileOfValue, InForce, Origin, SETTINGS},
     network::Authorities,
-    text::system_said,
+    untrusted::system_said,
 };
 
 /// The environment, as far as it can be read as text.
@@ -164,7 +164,7 @@ pub fn authorities() -> Result<Authorities, Failure> {
         };
         return Err(Failure::usage(format!(
             "{named} names no authority to trust: {}",
-            crate::text::one_line(&said)
+            crate::untrusted::one_line(&said)
         )));
     }
     for error in &found.errors {

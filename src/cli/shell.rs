@@ -7,7 +7,7 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 
 use super::{Cli, Exit, Failure, out};
-use crate::text::system_said;
+use crate::untrusted::system_said;
 
 #[derive(Args, Debug)]
 pub struct CompletionsArgs {

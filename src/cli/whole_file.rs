@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::Failure;
-use crate::text::system_said;
+use crate::untrusted::system_said;
 
 /// Fills a new file and puts it in the place of the old one. If that fails, the old one stays.
 ///

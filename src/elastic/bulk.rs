@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     model::{Deletion, IndexKind, Kept, MeetingUuid, Outcome},
-    text::one_line,
+    untrusted::one_line,
 };
 
 /// What is read of the answer to a bulk request: to leave the rest out spares both sides work.

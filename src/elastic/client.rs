@@ -11,7 +11,7 @@ use elasticsearch::http::{
 use serde_json::Value;
 
 use super::{Elastic, Error, nodes::Node};
-use crate::text::one_line;
+use crate::untrusted::one_line;
 
 /// The longest that a run waits because it is asked to; longer wishes end it. Proxies ask for seconds, or for a maintenance.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -29,7 +29,7 @@ pub use scan::{Reading, Scan, held};
 use crate::{
     model::{AccountId, Document, IndexKind, Kept, MeetingUuid, SessionId},
     network::{Authorities, Proxies},
-    text::Secrets,
+    untrusted::Secrets,
 };
 
 /// How to prove who we are.

@@ -9,7 +9,7 @@ use url::{Host, Url};
 
 pub use exceptions::Exceptions;
 
-use crate::text::Secrets;
+use crate::untrusted::Secrets;
 
 /// A forward proxy.
 #[derive(Clone)]

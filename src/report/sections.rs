@@ -8,7 +8,7 @@ use maud::{Markup, PreEscaped, html};
 use super::{About, charts};
 use crate::{
     catalog::{DayFigures, Figures, Largest},
-    text::clean,
+    untrusted::clean,
 };
 
 /// The states of a day, worst first, and what each means.

@@ -8,7 +8,7 @@ use tokio::{sync::Mutex, time::Instant};
 use super::{Error, Settings, ZoomDate, date, http, wire};
 use crate::{
     model::{Clock, Json, Row},
-    text::one_line,
+    untrusted::one_line,
 };
 
 /// A token is renewed this long before it expires.

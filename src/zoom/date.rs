@@ -7,7 +7,7 @@ use reqwest::header::HeaderMap;
 
 use crate::{
     model::{Clock, iso},
-    text::one_line,
+    untrusted::one_line,
 };
 
 /// The header has whole seconds.

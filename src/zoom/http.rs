@@ -10,7 +10,7 @@ use super::{Error, wire::error_body};
 use crate::{
     model::{Label, MeetingUuid, parse_time},
     network::Way,
-    text::{Secrets, one_line},
+    untrusted::{Secrets, one_line},
 };
 
 /// Everything but what RFC 3986 calls unreserved.

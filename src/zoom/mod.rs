@@ -30,7 +30,7 @@ use crate::{
         ListingType, Malformed, MeetingUuid, PastMeeting, Row, SeriesRow, Window,
     },
     network::{Authorities, Proxies, Way},
-    text::Secrets,
+    untrusted::Secrets,
 };
 use http::{encode, encode_uuid};
 use lists::{ListRequest, Sink};

@@ -9,7 +9,7 @@ use super::{
     http::{self, Verdict, encode},
     wire::{self, Page},
 };
-use crate::{model::Label, text::Secrets};
+use crate::{model::Label, untrusted::Secrets};
 
 /// 429s that one request puts up with, beside its ordinary tries.
 const THROTTLES: u32 = 20;

@@ -30,7 +30,7 @@ use zoom_harvester::{
         self,
         world::{Spec, World},
     },
-    text::steers,
+    untrusted::steers,
     zoom::ANSWER_LIMIT_BYTES,
 };
 

@@ -11,8 +11,9 @@
 mod common;
 
 mod audit;
-mod care;
+
 mod catalog;
+mod catalog_file;
 mod cli;
 mod clock;
 mod commands;

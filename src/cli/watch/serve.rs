@@ -23,7 +23,7 @@ use crate::{
     metrics,
     model::{Window, iso},
     report,
-    text::system_said,
+    untrusted::system_said,
 };
 
 /// Zoom's webhooks are a few kilobytes.
