@@ -11,12 +11,13 @@ use sea_query::{Alias, Expr, ExprTrait, OnConflict, Order, Query, SelectStatemen
 
 use super::{
     Catalog, Error,
+    index_years::{doom, present},
     meetings::MeetingState,
     schema::Meetings,
     sessions::note_lost,
     sql::{all, execute, first},
 };
-use crate::model::{Checksum, Event, Held, HostId, IndexKind, Kept, MeetingUuid};
+use crate::model::{Checksum, Event, Held, HostId, IndexKind, IndexPeriod, IndexYear, Kept, MeetingUuid};
 
 /// What the index holds of a meeting, as far as the catalog was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +45,10 @@ pub struct Stray {
     pub meeting: Option<MeetingUuid>,
     /// Its version.
     pub version: i64,
-    /// Whether the catalog keeps that meeting.
+    /// Whether the catalog keeps that meeting, with its documents in this index.
     pub known: bool,
+    /// Whether it keeps it with its documents in the index of another year: then this is one too many.
+    pub elsewhere: bool,
 }
 
 /// What a repair did.
@@ -57,6 +60,8 @@ pub struct Repaired {
     pub lost: u64,
     /// Meetings with a version in the index that no write of ours can outbid: only a rebuild helps.
     pub beyond: u64,
+    /// Documents that will be deleted because their meeting is in the index of another year.
+    pub elsewhere: u64,
     /// Documents deleted from the index that belong to no meeting of the catalog.
     pub dropped: u64,
 }
@@ -72,13 +77,15 @@ const TABLES: &str = "
     DROP TABLE IF EXISTS temp.verify_claimed;
     DROP TABLE IF EXISTS temp.verify_damage;
     CREATE TEMP TABLE verify_strays (
-        place INTEGER PRIMARY KEY, kind TEXT NOT NULL, doc_id TEXT NOT NULL, meeting_uuid TEXT, version INTEGER NOT NULL
+        place INTEGER PRIMARY KEY, year INTEGER NOT NULL, kind TEXT NOT NULL, doc_id TEXT NOT NULL, meeting_uuid TEXT, version INTEGER NOT NULL
     ) STRICT;
     CREATE INDEX temp.verify_strays_meeting ON verify_strays (meeting_uuid);
-    CREATE TEMP TABLE verify_claimed (kind TEXT NOT NULL, doc_id TEXT NOT NULL, PRIMARY KEY (kind, doc_id)) STRICT, WITHOUT ROWID;
+    CREATE TEMP TABLE verify_claimed (
+        year INTEGER NOT NULL, kind TEXT NOT NULL, doc_id TEXT NOT NULL, PRIMARY KEY (year, kind, doc_id)
+    ) STRICT, WITHOUT ROWID;
     CREATE TEMP TABLE verify_damage (meeting_uuid TEXT PRIMARY KEY, version INTEGER NOT NULL) STRICT, WITHOUT ROWID;";
 
-const UNCLAIMED: &str = "NOT EXISTS (SELECT 1 FROM verify_claimed c WHERE c.kind = verify_strays.kind AND c.doc_id = verify_strays.doc_id)";
+const UNCLAIMED: &str = "NOT EXISTS (SELECT 1 FROM verify_claimed c WHERE c.year = verify_strays.year AND c.kind = verify_strays.kind AND c.doc_id = verify_strays.doc_id)";
 
 impl Catalog {
     /// What it believes of the documents of these meetings.
@@ -149,15 +156,16 @@ impl Catalog {
     ///
     /// # Errors
     /// As SQLite fails.
-    pub fn note_strays(&self, kind: IndexKind, strays: &[Held]) -> Result<(), Error> {
+    pub fn note_strays(&self, year: IndexYear, kind: IndexKind, strays: &[Held]) -> Result<(), Error> {
         for chunk in strays.chunks(500) {
             let mut insert = Query::insert()
                 .into_table(Alias::new("verify_strays"))
-                .columns(["kind", "doc_id", "meeting_uuid", "version"].map(Alias::new))
+                .columns(["year", "kind", "doc_id", "meeting_uuid", "version"].map(Alias::new))
                 .take();
             for stray in chunk {
                 let meeting = stray.key.meeting.as_ref().map(|uuid| uuid.as_str().to_owned());
                 insert.values_panic([
+                    year.number().into(),
                     kind.as_str().into(),
                     stray.id.as_str().into(),
                     meeting.into(),
@@ -173,11 +181,11 @@ impl Catalog {
     ///
     /// # Errors
     /// As SQLite fails.
-    pub fn note_claimed(&self, kind: IndexKind, id: &str) -> Result<(), Error> {
+    pub fn note_claimed(&self, year: IndexYear, kind: IndexKind, id: &str) -> Result<(), Error> {
         let insert = Query::insert()
             .into_table(Alias::new("verify_claimed"))
-            .columns(["kind", "doc_id"].map(Alias::new))
-            .values_panic([kind.as_str().into(), id.into()])
+            .columns(["year", "kind", "doc_id"].map(Alias::new))
+            .values_panic([year.number().into(), kind.as_str().into(), id.into()])
             .on_conflict(OnConflict::new().do_nothing().to_owned())
             .take();
         execute(&self.conn, &insert)?;
@@ -206,22 +214,18 @@ impl Catalog {
         Ok(())
     }
 
-    /// The noted strays of an index that no meeting has claimed, after `place`; at most 500.
+    /// The noted strays of the index of a year that no meeting has claimed, after `place`; at most 500.
     ///
     /// # Errors
     /// As SQLite fails.
-    pub fn strays(&self, kind: IndexKind, place: i64) -> Result<Vec<Stray>, Error> {
+    pub fn strays(&self, year: IndexYear, kind: IndexKind, place: i64) -> Result<Vec<Stray>, Error> {
         let select = Query::select()
             .columns(["place", "doc_id", "meeting_uuid", "version"].map(Alias::new))
-            .expr_as(
-                Expr::cust(
-                    "EXISTS (SELECT 1 FROM meetings m WHERE m.meeting_uuid = verify_strays.meeting_uuid \
-                     AND m.detail_checksum IS NOT NULL)",
-                ),
-                Alias::new("known"),
-            )
+            .expr_as(Expr::cust(self.kept_meeting("=")), Alias::new("known"))
+            .expr_as(Expr::cust(self.kept_elsewhere()), Alias::new("elsewhere"))
             .from(Alias::new("verify_strays"))
             .and_where(Expr::col(Alias::new("place")).gt(place))
+            .and_where(Expr::col(Alias::new("year")).eq(year.number()))
             .and_where(Expr::col(Alias::new("kind")).eq(kind.as_str()))
             .and_where(Expr::cust(UNCLAIMED))
             .order_by(Alias::new("place"), Order::Asc)
@@ -236,8 +240,64 @@ impl Catalog {
                     .map(MeetingUuid::new),
                 version: row.get("version")?,
                 known: row.get("known")?,
+                elsewhere: row.get("elsewhere")?,
             })
         })
+    }
+
+    /// Whether the meeting that a stray says it belongs to is kept, with its documents in the index of the same year (`=`) or of another (`<>`).
+    fn kept_meeting(&self, same_year: &str) -> String {
+        format!(
+            "EXISTS (SELECT 1 FROM meetings WHERE meetings.meeting_uuid = verify_strays.meeting_uuid \
+             AND meetings.detail_checksum IS NOT NULL AND {} {same_year} verify_strays.year)",
+            present(self.period)
+        )
+    }
+
+    fn kept_elsewhere(&self) -> String {
+        format!(
+            "({} AND (verify_strays.kind = 'sessions' OR verify_strays.doc_id = verify_strays.meeting_uuid))",
+            self.kept_meeting("<>")
+        )
+    }
+
+    /// Notes that what was found of a meeting in the index of another year than its own is to be deleted. Answers how many documents that are.
+    fn doom_elsewhere(&mut self) -> Result<u64, Error> {
+        let elsewhere = self.kept_elsewhere();
+        let tx = self.transaction()?;
+        let mut doomed = 0;
+        let mut after = 0_i64;
+        loop {
+            let select = Query::select()
+                .columns(["place", "year", "kind", "doc_id", "version"].map(Alias::new))
+                .from(Alias::new("verify_strays"))
+                .and_where(Expr::cust(elsewhere.clone()))
+                .and_where(Expr::cust(UNCLAIMED))
+                .and_where(Expr::col(Alias::new("place")).gt(after))
+                .and_where(Expr::col(Alias::new("version")).lt(HIGHEST_REVISION))
+                .order_by(Alias::new("place"), Order::Asc)
+                .limit(BATCH)
+                .take();
+            let batch = all(&tx, &select, |row| {
+                Ok((
+                    row.get::<_, i64>("place")?,
+                    row.get::<_, IndexYear>("year")?,
+                    row.get::<_, String>("kind")?,
+                    row.get::<_, String>("doc_id")?,
+                    row.get::<_, i64>("version")?,
+                ))
+            })?;
+            let Some((last, ..)) = batch.last() else { break };
+            after = *last;
+            for (_, year, kind, id, version) in batch {
+                if let Some(kind) = IndexKind::ALL.into_iter().find(|one| one.as_str() == kind) {
+                    doom(&tx, year, kind, &id, version + 1)?;
+                    doomed += 1;
+                }
+            }
+        }
+        tx.commit()?;
+        Ok(doomed)
     }
 
     /// Makes exactly the meetings due whose documents were noted as damaged, in revisions above all that the index was found to
@@ -247,7 +307,11 @@ impl Catalog {
     /// # Errors
     /// As SQLite fails.
     pub fn make_damaged_due(&mut self, now: DateTime<Utc>) -> Result<Repaired, Error> {
-        let mut repaired = Repaired::default();
+        let mut repaired = Repaired {
+            elsewhere: self.doom_elsewhere()?,
+            ..Repaired::default()
+        };
+        let period = self.period;
         let mut after = String::new();
         loop {
             let tx = self.transaction()?;
@@ -264,7 +328,7 @@ impl Catalog {
                     repaired.beyond += 1;
                 } else if let Some(meeting_id) = make_due(&tx, &uuid, version, now)? {
                     repaired.due += 1;
-                    repaired.lost += lose_strays(&tx, meeting_id, &uuid)?;
+                    repaired.lost += lose_strays(&tx, meeting_id, &uuid, period)?;
                 }
             }
             tx.commit()?;
@@ -301,12 +365,21 @@ fn make_due(
     Ok(Some(state.meeting_id))
 }
 
-fn lose_strays(tx: &Connection, meeting_id: i64, uuid: &MeetingUuid) -> Result<u64, Error> {
+fn lose_strays(
+    tx: &Connection,
+    meeting_id: i64,
+    uuid: &MeetingUuid,
+    period: IndexPeriod,
+) -> Result<u64, Error> {
     let strays = Query::select()
         .column(Alias::new("doc_id"))
         .from(Alias::new("verify_strays"))
         .and_where(Expr::col(Alias::new("meeting_uuid")).eq(uuid.as_str()))
         .and_where(Expr::col(Alias::new("kind")).eq(IndexKind::Sessions.as_str()))
+        .and_where(Expr::cust(format!(
+            "verify_strays.year = (SELECT {} FROM meetings WHERE meetings.meeting_uuid = verify_strays.meeting_uuid)",
+            present(period)
+        )))
         .and_where(Expr::cust(UNCLAIMED))
         .take();
     let ids = all(tx, &strays, |row| row.get::<_, String>(0))?;

@@ -1,21 +1,26 @@
 //! The indices that acknowledged our documents, and whether those that are found are still the same.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, Transaction};
 use sea_query::{Expr, ExprTrait, OnConflict, Query};
 
 use super::{
     Catalog, Error,
+    index_years::present,
     schema::{Indices, Meetings},
     sql::{execute, first},
 };
-use crate::model::{IndexKind, iso};
+use crate::model::{IndexKind, IndexPeriod, IndexYear, iso};
 
 /// An index as Elasticsearch shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IndexRecord {
     /// Which of the two.
     pub kind: IndexKind,
+    /// Of which year.
+    pub year: IndexYear,
     /// Its name behind the alias.
     pub name: String,
     /// Elasticsearch's own id of it.
@@ -39,16 +44,17 @@ pub enum Trust {
 }
 
 impl Catalog {
-    /// Compares the indices that Elasticsearch shows with those that acknowledged. If they are others, or were written by
-    /// another catalog, everything is due again, in revisions above all that may have been written.
+    /// Compares the indices that Elasticsearch shows with those that acknowledged. If those of a year are others, or were written by
+    /// another catalog, everything in them is due again, in revisions above all that may have been written.
     ///
     /// # Errors
     /// As SQLite fails.
     pub fn meet_indices(&mut self, found: &[IndexRecord], now: DateTime<Utc>) -> Result<Trust, Error> {
+        let period = self.period;
         let tx = self.transaction()?;
-        let mut trust = Trust::Same;
+        let (mut trust, mut distrusted) = (Trust::Same, BTreeSet::new());
         for index in found {
-            let known = read_index(&tx, index.kind)?;
+            let known = read_index(&tx, index.kind, index.year)?;
             let ours = |known: &KnownIndex| {
                 index.stamp.is_some() && (index.stamp == known.stamp || index.stamp == known.pending_stamp)
             };
@@ -64,6 +70,9 @@ impl Catalog {
                 None if index.created => Trust::Same,
                 _ => Trust::WrittenByAnother,
             };
+            if judged != Trust::Same {
+                distrusted.insert(index.year);
+            }
             trust = match (trust, judged) {
                 (Trust::WrittenByAnother, _) | (_, Trust::WrittenByAnother) => Trust::WrittenByAnother,
                 (Trust::Replaced, _) | (_, Trust::Replaced) => Trust::Replaced,
@@ -75,38 +84,52 @@ impl Catalog {
             };
             put_index(&tx, index, adopted, now)?;
         }
-        if trust != Trust::Same {
-            make_all_due(&tx, now)?;
+        for year in distrusted {
+            make_all_due(&tx, year, period, now)?;
         }
         tx.commit()?;
         Ok(trust)
     }
 
-    /// Notes a mark before it is written to the indices, so that a crash in between does not make us strangers to
+    /// Makes everything due again that the lost index of a year held.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn refill(&mut self, year: IndexYear, now: DateTime<Utc>) -> Result<(), Error> {
+        let period = self.period;
+        let tx = self.transaction()?;
+        make_all_due(&tx, year, period, now)?;
+        tx.commit()?;
+        Ok(())
+    }
+
+    /// Notes a mark before it is written to the indices of a year, so that a crash in between does not make us strangers to
     /// ourselves.
     ///
     /// # Errors
     /// As SQLite fails.
-    pub fn note_pending_stamp(&mut self, stamp: &str) -> Result<(), Error> {
+    pub fn note_pending_stamp(&mut self, year: IndexYear, stamp: &str) -> Result<(), Error> {
         let update = Query::update()
             .table(Indices::Table)
             .value(Indices::PendingStamp, stamp)
+            .and_where(Expr::col(Indices::Year).eq(year.number()))
             .take();
         execute(&self.conn, &update)?;
         Ok(())
     }
 
-    /// Notes that the indices carry the mark.
+    /// Notes that the indices of a year carry the mark.
     ///
     /// # Errors
     /// As SQLite fails.
-    pub fn note_stamp(&mut self, stamp: &str) -> Result<(), Error> {
+    pub fn note_stamp(&mut self, year: IndexYear, stamp: &str) -> Result<(), Error> {
         let update = Query::update()
             .table(Indices::Table)
             .values([
                 (Indices::Stamp, stamp.into()),
                 (Indices::PendingStamp, Option::<String>::None.into()),
             ])
+            .and_where(Expr::col(Indices::Year).eq(year.number()))
             .take();
         execute(&self.conn, &update)?;
         Ok(())
@@ -120,7 +143,7 @@ struct KnownIndex {
     adopted: bool,
 }
 
-fn read_index(conn: &Connection, kind: IndexKind) -> Result<Option<KnownIndex>, Error> {
+fn read_index(conn: &Connection, kind: IndexKind, year: IndexYear) -> Result<Option<KnownIndex>, Error> {
     let select = Query::select()
         .columns([
             Indices::IndexUuid,
@@ -130,6 +153,7 @@ fn read_index(conn: &Connection, kind: IndexKind) -> Result<Option<KnownIndex>, 
         ])
         .from(Indices::Table)
         .and_where(Expr::col(Indices::Kind).eq(kind.as_str()))
+        .and_where(Expr::col(Indices::Year).eq(year.number()))
         .take();
     first(conn, &select, |row| {
         Ok(KnownIndex {
@@ -151,6 +175,7 @@ pub(super) fn put_index(
         .into_table(Indices::Table)
         .columns([
             Indices::Kind,
+            Indices::Year,
             Indices::IndexName,
             Indices::IndexUuid,
             Indices::Stamp,
@@ -159,6 +184,7 @@ pub(super) fn put_index(
         ])
         .values_panic([
             index.kind.as_str().into(),
+            index.year.number().into(),
             index.name.as_str().into(),
             index.uuid.as_str().into(),
             index.stamp.clone().into(),
@@ -166,7 +192,7 @@ pub(super) fn put_index(
             iso(now).into(),
         ])
         .on_conflict(
-            OnConflict::column(Indices::Kind)
+            OnConflict::columns([Indices::Kind, Indices::Year])
                 .update_columns([
                     Indices::IndexName,
                     Indices::IndexUuid,
@@ -184,7 +210,13 @@ pub(super) fn put_index(
     Ok(())
 }
 
-fn make_all_due(tx: &Transaction<'_>, now: DateTime<Utc>) -> Result<(), Error> {
+/// Makes due again all that was sent to the index of a year, or would have to go there.
+fn make_all_due(
+    tx: &Transaction<'_>,
+    year: IndexYear,
+    period: IndexPeriod,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
     let update = Query::update()
         .table(Meetings::Table)
         .values([
@@ -200,6 +232,7 @@ fn make_all_due(tx: &Transaction<'_>, now: DateTime<Utc>) -> Result<(), Error> {
             ),
         ])
         .and_where(Expr::col(Meetings::DocumentChecksum).is_not_null())
+        .and_where(Expr::cust(present(period)).eq(year.number()))
         .take();
     execute(tx, &update)?;
     Ok(())

@@ -12,7 +12,7 @@ use super::{
     schema::Meetings,
     sql::{Params, columns, one, run, text, var},
 };
-use crate::model::{Checksum, Event, HostId, Kept, MeetingUuid, Status, from_iso, iso};
+use crate::model::{Checksum, Event, HostId, IndexYear, Kept, MeetingUuid, Status, from_iso, iso};
 
 /// When a detail that seems unfinished is fetched again, after each look; then it is accepted as incomplete.
 const LOOK_AGAIN: [TimeDelta; 4] = [
@@ -54,6 +54,7 @@ columns! {
         look_again_at: Option<String>,
         incomplete: bool,
         doubt: Option<String>,
+        index_year: Option<IndexYear>,
     }
 }
 

@@ -14,6 +14,7 @@ mod details;
 mod error;
 mod file;
 mod forget;
+mod index_years;
 mod indices;
 mod listings;
 mod lock;
@@ -54,6 +55,7 @@ pub use quota::Reservation;
 pub use report::{DayFigures, FailureGroup, Figures, Health, HourFigures, Largest, QuotaDay};
 pub use runs::{RunId, Tally};
 
+use crate::model::IndexPeriod;
 use packing::Packers;
 
 static MIGRATIONS: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/migrations");
@@ -71,6 +73,7 @@ pub struct Catalog {
     /// Nothing for one in memory.
     file: Option<file::Opened>,
     packers: Packers,
+    period: IndexPeriod,
 }
 
 impl Catalog {
@@ -117,7 +120,13 @@ impl Catalog {
             packers: Packers::load(&conn)?,
             conn,
             file: Some(file),
+            period: IndexPeriod::None,
         })
+    }
+
+    /// Says over which indices documents are to be spread; one for all years unless it is said.
+    pub fn spread_over(&mut self, period: IndexPeriod) {
+        self.period = period;
     }
 
     /// Opens it for a short write beside whoever holds the lock: to note a backup. Nothing is made or brought up to date.
@@ -139,6 +148,7 @@ impl Catalog {
             packers: Packers::default(),
             conn,
             file: Some(file),
+            period: IndexPeriod::None,
         })
     }
 
@@ -164,6 +174,7 @@ impl Catalog {
         Ok(Self {
             packers: Packers::load(&conn)?,
             file: Some(file::Opened::at(&real)?),
+            period: IndexPeriod::None,
             conn,
         })
     }
@@ -189,6 +200,7 @@ impl Catalog {
             packers: Packers::load(&conn)?,
             conn,
             file: None,
+            period: IndexPeriod::None,
         })
     }
 

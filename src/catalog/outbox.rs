@@ -1,7 +1,10 @@
 //! The outbox: documents that are newer than what Elasticsearch acknowledged, what is kept to build them from, and what became of those that
 //! were sent.
 
-use std::{collections::HashSet, sync::Arc, sync::LazyLock};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::{Arc, LazyLock},
+};
 
 use chrono::{DateTime, Datelike, NaiveDate, Utc};
 use rusqlite::Connection;
@@ -9,6 +12,7 @@ use sea_query::{Expr, ExprTrait, Order, Query, SelectStatement};
 
 use super::{
     Catalog, Error, Packer,
+    index_years::{present, wanted},
     meetings::MeetingState,
     packing::{Packers, unpacked},
     schema::{Indices, Meetings, Payloads},
@@ -16,8 +20,8 @@ use super::{
     sql::{all, columns, execute, first, run, text, var},
 };
 use crate::model::{
-    AccountId, Checksum, Detail, Event, HostId, Kept, MeetingUuid, Row, SeriesId, SessionId, Window,
-    from_iso, iso,
+    AccountId, Checksum, Detail, Event, HostId, IndexYear, Kept, MeetingUuid, Row, SeriesId, SessionId,
+    Window, from_iso, iso,
 };
 
 /// What was sent of a meeting and acknowledged: never what stands in the catalog by now, which may be newer.
@@ -40,6 +44,10 @@ pub struct Stored {
     pub document_checksum: Checksum,
     /// Sessions that were sent, or may have been, and belong to it no more: to be deleted.
     pub lost_sessions: Vec<SessionId>,
+    /// The year of the index that its documents belong to.
+    pub year: IndexYear,
+    /// Whether they were last sent to that of another year.
+    pub elsewhere: bool,
     account_id: AccountId,
     columns: StoredColumns,
     listing_packer: Arc<Packer>,
@@ -51,7 +59,6 @@ columns! {
     #[derive(Debug)]
     StoredColumns {
         meeting_id: i64,
-        meeting_uuid: MeetingUuid,
         series_id: Option<i64>,
         host_id: Option<HostId>,
         start_time: Option<String>,
@@ -65,6 +72,7 @@ columns! {
         payload: Vec<u8>,
         payload_bytes: i64,
         dictionary_id: Option<i64>,
+        index_year: Option<IndexYear>,
     }
 }
 
@@ -130,6 +138,9 @@ fn kept_query() -> SelectStatement {
         let table = if *name == "meeting_id" { "meetings." } else { "" };
         select.expr(Expr::cust(format!("{table}{name}")));
     }
+    for name in ["meeting_uuid", "listed_day"] {
+        select.expr(Expr::cust(name));
+    }
     select
 }
 
@@ -147,24 +158,23 @@ fn due_sql(with_host: bool) -> String {
     text(&select)
 }
 
-static AFTER: LazyLock<String> = LazyLock::new(|| {
+static AFTER: LazyLock<String> = LazyLock::new(|| text(&after_query()));
+
+fn after_query() -> SelectStatement {
     let mut select = kept_query();
     select
         .and_where(Expr::col((Meetings::Table, Meetings::MeetingUuid)).gt(var(":after")))
         .order_by((Meetings::Table, Meetings::MeetingUuid), Order::Asc);
-    text(&select)
-});
+    select
+}
 
 /// The days that compare as their texts do: years of four digits.
 const FIRST_DAY: &str = "0000-01-01";
 const LAST_DAY: &str = "9999-12-31";
 
 static AFTER_IN_DAYS: LazyLock<String> = LazyLock::new(|| {
-    let mut select = kept_query();
-    select
-        .and_where(Expr::col((Meetings::Table, Meetings::MeetingUuid)).gt(var(":after")))
-        .and_where(Expr::col((Meetings::Table, Meetings::ListedDay)).between(var(":from"), var(":to")))
-        .order_by((Meetings::Table, Meetings::MeetingUuid), Order::Asc);
+    let mut select = after_query();
+    select.and_where(Expr::col((Meetings::Table, Meetings::ListedDay)).between(var(":from"), var(":to")));
     text(&select)
 });
 
@@ -177,9 +187,14 @@ static ONE: LazyLock<String> = LazyLock::new(|| {
 static SENDING: LazyLock<String> = LazyLock::new(|| {
     let update = Query::update()
         .table(Meetings::Table)
-        .value(Meetings::IndexedChecksum, Expr::cust("NULL"))
+        .values([
+            (Meetings::IndexedChecksum, Expr::cust("NULL")),
+            (Meetings::IndexYear, var(":year")),
+        ])
         .and_where(Expr::col(Meetings::MeetingUuid).eq(var(":uuid")))
-        .and_where(Expr::col(Meetings::IndexedChecksum).is_not_null())
+        .and_where(Expr::cust(
+            "(indexed_checksum IS NOT NULL OR index_year IS NOT :year)",
+        ))
         .take();
     text(&update)
 });
@@ -187,7 +202,7 @@ static SENDING: LazyLock<String> = LazyLock::new(|| {
 impl Catalog {
     /// Meetings whose documents are newer than what Elasticsearch acknowledged, oldest revision first, up to `limit` and about
     /// `limit_bytes` of payload (at least one), but for those that are on their way already. With `hosts_open`, those whose host is still
-    /// being asked for are left out: they would be sent twice.
+    /// being asked for are left out: they would be sent twice. All belong to the index of one year, and to none of the years `but`.
     ///
     /// # Errors
     /// As SQLite fails.
@@ -195,11 +210,16 @@ impl Catalog {
         &self,
         hosts_open: bool,
         on_their_way: &HashSet<MeetingUuid>,
+        but: &BTreeSet<IndexYear>,
         limit: u64,
         limit_bytes: usize,
     ) -> Result<Vec<Stored>, Error> {
         let sql = if hosts_open { &*DUE_WITH_HOST } else { &*DUE };
-        self.read_stored(sql, &[], on_their_way, limit, limit_bytes)
+        let mut year = None;
+        let skipped = |uuid: &MeetingUuid, of: IndexYear| {
+            on_their_way.contains(uuid) || but.contains(&of) || *year.get_or_insert(of) != of
+        };
+        self.read_stored(sql, &[], skipped, limit, limit_bytes)
     }
 
     /// How many meetings have documents due.
@@ -227,7 +247,50 @@ impl Catalog {
     ) -> Result<Vec<Stored>, Error> {
         // No UUID is empty.
         let after = after.map_or("", MeetingUuid::as_str);
-        self.read_stored(&AFTER, &[(":after", &after)], &HashSet::new(), limit, limit_bytes)
+        self.read_stored(&AFTER, &[(":after", &after)], |_, _| false, limit, limit_bytes)
+    }
+
+    /// The same, of meetings whose documents belong to the index of a year.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn kept_for_index(
+        &self,
+        year: IndexYear,
+        after: Option<&MeetingUuid>,
+        limit: u64,
+        limit_bytes: usize,
+    ) -> Result<Vec<Stored>, Error> {
+        self.kept_by_year(wanted(self.period), year, after, limit, limit_bytes)
+    }
+
+    /// The same, of meetings whose documents are in the index of a year.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn kept_in_index(
+        &self,
+        year: IndexYear,
+        after: Option<&MeetingUuid>,
+        limit: u64,
+        limit_bytes: usize,
+    ) -> Result<Vec<Stored>, Error> {
+        self.kept_by_year(&present(self.period), year, after, limit, limit_bytes)
+    }
+
+    fn kept_by_year(
+        &self,
+        of: &str,
+        year: IndexYear,
+        after: Option<&MeetingUuid>,
+        limit: u64,
+        limit_bytes: usize,
+    ) -> Result<Vec<Stored>, Error> {
+        let mut select = after_query();
+        select.and_where(Expr::cust(of.to_owned()).eq(var(":year")));
+        let after = after.map_or("", MeetingUuid::as_str);
+        let params: [(&str, &dyn rusqlite::ToSql); 2] = [(":after", &after), (":year", &year)];
+        self.read_stored(&text(&select), &params, |_, _| false, limit, limit_bytes)
     }
 
     /// The same, of meetings that count for these days only.
@@ -248,7 +311,7 @@ impl Catalog {
         };
         let (from, to) = (text(window.from, FIRST_DAY), text(window.to, LAST_DAY));
         let params: [(&str, &dyn rusqlite::ToSql); 3] = [(":after", &after), (":from", &from), (":to", &to)];
-        self.read_stored(&AFTER_IN_DAYS, &params, &HashSet::new(), limit, limit_bytes)
+        self.read_stored(&AFTER_IN_DAYS, &params, |_, _| false, limit, limit_bytes)
     }
 
     /// One meeting's kept detail, if there is one.
@@ -256,7 +319,7 @@ impl Catalog {
     /// # Errors
     /// As SQLite fails, or what is kept cannot be read back.
     pub fn kept(&self, uuid: &MeetingUuid) -> Result<Option<Kept>, Error> {
-        let mut stored = self.read_stored(&ONE, &[(":uuid", uuid)], &HashSet::new(), 1, usize::MAX)?;
+        let mut stored = self.read_stored(&ONE, &[(":uuid", uuid)], |_, _| false, 1, usize::MAX)?;
         stored.pop().map(Stored::open).transpose()
     }
 
@@ -265,7 +328,7 @@ impl Catalog {
         &self,
         sql: &str,
         params: &[(&str, &dyn rusqlite::ToSql)],
-        but_for: &HashSet<MeetingUuid>,
+        mut skipped: impl FnMut(&MeetingUuid, IndexYear) -> bool,
         limit: u64,
         limit_bytes: usize,
     ) -> Result<Vec<Stored>, Error> {
@@ -277,13 +340,21 @@ impl Catalog {
             && bytes < limit_bytes
             && let Some(row) = rows.next()?
         {
-            if !but_for.is_empty() && but_for.contains(&row.get::<_, MeetingUuid>("meeting_uuid")?) {
+            let uuid: MeetingUuid = row.get("meeting_uuid")?;
+            let day: NaiveDate = row
+                .get::<_, String>("listed_day")?
+                .parse()
+                .map_err(|_| Error::Nonsense("a day that is none".to_owned()))?;
+            let year = self.period.year_of(day);
+            if skipped(&uuid, year) {
                 continue;
             }
             let columns = StoredColumns::read(row)?;
             bytes = bytes.saturating_add(usize::try_from(columns.payload_bytes).unwrap_or(usize::MAX));
             stored.push(Stored {
-                uuid: columns.meeting_uuid.clone(),
+                uuid,
+                year,
+                elsewhere: columns.index_year.is_some_and(|sent| sent != year),
                 document_checksum: columns.document_checksum.clone(),
                 lost_sessions: sessions::lost(&self.conn, columns.meeting_id)?,
                 account_id: account_id.clone(),
@@ -295,15 +366,19 @@ impl Catalog {
         Ok(stored)
     }
 
-    /// Notes that documents are about to be sent: until they are acknowledged the index holds neither them for certain nor what
+    /// Notes that documents are about to be sent to the index of a year: until they are acknowledged the index holds neither them for certain nor what
     /// it acknowledged before, so a meeting that turns back into that must be sent again.
     ///
     /// # Errors
     /// As SQLite fails.
-    pub fn note_sending<'a>(&mut self, meetings: impl Iterator<Item = &'a MeetingUuid>) -> Result<(), Error> {
+    pub fn note_sending<'a>(
+        &mut self,
+        year: IndexYear,
+        meetings: impl Iterator<Item = &'a MeetingUuid>,
+    ) -> Result<(), Error> {
         let tx = self.transaction()?;
         for uuid in meetings {
-            run(&tx, &SENDING, &[(":uuid", uuid)])?;
+            run(&tx, &SENDING, &[(":uuid", uuid), (":year", &year)])?;
         }
         tx.commit()?;
         Ok(())
@@ -339,16 +414,17 @@ impl Catalog {
         Ok(())
     }
 
-    /// Meetings about to be published for the first time to an index that held documents before: what it holds of them is
+    /// Meetings about to be published for the first time to an index of a year that held documents before: what it holds of them is
     /// to be asked first. Empty if the indices are our own.
     ///
     /// # Errors
     /// As SQLite fails.
-    pub fn unreconciled(&self, limit: u64) -> Result<Vec<MeetingUuid>, Error> {
+    pub fn unreconciled(&self, year: IndexYear, limit: u64) -> Result<Vec<MeetingUuid>, Error> {
         let adopted = Query::select()
             .expr(Expr::cust("count(*)"))
             .from(Indices::Table)
             .and_where(Expr::col(Indices::Adopted).eq(1))
+            .and_where(Expr::col(Indices::Year).eq(year.number()))
             .take();
         if first(&self.conn, &adopted, |row| row.get::<_, i64>(0))?.unwrap_or_default() == 0 {
             return Ok(Vec::new());
@@ -358,6 +434,7 @@ impl Catalog {
             .from(Meetings::Table)
             .and_where(Expr::cust(DOCUMENTS_DUE))
             .and_where(Expr::col(Meetings::Reconciled).eq(0))
+            .and_where(Expr::cust(present(self.period)).eq(year.number()))
             .order_by(Meetings::Revision, Order::Asc)
             .limit(limit)
             .take();

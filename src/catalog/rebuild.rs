@@ -1,18 +1,22 @@
 //! A rebuild of the indices: what the new ones acknowledged waits in a temporary table until they stand in the place of the old ones, so that memory
 //! stays bounded and nothing is recorded of a rebuild that comes to no end.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 use sea_query::{Alias, Expr, ExprTrait, Order, Query};
 
 use super::{
     Acknowledgement, Catalog, Error, IndexRecord,
+    index_years::wanted,
     indices::put_index,
     meetings::MeetingState,
     outbox::{acknowledge_one, reject_one},
+    schema::{Indices, Meetings},
     sessions,
     sql::{all, execute},
 };
-use crate::model::{Checksum, MeetingUuid};
+use crate::model::{Checksum, IndexYear, MeetingUuid};
 
 const TABLE: &str = "
     DROP TABLE IF EXISTS temp.rebuilt;
@@ -57,17 +61,24 @@ impl Catalog {
         Ok(())
     }
 
-    /// Records that the rebuilt indices stand in place of the old ones, and what they hold.
+    /// Records that the rebuilt indices stand in place of those of the years `replaced`, and what they hold.
     ///
     /// # Errors
     /// As SQLite fails; then none of it is recorded.
     pub fn replace_indices(
         &mut self,
+        replaced: &BTreeSet<IndexYear>,
         rebuilt: &[IndexRecord],
         stamp: &str,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
+        let period = self.period;
         let tx = self.transaction()?;
+        let stale = Query::delete()
+            .from_table(Indices::Table)
+            .and_where(Expr::col(Indices::Year).is_in(replaced.iter().map(|year| year.number())))
+            .take();
+        execute(&tx, &stale)?;
         for index in rebuilt {
             let index = IndexRecord {
                 stamp: Some(stamp.to_owned()),
@@ -116,6 +127,13 @@ impl Catalog {
                 }
             }
         }
+        // What was written anew was written to where it belongs.
+        let in_their_year = Query::update()
+            .table(Meetings::Table)
+            .value(Meetings::IndexYear, Expr::cust(wanted(period)))
+            .and_where(Expr::cust("meeting_uuid IN (SELECT meeting_uuid FROM rebuilt)"))
+            .take();
+        execute(&tx, &in_their_year)?;
         tx.commit()?;
         Ok(())
     }

@@ -30,17 +30,17 @@ tables! {
         DurationS, Participants, ListedDay, Status, ListedChecksum, ShownChecksum, FetchedFor, DetailChecksum,
         DocumentChecksum, IndexedChecksum, RejectedChecksum, Revision, Sessions, Reconciled, FirstListedAt, ChangedAt,
         FetchedAt, IndexedAt, VanishedAt, Attempts, LastAttemptRun, Failure, LookAgainStep, LookAgainAt, Incomplete, Doubt,
-        Listing, ListingBytes, ListingDictionary,
+        Listing, ListingBytes, ListingDictionary, IndexYear,
     }
     Payloads { MeetingId, Payload, PayloadBytes, DictionaryId }
     Sessions { MeetingId, SessionId, UserName, Email, JoinTime, LeaveTime }
     LostSessions { MeetingId, SessionId }
-    Indices { Kind, IndexName, IndexUuid, Stamp, PendingStamp, Adopted, RecordedAt }
+    Indices { Kind, Year, IndexName, IndexUuid, Stamp, PendingStamp, Adopted, RecordedAt }
     ApiUse { Day, Label, Requests, CountedMs }
     RecentRequests { SentMs }
     Forgetting { Salt, BeforeDay }
     Forgotten { Kind, Digest, ForgottenAt }
-    DoomedDocuments { Kind, DocumentId, Version }
+    DoomedDocuments { Year, Kind, DocumentId, Version }
     Changes { ChangeId, At, RunId, MeetingId, What, OldChecksum }
     Backups { Path, MadeAt, Bytes, Sha256, RunId }
 }

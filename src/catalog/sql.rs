@@ -8,7 +8,7 @@ use sea_query::{Expr, QueryStatementWriter, SqliteQueryBuilder};
 use sea_query_rusqlite::RusqliteBinder;
 
 use super::Error;
-use crate::model::{Checksum, HostId, ListingType, MeetingUuid, Status};
+use crate::model::{Checksum, HostId, IndexYear, ListingType, MeetingUuid, Status};
 
 /// Something in the file that this program never writes.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +57,21 @@ impl FromSql for Status {
 impl ToSql for Status {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(self.as_str().into())
+    }
+}
+
+impl FromSql for IndexYear {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let number = value.as_i64()?;
+        u16::try_from(number)
+            .map(Self::new)
+            .map_err(|_| strange(format!("the year {number} of an index")))
+    }
+}
+
+impl ToSql for IndexYear {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(i64::from(self.number()).into())
     }
 }
 

@@ -80,7 +80,9 @@ impl Context {
             iso(self.now())
         );
         let lock = Lock::acquire(path, &holder)?;
-        Ok((Catalog::open(path)?, lock))
+        let mut catalog = Catalog::open(path)?;
+        catalog.spread_over(self.config.index_period);
+        Ok((catalog, lock))
     }
 
     /// The same, for a command that makes no catalog: there would be nothing in it.

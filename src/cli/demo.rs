@@ -8,7 +8,7 @@ use secrecy::SecretString;
 
 use super::{Exit, Failure, context::Context, interrupt::Interrupt, out, settings_sources, sync};
 use crate::{
-    model::{AccountId, IndexKind, Window},
+    model::{AccountId, IndexKind, IndexPeriod, Window},
     sim::{
         self, Limits, Setup, Simulator,
         faults::FaultPlan,
@@ -350,15 +350,15 @@ async fn things_to_try(context: &Context, served: &Simulator, now: DateTime<Utc>
             config.urls.first().map_or("", String::as_str),
             config.prefix
         ));
-        if elastic.refresh().await.is_ok()
-            && let Ok(answer) = elastic.search(IndexKind::Sessions, &query).await
-        {
+        // The count makes visible to searches what was sent.
+        let counted = elastic.count().await;
+        if let Ok(answer) = elastic.search(IndexKind::Sessions, &query).await {
             text.push_str(&format!(
                 "    answers {}\n",
                 answer["aggregations"]["devices"]["buckets"]
             ));
         }
-        match elastic.count().await {
+        match counted {
             Ok((meetings, sessions)) => text.push_str(&format!(
                 "\nElasticsearch now holds {} meetings and {} sessions behind {prefix}-meetings and {prefix}-sessions.\n",
                 out::thousands(meetings),
@@ -371,9 +371,13 @@ async fn things_to_try(context: &Context, served: &Simulator, now: DateTime<Utc>
     // All of it, or the environment's own Elasticsearch would get the simulated account among its real data.
     let elastic = match &context.config.elastic {
         Some(config) => format!(
-            " ELASTICSEARCH_URL={} ELASTICSEARCH_INDEX_PREFIX={}{}",
+            " ELASTICSEARCH_URL={} ELASTICSEARCH_INDEX_PREFIX={}{}{}",
             config.urls.join(","),
             config.prefix,
+            match context.config.index_period {
+                IndexPeriod::None => "",
+                IndexPeriod::Year => " ELASTICSEARCH_INDEX_PERIOD=year",
+            },
             config.replicas.map_or_else(String::new, |replicas| format!(
                 " ELASTICSEARCH_REPLICAS={replicas}"
             ))

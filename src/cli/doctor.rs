@@ -1,5 +1,7 @@
 //! `doctor`: one line for each thing that can be wrong, with the remedy.
 
+use std::collections::BTreeSet;
+
 use super::{Exit, Failure, context::Context, out};
 use crate::{
     catalog::{Catalog, Error},
@@ -116,8 +118,12 @@ fn settings(context: &Context) -> Vec<Check> {
 }
 
 pub(super) async fn elastic(context: &Context) -> Result<Vec<Check>, Failure> {
+    let mut years = BTreeSet::from([context.config.index_period.year_of(context.now().date_naive())]);
     let of_catalog = match Catalog::open_read_only(&context.config.db) {
-        Ok(catalog) => catalog.account()?,
+        Ok(catalog) => {
+            years.extend(catalog.met_years()?);
+            catalog.account()?
+        }
         // What is wrong with it stands in a line of its own.
         Err(_) => None,
     };
@@ -131,7 +137,7 @@ pub(super) async fn elastic(context: &Context) -> Result<Vec<Check>, Failure> {
     let ways = elastic.ways().into_iter();
     let mut checks: Vec<Check> = ways.map(|way| well("way to Elasticsearch", way)).collect();
     checks.extend(match is_known {
-        true => elastic.check().await,
+        true => elastic.check(&years).await,
         // Whose indices they would be stands in the line about the credentials as missing.
         false => elastic.check_server().await,
     });

@@ -27,7 +27,11 @@ use std::{ffi::OsString, path::PathBuf};
 use chrono::NaiveDate;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{catalog, config, elastic, sync as engine, zoom};
+use crate::{
+    catalog, config, elastic,
+    sync::{self as engine, Rebuilding},
+    zoom,
+};
 use context::Context;
 use day::DaySpec;
 
@@ -280,6 +284,9 @@ enum Command {
         /// Rebuild even if meetings that only the old index has are lost
         #[arg(long)]
         drop_unknown: bool,
+        /// Fill years again whose index was dropped
+        #[arg(long)]
+        dropped_years: bool,
     },
     /// Compare the indices with the catalog, document by document; exit 0 only if they are equal
     ///
@@ -459,7 +466,16 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Plan(args) => plan::run(&context, &args),
         Command::Watch(args) => watch::run(context, &cli.global, &args),
         Command::Publish => sync::publish(&context),
-        Command::Reindex { drop_unknown } => sync::reindex(&context, drop_unknown),
+        Command::Reindex {
+            drop_unknown,
+            dropped_years,
+        } => {
+            let how = Rebuilding {
+                drop_unknown,
+                dropped_years,
+            };
+            sync::reindex(&context, how)
+        }
         Command::Verify(args) => verify::run(&context, &args),
         Command::Status(args) => audit::status(&context, args.json),
         Command::Report(args) => report::run(&context, &args),

@@ -17,7 +17,7 @@ use crate::{
     catalog::{Catalog, RunId, Tally},
     metrics::{self, Surroundings},
     model::AccountId,
-    sync::{self as engine, Ending, Harvest, Scope, Summary},
+    sync::{self as engine, Ending, Harvest, Rebuilding, Scope, Summary},
 };
 
 pub fn sync(context: &Context, args: &SyncArgs) -> Result<Exit, Failure> {
@@ -167,7 +167,7 @@ pub fn note_failure(catalog: &mut Catalog, run: RunId, failure: Failure, context
     failure
 }
 
-pub fn reindex(context: &Context, drop_unknown: bool) -> Result<Exit, Failure> {
+pub fn reindex(context: &Context, how: Rebuilding) -> Result<Exit, Failure> {
     context.refuse_without_elastic()?;
     let (mut catalog, _lock) = context.open_existing("reindex")?;
     let elastic = context.elastic_needed(&catalog)?;
@@ -179,7 +179,7 @@ pub fn reindex(context: &Context, drop_unknown: bool) -> Result<Exit, Failure> {
             &mut catalog,
             &elastic,
             run,
-            drop_unknown,
+            how,
             &context.clock,
             &show,
             &interrupt.stop(),
@@ -216,6 +216,13 @@ pub fn reindex(context: &Context, drop_unknown: bool) -> Result<Exit, Failure> {
         out::thousands(rebuilt.documents),
         out::thousands(rebuilt.rejected)
     ))?;
+    if !rebuilt.left_out.is_empty() {
+        let years: Vec<String> = rebuilt.left_out.iter().map(u16::to_string).collect();
+        context.say(&format!(
+            "left out: {}, whose index was dropped; `reindex --dropped-years` fills it again",
+            years.join(", ")
+        ))?;
+    }
     Ok(if rebuilt.rejected > 0 {
         Exit::Incomplete
     } else {

@@ -195,6 +195,15 @@ fn told(verified: &Verified) -> String {
             format!("behind {alias}; the next sync makes it"),
         ]);
     }
+    for dropped in &verified.dropped_years {
+        rows.push(vec![
+            dropped.year.to_string(),
+            format!(
+                "its index was dropped: {} meetings are in the catalog only, and not compared; `reindex --dropped-years` fills it again",
+                n(dropped.meetings)
+            ),
+        ]);
+    }
     let mut meetings = |name: &str, count: u64, remedy: &str| {
         if count > 0 {
             rows.push(vec![name.to_owned(), format!("{} meetings: {remedy}", n(count))]);
@@ -220,6 +229,15 @@ fn told(verified: &Verified) -> String {
                         "{} meetings are due again, {} sessions to be deleted with them; run `zoom-harvester publish` (or `sync`)",
                         n(done.due),
                         n(done.lost)
+                    ),
+                ]);
+            }
+            if done.elsewhere > 0 {
+                rows.push(vec![
+                    "to be deleted".to_owned(),
+                    format!(
+                        "{} documents of meetings that are in the index of another year; run `zoom-harvester publish` (or `sync`)",
+                        n(done.elsewhere)
                     ),
                 ]);
             }

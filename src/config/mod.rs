@@ -20,7 +20,7 @@ pub use precedence::{Assignment, FileOfValue, Inputs, Origin, handed_over};
 pub use reference::{SETTINGS, Setting, reference_markdown};
 
 use crate::{
-    model::AccountId,
+    model::{AccountId, IndexPeriod},
     network::{Proxies, is_this_machine},
     privacy::{Field, KEY_BYTES, Policy, Treatment},
 };
@@ -126,6 +126,8 @@ pub struct Config {
     pub timeout_s: u64,
     /// What the names of indices begin with, whether or not there is an Elasticsearch.
     pub index_prefix: String,
+    /// Whether there is an index a year.
+    pub index_period: IndexPeriod,
     /// Elasticsearch, if there is one.
     pub elastic: Option<ElasticConfig>,
     /// The catalog.
@@ -185,6 +187,15 @@ impl Config {
             retry_ms: values.whole("ZOOM_RETRY_MS", 1..=60_000)?,
             timeout_s: values.whole("ZOOM_TIMEOUT_S", 1..=3600)?,
             index_prefix: elastic.prefix.clone(),
+            index_period: values.parse(
+                "ELASTICSEARCH_INDEX_PERIOD",
+                "it should be none or year",
+                |text| match text {
+                    "none" => Some(IndexPeriod::None),
+                    "year" => Some(IndexPeriod::Year),
+                    _ => None,
+                },
+            )?,
             elastic: (!elastic.urls.is_empty()).then_some(elastic),
             db: values.said("ZOOM_HARVESTER_DB").unwrap_or_default().into(),
             db_said: values.origin("ZOOM_HARVESTER_DB").is_some(),

@@ -37,7 +37,7 @@ const fn secret(name: &'static str, key: &'static str, help: &'static str) -> Se
 
 /// Every setting there is. The parser, the hints about unknown keys and the reference in docs/configuration.md all come from here.
 #[rustfmt::skip] // A table: one setting, one place to look.
-pub static SETTINGS: [Setting; 52] = [
+pub static SETTINGS: [Setting; 53] = [
     open("ZOOM_ACCOUNT_ID", "zoom.account_id", "",
         "the account id of the Server-to-Server OAuth app"),
     open("ZOOM_CLIENT_ID", "zoom.client_id", "",
@@ -80,6 +80,8 @@ pub static SETTINGS: [Setting; 52] = [
         "a PEM file with its private key, without a password, if it is not in the same file"),
     open("ELASTICSEARCH_INDEX_PREFIX", "elasticsearch.index_prefix", "zoom",
         "what the names of indices and aliases begin with"),
+    open("ELASTICSEARCH_INDEX_PERIOD", "elasticsearch.index_period", "none",
+        "`none`: one index of each kind for all years; `year`: one for the meetings that ended in a year"),
     open("ELASTICSEARCH_SHARDS", "elasticsearch.shards", "",
         "primary shards of an index; unset: as your index templates say, or the server"),
     open("ELASTICSEARCH_REPLICAS", "elasticsearch.replicas", "",

@@ -91,6 +91,7 @@ fn every_setting_has_its_place_in_the_file() {
         api_key = "a2V5"
         ca_cert = "ca.pem"
         index_prefix = "z"
+        index_period = "year"
         shards = 6
         replicas = 0
         bulk_bytes = 0x10_0000

@@ -178,6 +178,19 @@ impl Error {
             | Self::Configuration(_) => Disposition::Stop,
         }
     }
+
+    /// Whether it is the fault of the indices that were meant, so that those of other years may still take documents.
+    pub fn is_of_one_index(&self) -> bool {
+        matches!(
+            self,
+            Self::ReadOnly { .. }
+                | Self::IndexMissing { .. }
+                | Self::Moved { .. }
+                | Self::Foreign { .. }
+                | Self::WrongTypes { .. }
+                | Self::NotMade { .. }
+        )
+    }
 }
 
 /// The end of the sentence about a busy server.

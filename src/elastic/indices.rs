@@ -1,11 +1,16 @@
 //! Indices and aliases: made on first use with their types said, recognised afterwards, replaced in one step by a rebuild. Index templates are the
 //! administrator's: what they say of settings stands, what they say of our fields does not.
 
+use std::collections::BTreeSet;
+
 use elasticsearch::http::Method;
 use serde_json::{Value, json};
 
-use super::{Elastic, Error, mapping, names::generation};
-use crate::model::IndexKind;
+use super::{
+    Elastic, Error, mapping,
+    names::{generation, year_of},
+};
+use crate::model::{IndexKind, IndexYear};
 
 /// Marks what is ours.
 const OURS: &str = "zoom-harvester";
@@ -13,9 +18,11 @@ const OURS: &str = "zoom-harvester";
 /// Wrong types that are named; the rest is counted.
 const NAMED: usize = 4;
 
-/// The two indices as they stand.
+/// The two indices of a year, or of all years, as they stand.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LiveIndices {
+    /// Whose documents they hold.
+    pub year: IndexYear,
     /// Behind `PREFIX-meetings`.
     pub meetings: IndexState,
     /// Behind `PREFIX-sessions`.
@@ -49,17 +56,17 @@ pub struct IndexState {
     lacking: serde_json::Map<String, Value>,
 }
 
-/// A rebuild under way: two indices that no alias leads to yet.
+/// A rebuild under way: two indices a year that no alias leads to yet.
 #[derive(Clone, Debug)]
 pub struct Rebuild {
-    new: LiveIndices,
-    before: LiveIndices,
+    new: Vec<LiveIndices>,
+    before: Vec<LiveIndices>,
 }
 
 impl Rebuild {
-    /// The new index of a kind.
-    pub fn target(&self, kind: IndexKind) -> &str {
-        &self.new.of(kind).index
+    /// The new indices, by year.
+    pub fn targets(&self) -> &[LiveIndices] {
+        &self.new
     }
 }
 
@@ -122,11 +129,42 @@ impl Elastic {
     ///
     /// # Errors
     /// [`Error::Foreign`] if a name of ours is somebody else's.
-    pub async fn ensure(&self) -> Result<LiveIndices, Error> {
+    pub async fn ensure(&self, year: IndexYear) -> Result<LiveIndices, Error> {
         Ok(LiveIndices {
-            meetings: self.ensure_index(IndexKind::Meetings).await?,
-            sessions: self.ensure_index(IndexKind::Sessions).await?,
+            year,
+            meetings: self.ensure_index(IndexKind::Meetings, year).await?,
+            sessions: self.ensure_index(IndexKind::Sessions, year).await?,
         })
+    }
+
+    /// The same, but where there is no index of either kind none is made.
+    ///
+    /// # Errors
+    /// As [`Elastic::ensure`].
+    pub async fn look(&self, year: IndexYear) -> Result<Option<LiveIndices>, Error> {
+        for kind in IndexKind::ALL {
+            let alias = self.alias(kind);
+            let own = self.own_indices(kind, year).await?;
+            let searched = own.iter().any(|one| one.aliases.contains(&alias));
+            if searched || self.behind(kind, year).await?.is_some() {
+                return self.ensure(year).await.map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The years of which there are indices of this account, in use or not.
+    ///
+    /// # Errors
+    /// Any.
+    pub async fn years(&self) -> Result<BTreeSet<IndexYear>, Error> {
+        let mut years = BTreeSet::new();
+        for kind in IndexKind::ALL {
+            let alias = self.write_alias(kind, IndexYear::ALL);
+            let indices = self.indices_of(&alias).await?;
+            years.extend(indices.iter().filter_map(|one| year_of(&alias, &one.index)));
+        }
+        Ok(years)
     }
 
     /// Leaves a mark in both indices: a later reader can tell which catalog wrote last, and when.
@@ -146,8 +184,8 @@ impl Elastic {
     ///
     /// # Errors
     /// [`Error::Foreign`] if what stands there is somebody else's, or it is not clear which index is meant.
-    pub(super) async fn behind(&self, kind: IndexKind) -> Result<Option<String>, Error> {
-        let alias = self.write_alias(kind);
+    pub(super) async fn behind(&self, kind: IndexKind, year: IndexYear) -> Result<Option<String>, Error> {
+        let alias = self.write_alias(kind, year);
         let behind = self.led_to(&alias).await?;
         match behind.as_slice() {
             [] => Ok(None),
@@ -173,13 +211,13 @@ impl Elastic {
     }
 
     /// Whether an index may be made here: neither alias is an index, and nothing of the older layout stands behind the alias that is searched.
-    async fn may_be_made(&self, kind: IndexKind) -> Result<(), Error> {
+    async fn may_be_made(&self, kind: IndexKind, year: IndexYear) -> Result<(), Error> {
         let alias = self.alias(kind);
         let searched = self.led_to(&alias).await?;
         if let Some(index) = searched.iter().find(|index| generation(&alias, index).is_some()) {
             return Err(Error::OlderLayout { index: index.clone() });
         }
-        let mut names = vec![self.write_alias(kind)];
+        let mut names = vec![self.write_alias(kind, year)];
         if searched.is_empty() {
             names.push(alias);
         }
@@ -199,9 +237,10 @@ impl Elastic {
         Ok(())
     }
 
-    async fn ensure_index(&self, kind: IndexKind) -> Result<IndexState, Error> {
-        let used = self.behind(kind).await?;
-        let own = self.own_indices(kind).await?;
+    async fn ensure_index(&self, kind: IndexKind, year: IndexYear) -> Result<IndexState, Error> {
+        let used = self.behind(kind, year).await?;
+        let own = self.own_indices(kind, year).await?;
+        let write_alias = self.write_alias(kind, year);
         let alias = self.alias(kind);
         let searched: Vec<&str> = own
             .iter()
@@ -210,9 +249,9 @@ impl Elastic {
             .collect();
         let state = match (used, searched.as_slice()) {
             (None, []) => {
-                self.may_be_made(kind).await?;
-                let index = next_index(&self.write_alias(kind), &own);
-                let aliases = json!({alias: {}, self.write_alias(kind): {}});
+                self.may_be_made(kind, year).await?;
+                let index = next_index(&write_alias, &own);
+                let aliases = json!({alias: {}, write_alias: {}});
                 self.make_index(kind, &index, aliases).await?;
                 IndexState {
                     created: true,
@@ -230,9 +269,8 @@ impl Elastic {
                         return Err(Error::Foreign {
                             name: format!("the alias {alias}"),
                             found: format!(
-                                "it leads to {}, and {} to none of them",
-                                several.join(", "),
-                                self.write_alias(kind)
+                                "it leads to {}, and {write_alias} to none of them",
+                                several.join(", ")
                             ),
                         });
                     }
@@ -241,7 +279,7 @@ impl Elastic {
                 let mut actions: Vec<Value> = others
                     .map(|other| json!({"remove": {"index": other, "alias": alias}}))
                     .collect();
-                for alias in [&alias, &self.write_alias(kind)] {
+                for alias in [&alias, &write_alias] {
                     actions.push(json!({"add": {"index": index, "alias": alias}}));
                 }
                 self.change_aliases(actions).await?;
@@ -319,9 +357,16 @@ impl Elastic {
         })
     }
 
-    /// Every index that is named as this account's are.
-    async fn own_indices(&self, kind: IndexKind) -> Result<Vec<Own>, Error> {
-        let write_alias = self.write_alias(kind);
+    /// Every index that is named as this account's of a year are.
+    async fn own_indices(&self, kind: IndexKind, year: IndexYear) -> Result<Vec<Own>, Error> {
+        let write_alias = self.write_alias(kind, year);
+        let mut own = self.indices_of(&write_alias).await?;
+        own.retain(|one| generation(&write_alias, &one.index).is_some());
+        Ok(own)
+    }
+
+    /// Every index whose name begins with an alias of ours and a hyphen.
+    async fn indices_of(&self, write_alias: &str) -> Result<Vec<Own>, Error> {
         let path = format!("/{write_alias}-*/_alias");
         let answer = self.call(Method::Get, &path, None).await?;
         let aliases = |found: &Value| {
@@ -331,7 +376,6 @@ impl Elastic {
         match (answer.status, &answer.body) {
             (200, Value::Object(indices)) => Ok(indices
                 .iter()
-                .filter(|(index, _)| generation(&write_alias, index).is_some())
                 .map(|(index, found)| Own {
                     index: index.clone(),
                     aliases: aliases(found),
@@ -351,73 +395,101 @@ impl Elastic {
         }
     }
 
-    /// Makes two empty indices beside the ones in use. What an abandoned rebuild left behind is removed first: indices of ours
-    /// that no alias leads to, newer ones if it never came to its last step, older ones if it ended right after that.
+    /// Makes two empty indices for each of the years, beside the ones in use. What an abandoned rebuild left behind is removed first: indices
+    /// of ours that no alias leads to, newer ones if it never came to its last step, older ones if it ended right after that.
     ///
     /// # Errors
     /// Any.
-    pub async fn begin_rebuild(&self) -> Result<Rebuild, Error> {
-        let before = self.ensure().await?;
-        for kind in IndexKind::ALL {
-            for own in self.own_indices(kind).await? {
-                if own.index != before.of(kind).index && own.aliases.is_empty() {
-                    self.delete_index(&own.index).await?;
+    pub async fn begin_rebuild(&self, years: &BTreeSet<IndexYear>) -> Result<Rebuild, Error> {
+        let (mut new, mut before) = (Vec::new(), Vec::new());
+        for year in self.years().await?.union(years) {
+            let used = self.look(*year).await?;
+            for kind in IndexKind::ALL {
+                for own in self.own_indices(kind, *year).await? {
+                    let in_use = used.as_ref().is_some_and(|used| used.of(kind).index == own.index);
+                    if !in_use && own.aliases.is_empty() {
+                        self.delete_index(&own.index).await?;
+                    }
                 }
             }
+            before.extend(used);
         }
-        let new = LiveIndices {
-            meetings: self.make_next(IndexKind::Meetings).await?,
-            sessions: self.make_next(IndexKind::Sessions).await?,
-        };
+        for year in years {
+            new.push(LiveIndices {
+                year: *year,
+                meetings: self.make_next(IndexKind::Meetings, *year).await?,
+                sessions: self.make_next(IndexKind::Sessions, *year).await?,
+            });
+        }
         Ok(Rebuild { new, before })
     }
 
-    /// An empty index, one above every one of this account, which no alias of ours leads to.
-    async fn make_next(&self, kind: IndexKind) -> Result<IndexState, Error> {
-        let index = next_index(&self.write_alias(kind), &self.own_indices(kind).await?);
+    /// An empty index, one above every one of this account's year, which no alias of ours leads to.
+    async fn make_next(&self, kind: IndexKind, year: IndexYear) -> Result<IndexState, Error> {
+        let own = self.own_indices(kind, year).await?;
+        let index = next_index(&self.write_alias(kind, year), &own);
+        if own.is_empty() {
+            self.may_be_made(kind, year).await?;
+        }
         self.make_index(kind, &index, json!({})).await?;
         self.read_index(kind, &index).await
     }
 
-    /// Puts the new indices in the place of the old ones, in one step for whoever searches, then deletes the old ones.
+    /// Puts the new indices in the place of all that were there before, in one step for whoever searches, then deletes the old ones.
     ///
     /// # Errors
     /// Any; before the step nothing has changed for searchers, after it everything has.
-    pub async fn finish_rebuild(&self, rebuild: &Rebuild, stamp: &str) -> Result<LiveIndices, Error> {
-        let [meetings, sessions] = IndexKind::ALL.map(|kind| rebuild.target(kind));
-        let path = format!("/{meetings},{sessions}/_refresh");
-        let answer = self.call(Method::Post, &path, None).await?;
-        if answer.status != 200 {
-            return Err(self.refused("a refresh", &answer));
-        }
-        let live = LiveIndices {
-            meetings: self.read_index(IndexKind::Meetings, meetings).await?,
-            sessions: self.read_index(IndexKind::Sessions, sessions).await?,
-        };
-        for kind in IndexKind::ALL {
-            // Deleted meanwhile, it came back by itself with the next bulk request: without what was written before.
-            if live.of(kind).uuid != rebuild.new.of(kind).uuid {
-                return Err(Error::IndexMissing {
-                    alias: rebuild.target(kind).to_owned(),
-                });
-            }
-        }
-        self.write_stamp(&live, stamp).await?;
+    pub async fn finish_rebuild(&self, rebuild: &Rebuild, stamp: &str) -> Result<Vec<LiveIndices>, Error> {
+        let mut all = Vec::new();
         let mut actions = Vec::new();
-        for (kind, old) in [
-            (IndexKind::Meetings, &rebuild.before.meetings),
-            (IndexKind::Sessions, &rebuild.before.sessions),
-        ] {
-            for alias in [self.alias(kind), self.write_alias(kind)] {
-                actions.push(json!({"remove": {"index": old.index, "alias": alias}}));
-                actions.push(json!({"add": {"index": rebuild.target(kind), "alias": alias}}));
+        for new in &rebuild.new {
+            self.refresh(new).await?;
+            let live = LiveIndices {
+                year: new.year,
+                meetings: self.read_index(IndexKind::Meetings, &new.meetings.index).await?,
+                sessions: self.read_index(IndexKind::Sessions, &new.sessions.index).await?,
+            };
+            for kind in IndexKind::ALL {
+                // Deleted meanwhile, it came back by itself with the next bulk request: without what was written before.
+                if live.of(kind).uuid != new.of(kind).uuid {
+                    return Err(Error::IndexMissing {
+                        alias: new.of(kind).index.clone(),
+                    });
+                }
+            }
+            self.write_stamp(&live, stamp).await?;
+            all.push(live);
+        }
+        for (change, indices) in [("remove", &rebuild.before), ("add", &rebuild.new)] {
+            for one in indices {
+                for kind in IndexKind::ALL {
+                    for alias in [self.alias(kind), self.write_alias(kind, one.year)] {
+                        actions.push(json!({change: {"index": one.of(kind).index, "alias": alias}}));
+                    }
+                }
             }
         }
         self.change_aliases(actions).await?;
-        for old in [&rebuild.before.meetings.index, &rebuild.before.sessions.index] {
-            self.delete_index(old).await?;
+        for old in &rebuild.before {
+            for kind in IndexKind::ALL {
+                self.delete_index(&old.of(kind).index).await?;
+            }
         }
-        Ok(live)
+        Ok(all)
+    }
+
+    /// Makes visible to searches what these indices acknowledged.
+    ///
+    /// # Errors
+    /// Any.
+    pub async fn refresh(&self, live: &LiveIndices) -> Result<(), Error> {
+        let path = format!("/{},{}/_refresh", live.meetings.index, live.sessions.index);
+        let answer = self.call(Method::Post, &path, None).await?;
+        if answer.status == 200 {
+            Ok(())
+        } else {
+            Err(self.refused("a refresh", &answer))
+        }
     }
 
     async fn delete_index(&self, index: &str) -> Result<(), Error> {
@@ -440,14 +512,17 @@ impl Elastic {
         }
     }
 
-    /// Looks, without changing anything, whether all is there that is needed: the server, the privileges, the indices of this account.
-    pub async fn check(&self) -> Vec<Check> {
+    /// Looks, without changing anything, whether all is there that is needed: the server, the privileges, the indices of this account
+    /// for these years.
+    pub async fn check(&self, years: &BTreeSet<IndexYear>) -> Vec<Check> {
         let mut checks = self.check_server().await;
         if checks
             .iter()
             .all(|check| check.name != "elasticsearch" || check.ok)
         {
-            checks.extend(self.check_indices().await);
+            for year in years {
+                checks.extend(self.check_indices(*year).await);
+            }
         }
         checks
     }
@@ -503,26 +578,24 @@ impl Elastic {
         }
     }
 
-    async fn check_indices(&self) -> Vec<Check> {
+    async fn check_indices(&self, year: IndexYear) -> Vec<Check> {
         let mut checks = Vec::new();
         for kind in IndexKind::ALL {
-            let found = match self.behind(kind).await {
+            let write_alias = self.write_alias(kind, year);
+            let found = match self.behind(kind, year).await {
                 Ok(Some(index)) => self.read_index(kind, &index).await.and_then(|state| {
                     state.of_our_types()?;
                     Ok(format!(
-                        "{} is {index}, in which every field has our type",
-                        self.write_alias(kind)
+                        "{write_alias} is {index}, in which every field has our type"
                     ))
                 }),
-                Ok(None) => self.may_be_made(kind).await.map(|()| {
-                    format!(
-                        "{} is not there yet; the first sync makes it",
-                        self.write_alias(kind)
-                    )
-                }),
+                Ok(None) => self
+                    .may_be_made(kind, year)
+                    .await
+                    .map(|()| format!("{write_alias} is not there yet; the first sync makes it")),
                 Err(error) => Err(error),
             };
-            let alias = self.alias(kind);
+            let alias = format!("{}{}", self.alias(kind), year.suffix());
             checks.push(match found {
                 Ok(said) => Check::well(&alias, said),
                 // What it says ends with the remedy.

@@ -149,32 +149,32 @@ impl Elastic {
     /// The index that was met, by its alias.
     fn target(&self, live: &LiveIndices, kind: IndexKind) -> Target {
         Target {
-            name: self.write_alias(kind),
+            name: self.write_alias(kind, live.year),
             is_alias: true,
             index: live.of(kind).index.clone(),
         }
     }
 
-    /// Sends the same to the indices of a rebuild.
-    pub async fn publish_into(&self, rebuild: &Rebuild, batch: Arc<Vec<Kept>>) -> Report {
+    /// Sends the same to two indices of a rebuild.
+    pub async fn publish_into(&self, new: &LiveIndices, batch: Arc<Vec<Kept>>) -> Report {
         let target = |kind| Target {
-            name: rebuild.target(kind).to_owned(),
+            name: new.of(kind).index.clone(),
             is_alias: false,
-            index: rebuild.target(kind).to_owned(),
+            index: new.of(kind).index.clone(),
         };
         self.send(batch, target).await
     }
 
-    /// Every session that this account's index holds of these meetings.
+    /// Every session that these indices hold of these meetings.
     ///
     /// # Errors
     /// Any.
     pub async fn sessions_of(
         &self,
+        live: &LiveIndices,
         meetings: &[MeetingUuid],
     ) -> Result<Vec<(MeetingUuid, SessionId)>, Error> {
-        self.refresh().await?;
-        let alias = self.write_alias(IndexKind::Sessions);
+        self.refresh(live).await?;
         let mut found = Vec::new();
         for chunk in meetings.chunks(500) {
             let mut after = None;
@@ -188,7 +188,7 @@ impl Elastic {
                 if let Some(after) = after {
                     query["search_after"] = json!([after]);
                 }
-                let hits = self.hits(&alias, &query).await?;
+                let hits = self.hits(&live.sessions.index, &query).await?;
                 found.extend(hits.iter().filter_map(|hit| {
                     Some((
                         MeetingUuid::new(hit["_source"]["meeting"].as_str()?),
@@ -204,17 +204,21 @@ impl Elastic {
         Ok(found)
     }
 
-    /// UUIDs of meetings in this account's index, a few thousand at a time, and where the next begin. Their order is that of their writing: it
+    /// UUIDs of meetings in an index, a few thousand at a time, and where the next begin. Their order is that of their writing: it
     /// needs no field, so it is the way through an index whose fields have the wrong types as well.
     ///
     /// # Errors
     /// Any.
-    pub async fn meetings_after(&self, after: Option<i64>) -> Result<(Vec<MeetingUuid>, Option<i64>), Error> {
+    pub async fn meetings_after(
+        &self,
+        live: &LiveIndices,
+        after: Option<i64>,
+    ) -> Result<(Vec<MeetingUuid>, Option<i64>), Error> {
         let mut query = json!({"size": 5000, "_source": false, "sort": [{"_seq_no": "asc"}]});
         if let Some(after) = after {
             query["search_after"] = json!([after]);
         }
-        let hits = self.hits(&self.write_alias(IndexKind::Meetings), &query).await?;
+        let hits = self.hits(&live.meetings.index, &query).await?;
         let place = |hit: &Value| hit["sort"][0].as_i64();
         // Documents of different shards may have the same number: the last group of a full page is left for the next.
         let last = hits.last().and_then(place).filter(|_| hits.len() == 5000);
@@ -226,34 +230,25 @@ impl Elastic {
         Ok((uuids, last.map(|last| last - 1)))
     }
 
-    /// Makes visible to searches what was acknowledged.
-    ///
-    /// # Errors
-    /// Any.
-    pub async fn refresh(&self) -> Result<(), Error> {
-        let path = format!(
-            "/{},{}/_refresh",
-            self.write_alias(IndexKind::Meetings),
-            self.write_alias(IndexKind::Sessions)
-        );
-        let answer = self.call(Method::Post, &path, None).await?;
-        if answer.status == 200 {
-            Ok(())
-        } else {
-            Err(self.refused("a refresh", &answer))
-        }
-    }
-
     /// Meetings and sessions of this account that searches see.
     ///
     /// # Errors
     /// Any.
     pub async fn count(&self) -> Result<(u64, u64), Error> {
-        self.refresh().await?;
+        let query = json!({"query": {"term": {"account_id": self.settings.account.as_str()}}})
+            .to_string()
+            .into_bytes();
         let mut counts = [0; 2];
         for (count, kind) in counts.iter_mut().zip(IndexKind::ALL) {
+            let alias = self.alias(kind);
+            let refreshed = self
+                .call(Method::Post, &format!("/{alias}/_refresh"), None)
+                .await?;
+            if refreshed.status != 200 {
+                return Err(self.refused("a refresh", &refreshed));
+            }
             let answer = self
-                .call(Method::Get, &format!("/{}/_count", self.write_alias(kind)), None)
+                .call(Method::Post, &format!("/{alias}/_count"), Some(query.clone()))
                 .await?;
             *count = answer.body["count"]
                 .as_u64()

@@ -1,8 +1,9 @@
 //! What indices and aliases are called. People search `PREFIX-meetings`; an account writes to `PREFIX-meetings-ACCOUNT`, behind which stands
-//! `PREFIX-meetings-ACCOUNT-000001`, or a later number after a rebuild.
+//! `PREFIX-meetings-ACCOUNT-000001`, or a later number after a rebuild. With an index a year these are `PREFIX-meetings-ACCOUNT-2026` and
+//! `PREFIX-meetings-ACCOUNT-2026-000001`.
 
 use super::Elastic;
-use crate::model::{AccountId, Checksum, IndexKind};
+use crate::model::{AccountId, Checksum, IndexKind, IndexYear};
 
 /// Longer account ids are shortened: the whole name has to stay below the 255 bytes that an index may have.
 const LONGEST: usize = 32;
@@ -32,15 +33,29 @@ pub(super) fn generation(alias: &str, index: &str) -> Option<u64> {
     all_digits.then(|| digits.parse().ok()).flatten()
 }
 
+/// The year of an index that is named as those of an account are; `account_alias` is the alias of its index for all years.
+pub(super) fn year_of(account_alias: &str, index: &str) -> Option<IndexYear> {
+    if generation(account_alias, index).is_some() {
+        return Some(IndexYear::ALL);
+    }
+    let (year, _) = index
+        .strip_prefix(account_alias)?
+        .strip_prefix('-')?
+        .split_once('-')?;
+    let year = IndexYear::new(year.parse().ok().filter(|year| *year > 0)?);
+    generation(&format!("{account_alias}{}", year.suffix()), index).map(|_| year)
+}
+
 impl Elastic {
     /// The alias that people search: it leads to the indices of every account.
     pub fn alias(&self, kind: IndexKind) -> String {
         format!("{}-{}", self.settings.prefix, kind.as_str())
     }
 
-    /// The alias that this account's documents are written to: it leads to one index, which holds nobody else's.
-    pub fn write_alias(&self, kind: IndexKind) -> String {
-        format!("{}-{}", self.alias(kind), account_part(&self.settings.account))
+    /// The alias that this account's documents of a year are written to: it leads to one index, which holds nobody else's.
+    pub fn write_alias(&self, kind: IndexKind, year: IndexYear) -> String {
+        let account = account_part(&self.settings.account);
+        format!("{}-{account}{}", self.alias(kind), year.suffix())
     }
 }
 
@@ -99,6 +114,24 @@ mod tests {
             "z-meetings-a-000001",
         ] {
             assert_eq!(generation("z-meetings", other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn an_index_tells_its_year() {
+        let year = |index: &str| year_of("z-meetings-a", index).map(IndexYear::number);
+        assert_eq!(year("z-meetings-a-000001"), Some(0));
+        assert_eq!(year("z-meetings-a-2026-000012"), Some(2026));
+        assert_eq!(year("z-meetings-a-0987-000012"), Some(987));
+        for other in [
+            "z-meetings-a-2026",
+            "z-meetings-a-0000-000001",
+            "z-meetings-a-26-000001",
+            "z-meetings-ab-2026-000001",
+            "z-meetings-a-2026-archive",
+            "z-meetings-a-99999-000001",
+        ] {
+            assert_eq!(year(other), None, "{other}");
         }
     }
 }

@@ -15,7 +15,7 @@ use super::{
     documents,
 };
 use crate::model::{
-    Checksum, Document, Held, IndexKind, Kept, Key, MeetingUuid, Row, RowEdit, SessionId,
+    Checksum, Document, Held, IndexKind, IndexYear, Kept, Key, MeetingUuid, Row, RowEdit, SessionId,
     VOLATILE_LISTING_FIELDS,
 };
 
@@ -31,14 +31,20 @@ const LARGEST_PAGE: usize = 5_000;
 /// Ids asked for at once.
 const IDS_AT_ONCE: usize = 500;
 
-/// The indices that are read: those behind the aliases when the reading began, so that a swap meanwhile cannot mix two.
+/// The indices of a year that are read: those behind the aliases when the reading began, so that a swap meanwhile cannot mix two.
 #[derive(Clone, Debug)]
 pub struct Reading {
+    year: IndexYear,
     meetings: Option<String>,
     sessions: Option<String>,
 }
 
 impl Reading {
+    /// Whose documents they hold.
+    pub fn year(&self) -> IndexYear {
+        self.year
+    }
+
     /// The index of a kind; nothing if its alias leads nowhere.
     pub fn index(&self, kind: IndexKind) -> Option<&str> {
         match kind {
@@ -63,14 +69,15 @@ pub struct Scan<'a> {
 }
 
 impl Elastic {
-    /// Looks up the indices and makes visible what was acknowledged. Changes nothing.
+    /// Looks up the indices of a year and makes visible what was acknowledged. Changes nothing.
     ///
     /// # Errors
     /// [`Error::Foreign`] if a name of ours is somebody else's, [`Error::WrongTypes`] if the indices cannot be read in order.
-    pub async fn begin_reading(&self) -> Result<Reading, Error> {
+    pub async fn begin_reading(&self, year: IndexYear) -> Result<Reading, Error> {
         let reading = Reading {
-            meetings: self.behind(IndexKind::Meetings).await?,
-            sessions: self.behind(IndexKind::Sessions).await?,
+            year,
+            meetings: self.behind(IndexKind::Meetings, year).await?,
+            sessions: self.behind(IndexKind::Sessions, year).await?,
         };
         for kind in IndexKind::ALL {
             let Some(index) = reading.index(kind) else {

@@ -1,6 +1,6 @@
 //! Documents: what they are built from, what an index holds, and what became of those that were sent.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, Utc};
 
 use super::{AccountId, Checksum, Detail, HostId, MeetingUuid, Row, SeriesId, SessionId};
 
@@ -58,6 +58,53 @@ pub struct Deletion {
     pub id: String,
     /// Above every version that was sent of it.
     pub version: i64,
+}
+
+/// Whether an account has one index of each kind, or one a year.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IndexPeriod {
+    /// One for all years.
+    #[default]
+    None,
+    /// One for the meetings that ended in a year.
+    Year,
+}
+
+impl IndexPeriod {
+    /// The index for what ended on a day.
+    pub fn year_of(self, day: NaiveDate) -> IndexYear {
+        match self {
+            Self::None => IndexYear::ALL,
+            Self::Year => IndexYear(u16::try_from(day.year()).unwrap_or_default()),
+        }
+    }
+}
+
+/// Which of an account's indices of a kind: that of a year, or the one for all years.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct IndexYear(u16);
+
+impl IndexYear {
+    /// The index for all years.
+    pub const ALL: Self = Self(0);
+
+    /// From its number: 0 for all years.
+    pub fn new(year: u16) -> Self {
+        Self(year)
+    }
+
+    /// Its number: 0 for all years.
+    pub fn number(self) -> u16 {
+        self.0
+    }
+
+    /// The end of an alias: nothing, or `-2026`.
+    pub fn suffix(self) -> String {
+        match self {
+            Self::ALL => String::new(),
+            Self(year) => format!("-{year:04}"),
+        }
+    }
 }
 
 /// One of the two indices.

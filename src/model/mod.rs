@@ -16,7 +16,7 @@ mod time;
 
 pub use checksum::Checksum;
 pub use detail::{Detail, Session};
-pub use document::{Deletion, Document, Held, IndexKind, Kept, Key, Outcome};
+pub use document::{Deletion, Document, Held, IndexKind, IndexPeriod, IndexYear, Kept, Key, Outcome};
 pub use forgotten::{Forgotten, ForgottenKind, PSEUDONYM, is_pseudonym};
 pub use host::{Host, PastMeeting, SeriesKind, SeriesRow};
 pub use id::{AccountId, HostId, MeetingUuid, SeriesId, SessionId};

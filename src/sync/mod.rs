@@ -28,6 +28,7 @@ mod run_state;
 mod tests;
 mod verify_index;
 mod verify_zoom;
+mod years;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -36,9 +37,9 @@ pub use days::{Scope, earliest_day};
 pub use dry_run::{DryRun, Forecast, WindowPlan, dry_run};
 pub use forget::{Forgot, Whom, forget};
 pub use preview::Failure;
-pub use reindex::{Rebuilt, reindex};
+pub use reindex::{Rebuilding, Rebuilt, reindex};
 pub use run::{Harvest, Options, Sides};
-pub use verify_index::{Count, Difference, DifferenceKind, Remedy, Verified, verify};
+pub use verify_index::{Count, Difference, DifferenceKind, DroppedYear, Remedy, Verified, verify};
 pub use verify_zoom::{Drift, DriftKind, Drifted, drift};
 
 use crate::{

@@ -1,15 +1,18 @@
 //! The worker that publishes: meet the indices, leave our mark, learn what a strange index holds, send what is due.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    sync::Arc,
+};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::task::spawn_blocking;
 
-use super::{Ending, Error, Progress, run_state::RunState};
+use super::{Ending, Error, Progress, run_state::RunState, years::dropped};
 use crate::{
     catalog::{self, Acknowledgement, IndexRecord, Stored, Trust},
     elastic::{self, Elastic, LiveIndices},
-    model::{Deletion, Disposition, IndexKind, Kept, MeetingUuid, Outcome, SessionId},
+    model::{Deletion, Disposition, IndexKind, IndexYear, Kept, MeetingUuid, Outcome, SessionId},
 };
 
 /// Meetings in a batch, and their payload before compression: what bounds the memory of a run.
@@ -30,28 +33,30 @@ const LEAST_WORTH_SENDING: u64 = 32;
 
 /// What to ask Elasticsearch.
 pub(super) enum Ask {
-    /// Which indices there are; those that are missing are made.
-    Meet,
+    /// Which indices there are of these years; those of the first group are made if they are missing.
+    Meet(Vec<IndexYear>, Vec<IndexYear>),
     /// To carry our mark.
     Mark(Box<LiveIndices>, String),
-    /// To delete the documents of what was forgotten.
+    /// To delete these documents.
     Erase(Box<LiveIndices>, Vec<Deletion>),
     /// Which sessions it holds of these meetings.
-    SessionsOf(Vec<MeetingUuid>),
+    SessionsOf(Box<LiveIndices>, Vec<MeetingUuid>),
     /// To take these documents.
     Publish(Box<LiveIndices>, Vec<Stored>),
 }
 
 /// What came back.
 pub(super) enum Answer {
-    Met(Result<LiveIndices, elastic::Error>),
+    /// By year; nothing where there is no index and none was to be made.
+    Met(Vec<(IndexYear, Result<Option<LiveIndices>, elastic::Error>)>),
     Marked(Box<LiveIndices>, String, Result<(), elastic::Error>),
-    Erased(Vec<Deletion>, elastic::Report),
+    Erased(IndexYear, Vec<Deletion>, elastic::Report),
     Held(
+        IndexYear,
         Vec<MeetingUuid>,
         Result<Vec<(MeetingUuid, SessionId)>, elastic::Error>,
     ),
-    Published(Vec<Acknowledgement>, elastic::Report),
+    Published(IndexYear, Vec<Acknowledgement>, elastic::Report),
     /// A kept detail could not be read back.
     Unreadable(catalog::Error),
     /// The job was lost: the runtime is ending.
@@ -61,28 +66,54 @@ pub(super) enum Answer {
 /// Asks.
 pub(super) async fn answer(elastic: &Elastic, ask: Ask) -> Answer {
     match ask {
-        Ask::Meet => Answer::Met(elastic.ensure().await.and_then(LiveIndices::of_our_types)),
+        Ask::Meet(make, look) => Answer::Met(met(elastic, make, look).await),
         Ask::Mark(live, stamp) => {
             let marked = elastic.write_stamp(&live, &stamp).await;
             Answer::Marked(live, stamp, marked)
         }
         Ask::Erase(live, deletions) => {
             let (erased, report) = elastic.erase(&live, &deletions).await;
-            Answer::Erased(erased, report)
+            Answer::Erased(live.year, erased, report)
         }
-        Ask::SessionsOf(meetings) => {
-            let held = elastic.sessions_of(&meetings).await;
-            Answer::Held(meetings, held)
+        Ask::SessionsOf(live, meetings) => {
+            let held = elastic.sessions_of(&live, &meetings).await;
+            Answer::Held(live.year, meetings, held)
         }
         Ask::Publish(live, batch) => {
             let sent = batch.iter().map(acknowledgement).collect();
             match spawn_blocking(move || opened(batch)).await {
-                Ok(Ok(kept)) => Answer::Published(sent, elastic.publish(&live, Arc::new(kept)).await),
+                Ok(Ok(kept)) => {
+                    let report = elastic.publish(&live, Arc::new(kept)).await;
+                    Answer::Published(live.year, sent, report)
+                }
                 Ok(Err(error)) => Answer::Unreadable(error),
                 Err(_) => Answer::Broken,
             }
         }
     }
+}
+
+async fn met(
+    elastic: &Elastic,
+    make: Vec<IndexYear>,
+    look: Vec<IndexYear>,
+) -> Vec<(IndexYear, Result<Option<LiveIndices>, elastic::Error>)> {
+    let mut all = Vec::new();
+    let asked = make.into_iter().map(|year| (year, true));
+    for (year, make) in asked.chain(look.into_iter().map(|year| (year, false))) {
+        let found = if make {
+            elastic.ensure(year).await.map(Some)
+        } else {
+            elastic.look(year).await
+        };
+        let found = found.and_then(|live| live.map(LiveIndices::of_our_types).transpose());
+        let hopeless = found.as_ref().is_err_and(|error| !error.is_of_one_index());
+        all.push((year, found));
+        if hopeless {
+            break;
+        }
+    }
+    all
 }
 
 /// Decompresses what is kept.
@@ -99,24 +130,26 @@ pub(super) fn acknowledgement(stored: &Stored) -> Acknowledgement {
     }
 }
 
-/// The indices as the catalog records them.
+/// The indices of a year as the catalog records them.
 pub(super) fn records(live: &LiveIndices) -> [IndexRecord; 2] {
-    [
-        (IndexKind::Meetings, &live.meetings),
-        (IndexKind::Sessions, &live.sessions),
-    ]
-    .map(|(kind, state)| IndexRecord {
-        kind,
-        name: state.index.clone(),
-        uuid: state.uuid.clone(),
-        created: state.created,
-        stamp: state.stamp.clone(),
+    IndexKind::ALL.map(|kind| {
+        let state = live.of(kind);
+        IndexRecord {
+            kind,
+            year: live.year,
+            name: state.index.clone(),
+            uuid: state.uuid.clone(),
+            created: state.created,
+            stamp: state.stamp.clone(),
+        }
     })
 }
 
 /// The worker that publishes.
 pub(super) struct Publisher {
     stage: Stage,
+    /// The indices that were asked for in this run, by year.
+    years: BTreeMap<IndexYear, Stand>,
     /// Steps under way. All but sending go alone.
     under_way: usize,
     sending: HashSet<MeetingUuid>,
@@ -143,24 +176,36 @@ impl Sent {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     /// There is no Elasticsearch to publish to.
     Off,
-    /// The indices have not been looked at.
+    /// No index has been looked at.
     Unmet,
+    /// Those in use have.
+    Open,
+    /// Not again before the end of the run.
+    Down,
+}
+
+/// How it stands with the indices of a year.
+#[derive(Debug)]
+enum Stand {
+    /// There are none, and none were to be made.
+    Absent,
     /// They are known.
     Met(Box<LiveIndices>),
     /// They carry this run's mark: now documents may go.
     Marked(Box<LiveIndices>),
-    /// Not again before the end of the run.
-    Down,
+    /// They take none: not again before the end of the run.
+    Closed,
 }
 
 impl Publisher {
     pub fn new(on: bool) -> Self {
         Self {
             stage: if on { Stage::Unmet } else { Stage::Off },
+            years: BTreeMap::new(),
             under_way: 0,
             sending: HashSet::new(),
             kept: WORTH_SENDING,
@@ -182,10 +227,11 @@ impl Publisher {
 
     /// Whether to knock once more at the end of the run, after trouble earlier.
     pub fn last_try(&mut self) -> bool {
-        let again = matches!(self.stage, Stage::Down) && !self.tried_last;
+        let again = !self.tried_last && self.trouble.is_some();
         if again {
             self.tried_last = true;
             self.stage = Stage::Unmet;
+            self.years.clear();
         }
         again
     }
@@ -193,16 +239,11 @@ impl Publisher {
     /// The next step, if there is one and its turn has come. `left`: while there is harvesting, the details still to come. Small batches wait
     /// then, but the fewer are left the smaller they may be, so that the last one goes as the last details arrive.
     pub fn next(&mut self, state: &mut RunState<'_>, left: Option<u64>) -> Result<Option<Ask>, Error> {
-        let most = match &self.stage {
-            Stage::Off | Stage::Down => return Ok(None),
-            Stage::Unmet | Stage::Met(_) => 1,
-            Stage::Marked(_) => BATCHES_AT_ONCE,
-        };
-        if self.under_way >= most {
+        if matches!(self.stage, Stage::Off | Stage::Down) || self.under_way >= BATCHES_AT_ONCE {
             return Ok(None);
         }
         if left.is_some_and(|left| self.kept < left.clamp(LEAST_WORTH_SENDING, WORTH_SENDING))
-            && !matches!(self.stage, Stage::Unmet)
+            && self.stage != Stage::Unmet
         {
             return Ok(None);
         }
@@ -212,81 +253,92 @@ impl Publisher {
     }
 
     fn step(&mut self, state: &mut RunState<'_>, harvesting: bool) -> Result<Option<Ask>, Error> {
-        let (live, marked) = match &self.stage {
-            Stage::Off | Stage::Down => return Ok(None),
-            Stage::Unmet => return Ok(Some(Ask::Meet)),
-            Stage::Met(live) => (live, false),
-            Stage::Marked(live) => (live, true),
-        };
         let alone = self.under_way == 0;
-        let deletions = state.catalog.doomed_documents(DELETIONS)?;
-        if marked && !deletions.is_empty() {
-            return Ok(alone.then(|| Ask::Erase(live.clone(), deletions)));
+        let closed: BTreeSet<IndexYear> = self
+            .years
+            .iter()
+            .filter(|(_, stand)| matches!(stand, Stand::Closed))
+            .map(|(year, _)| *year)
+            .collect();
+        if self.stage == Stage::Unmet {
+            if !alone {
+                return Ok(None);
+            }
+            let present = state.catalog.year_at(state.now());
+            let mut others = state.catalog.met_years()?;
+            others.remove(&present);
+            return Ok(Some(Ask::Meet(vec![present], others.into_iter().collect())));
+        }
+        while let Some((year, deletions)) = state.catalog.doomed_documents(DELETIONS, &closed)? {
+            match self.years.get(&year) {
+                _ if !alone => return Ok(None),
+                None => return Ok(Some(Ask::Meet(Vec::new(), vec![year]))),
+                Some(Stand::Absent) => state.catalog.nothing_to_delete_in(year)?,
+                Some(Stand::Met(live)) => return mark(state, live).map(Some),
+                Some(Stand::Marked(live)) => return Ok(Some(Ask::Erase(live.clone(), deletions))),
+                Some(Stand::Closed) => break,
+            }
         }
         // Those whose host is still being asked for would be sent twice.
         let batch = state
             .catalog
-            .due_documents(harvesting, &self.sending, BATCH.0, BATCH.1)?;
-        if batch.is_empty() && deletions.is_empty() {
+            .due_documents(harvesting, &self.sending, &closed, BATCH.0, BATCH.1)?;
+        let Some(year) = batch.first().map(|stored| stored.year) else {
             self.kept = 0;
             return Ok(None);
+        };
+        let live = match self.years.get(&year) {
+            Some(Stand::Marked(live)) => live.clone(),
+            _ if !alone => return Ok(None),
+            None | Some(Stand::Absent | Stand::Closed) => {
+                return Ok(Some(Ask::Meet(vec![year], Vec::new())));
+            }
+            Some(Stand::Met(live)) => return mark(state, live).map(Some),
+        };
+        let moved: Vec<MeetingUuid> = batch
+            .iter()
+            .filter(|stored| stored.elsewhere)
+            .map(|stored| stored.uuid.clone())
+            .collect();
+        if !moved.is_empty() {
+            let now = state.now();
+            state.catalog.move_to_year(&moved, year, now)?;
+            // What they leave behind is deleted first, so that nobody finds them twice.
+            return self.step(state, harvesting);
         }
-        if !marked {
-            // Before the first document, so that an older copy of this catalog, put back one day, can see that it is older.
-            let stamp = state.catalog.new_stamp(state.run, state.now())?;
-            state.catalog.note_pending_stamp(&stamp)?;
-            return Ok(Some(Ask::Mark(live.clone(), stamp)));
-        }
-        let strange = state.catalog.unreconciled(BATCH.0)?;
+        let strange = state.catalog.unreconciled(year, BATCH.0)?;
         if !strange.is_empty() {
-            return Ok(alone.then(|| Ask::SessionsOf(strange)));
+            return Ok(alone.then(|| Ask::SessionsOf(live, strange)));
         }
         self.kept = self.kept.saturating_sub(batch.len() as u64);
         // From here on the index may hold these documents, whatever the answer will be.
         state
             .catalog
-            .note_sending(batch.iter().map(|stored| &stored.uuid))?;
+            .note_sending(year, batch.iter().map(|stored| &stored.uuid))?;
         self.sending
             .extend(batch.iter().map(|stored| stored.uuid.clone()));
-        Ok(Some(Ask::Publish(live.clone(), batch)))
+        Ok(Some(Ask::Publish(live, batch)))
     }
 
     /// What came of it; answers whether the days within reach have to be listed again.
     pub fn told(&mut self, state: &mut RunState<'_>, answer: Answer) -> Result<bool, Error> {
         self.under_way -= 1;
         match answer {
-            Answer::Met(Ok(live)) => {
-                self.trouble = None;
-                let now = state.now();
-                let trust = state.catalog.meet_indices(&records(&live), now)?;
-                self.stage = Stage::Met(Box::new(live));
-                match trust {
-                    Trust::Same => {}
-                    Trust::Replaced => state.note(
-                        "the indices are not those that were filled before: filling them again from the catalog",
-                    ),
-                    Trust::WrittenByAnother => state.note(
-                        "another catalog, or a newer copy of this one, wrote to the indices: listing again and publishing \
-                         everything that is kept (whoever was forgotten there is not forgotten here: run `forget` again)",
-                    ),
-                }
-                return Ok(trust == Trust::WrittenByAnother);
-            }
+            Answer::Met(found) => return self.met(state, found),
             Answer::Marked(live, stamp, Ok(())) => {
-                state.catalog.note_stamp(&stamp)?;
-                self.stage = Stage::Marked(live);
+                state.catalog.note_stamp(live.year, &stamp)?;
+                self.years.insert(live.year, Stand::Marked(live));
             }
-            Answer::Held(asked, Ok(held)) => state.catalog.reconcile(&asked, &held)?,
-            Answer::Published(sent, report) => self.published(state, sent, report)?,
-            Answer::Erased(erased, report) => {
+            Answer::Marked(live, _, Err(error)) => self.down(state, live.year, &error),
+            Answer::Held(_, asked, Ok(held)) => state.catalog.reconcile(&asked, &held)?,
+            Answer::Held(year, _, Err(error)) => self.down(state, year, &error),
+            Answer::Published(year, sent, report) => self.published(state, year, sent, report)?,
+            Answer::Erased(year, erased, report) => {
                 self.sent.add(&report);
-                state.catalog.acknowledge_deletions(&erased)?;
+                state.catalog.acknowledge_deletions(year, &erased)?;
                 if let Some(error) = &report.error {
-                    self.down(state, error);
+                    self.down(state, year, error);
                 }
-            }
-            Answer::Met(Err(error)) | Answer::Marked(_, _, Err(error)) | Answer::Held(_, Err(error)) => {
-                self.down(state, &error);
             }
             Answer::Unreadable(error) => return Err(error.into()),
             Answer::Broken => {}
@@ -294,9 +346,63 @@ impl Publisher {
         Ok(false)
     }
 
+    fn met(
+        &mut self,
+        state: &mut RunState<'_>,
+        found: Vec<(IndexYear, Result<Option<LiveIndices>, elastic::Error>)>,
+    ) -> Result<bool, Error> {
+        let met_before = state.catalog.met_years()?;
+        let opening = self.stage == Stage::Unmet;
+        if opening {
+            self.stage = Stage::Open;
+            self.trouble = None;
+        }
+        let (mut list_again, mut there) = (false, BTreeSet::new());
+        for (year, found) in found {
+            match found {
+                Ok(Some(live)) => {
+                    if !live.meetings.created || !live.sessions.created {
+                        there.insert(year);
+                    }
+                    let now = state.now();
+                    let trust = state.catalog.meet_indices(&records(&live), now)?;
+                    self.years.insert(year, Stand::Met(Box::new(live)));
+                    match trust {
+                        Trust::Same => {}
+                        Trust::Replaced => state.note(
+                            "the indices are not those that were filled before: filling them again from the catalog",
+                        ),
+                        Trust::WrittenByAnother => state.note(
+                            "another catalog, or a newer copy of this one, wrote to the indices: listing again and publishing \
+                             everything that is kept (whoever was forgotten there is not forgotten here: run `forget` again)",
+                        ),
+                    }
+                    list_again |= trust == Trust::WrittenByAnother;
+                }
+                Ok(None) => {
+                    self.years.insert(year, Stand::Absent);
+                }
+                Err(error) => {
+                    there.insert(year);
+                    self.down(state, year, &error);
+                }
+            }
+        }
+        if opening && self.stage == Stage::Open {
+            let now = state.now();
+            let dropped = dropped(&met_before, &there, state.catalog.year_at(now));
+            let absent = |year: &&IndexYear| matches!(self.years.get(year), Some(Stand::Absent));
+            for year in met_before.difference(&dropped).filter(absent) {
+                state.catalog.refill(*year, now)?;
+            }
+        }
+        Ok(list_again)
+    }
+
     fn published(
         &mut self,
         state: &mut RunState<'_>,
+        year: IndexYear,
         sent: Vec<Acknowledgement>,
         report: elastic::Report,
     ) -> Result<(), Error> {
@@ -318,7 +424,7 @@ impl Publisher {
         state.catalog.acknowledge(&outcomes.acknowledged, now)?;
         state.tally.published += outcomes.acknowledged.len() as u64;
         if let Some(error) = &report.error {
-            self.down(state, error);
+            self.down(state, year, error);
         }
         let due = state.catalog.count_due_documents()?;
         state.observer.see(Progress::Published {
@@ -328,8 +434,12 @@ impl Publisher {
         Ok(())
     }
 
-    fn down(&mut self, state: &RunState<'_>, error: &elastic::Error) {
-        self.stage = Stage::Down;
+    fn down(&mut self, state: &RunState<'_>, year: IndexYear, error: &elastic::Error) {
+        if error.is_of_one_index() {
+            self.years.insert(year, Stand::Closed);
+        } else {
+            self.stage = Stage::Down;
+        }
         self.trouble = Some((ending(error, state.now()), error.to_string()));
         if !self.tried_last {
             state.observer.see(Progress::Problem(&format!(
@@ -337,6 +447,14 @@ impl Publisher {
             )));
         }
     }
+}
+
+/// Asks for our mark in the indices, before the first document, so that an older copy of this catalog, put back one day, can see that it is
+/// older.
+fn mark(state: &mut RunState<'_>, live: &LiveIndices) -> Result<Ask, Error> {
+    let stamp = state.catalog.new_stamp(state.run, state.now())?;
+    state.catalog.note_pending_stamp(live.year, &stamp)?;
+    Ok(Ask::Mark(Box::new(live.clone()), stamp))
 }
 
 /// How a run ends that this kept from publishing.

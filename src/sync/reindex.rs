@@ -1,6 +1,6 @@
 //! The indices rebuilt from the catalog, without one request to Zoom, while searches go on.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use futures::{StreamExt, stream::FuturesUnordered};
 use tokio::{sync::watch, task::spawn_blocking};
@@ -8,11 +8,12 @@ use tokio::{sync::watch, task::spawn_blocking};
 use super::{
     Error, Observer, Progress,
     publisher::{BATCH, BATCHES_AT_ONCE, Outcomes, acknowledgement, opened, records},
+    years::dropped,
 };
 use crate::{
-    catalog::{Acknowledgement, Catalog, RunId, Stored, Tally},
-    elastic::{self, Elastic, Rebuild},
-    model::Clock,
+    catalog::{Acknowledgement, Catalog, IndexRecord, RunId, Stored, Tally},
+    elastic::{self, Elastic, LiveIndices},
+    model::{Clock, IndexYear},
 };
 
 /// What a rebuild did.
@@ -24,10 +25,22 @@ pub struct Rebuilt {
     pub documents: u64,
     /// Meetings that Elasticsearch refused.
     pub rejected: u64,
+    /// Years left out: their index was dropped since it was filled.
+    pub left_out: Vec<u16>,
+}
+
+/// What a rebuild may lose, and what it brings back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rebuilding {
+    /// Meetings that only the old index has are dropped.
+    pub drop_unknown: bool,
+    /// Years whose index was dropped are filled again.
+    pub dropped_years: bool,
 }
 
 /// Writes everything that is kept into new indices and puts them in the place of the old ones. Meetings that only the old index
-/// has would be lost: that is refused unless `drop_unknown`.
+/// has would be lost: that is refused unless `drop_unknown`. Every year whose index is gone, but for the present one, is left out unless
+/// `dropped_years`.
 ///
 /// # Errors
 /// Any; until the last step the old indices serve on, untouched.
@@ -35,7 +48,7 @@ pub async fn reindex(
     catalog: &mut Catalog,
     elastic: &Elastic,
     run: RunId,
-    drop_unknown: bool,
+    how: Rebuilding,
     clock: &Clock,
     observer: &dyn Observer,
     cancel: &watch::Receiver<bool>,
@@ -45,7 +58,7 @@ pub async fn reindex(
     tokio::select! {
         biased;
         _ = cancel.wait_for(|stop| *stop) => Err(Error::Interrupted),
-        rebuilt = rebuild(catalog, elastic, run, drop_unknown, clock, observer) => rebuilt,
+        rebuilt = rebuild(catalog, elastic, run, how, clock, observer) => rebuilt,
     }
 }
 
@@ -53,28 +66,48 @@ async fn rebuild(
     catalog: &mut Catalog,
     elastic: &Elastic,
     run: RunId,
-    drop_unknown: bool,
+    how: Rebuilding,
     clock: &Clock,
     observer: &dyn Observer,
 ) -> Result<Rebuilt, Error> {
-    elastic.ensure().await?;
-    if !drop_unknown {
-        refuse_loss(catalog, elastic).await?;
+    let mut found = Vec::new();
+    for year in elastic.years().await? {
+        found.extend(elastic.look(year).await?);
     }
-    let rebuild = elastic.begin_rebuild().await?;
-    catalog.begin_rebuild_notes()?;
+    if !how.drop_unknown {
+        refuse_loss(catalog, elastic, &found).await?;
+    }
+    let found: BTreeSet<IndexYear> = found.iter().map(|live| live.year).collect();
+    let present = catalog.year_at(clock.now());
+    let mut years = catalog.wanted_years()?;
+    years.insert(present);
     let mut rebuilt = Rebuilt::default();
-    let total = catalog.count_kept()?;
-    let (mut after, mut ended) = (None, false);
+    if !how.dropped_years {
+        for year in dropped(&catalog.met_years()?, &found, present) {
+            if years.remove(&year) {
+                rebuilt.left_out.push(year.number());
+            }
+        }
+    }
+    let rebuild = elastic.begin_rebuild(&years).await?;
+    catalog.begin_rebuild_notes()?;
+    let mut total = 0;
+    for year in &years {
+        total += catalog.count_kept_for(*year)?;
+    }
+    let mut targets = rebuild.targets().iter();
+    let (mut target, mut after) = (targets.next(), None);
     let mut sending = FuturesUnordered::new();
     loop {
-        while !ended && sending.len() < BATCHES_AT_ONCE {
-            let mut batch = catalog.kept_after(after.as_ref(), BATCH.0, BATCH.1)?;
+        while let Some(new) = target
+            && sending.len() < BATCHES_AT_ONCE
+        {
+            let mut batch = catalog.kept_for_index(new.year, after.as_ref(), BATCH.0, BATCH.1)?;
             match batch.last() {
                 Some(last) => after = Some(last.uuid.clone()),
                 None => {
-                    ended = true;
-                    break;
+                    (target, after) = (targets.next(), None);
+                    continue;
                 }
             }
             let sent = batch.iter().map(acknowledgement).collect();
@@ -82,7 +115,7 @@ async fn rebuild(
                 // The new index never had them.
                 stored.lost_sessions.clear();
             }
-            sending.push(send(elastic, &rebuild, sent, batch));
+            sending.push(send(elastic, new, sent, batch));
         }
         let Some(done) = sending.next().await else { break };
         let (sent, report) = done?;
@@ -105,15 +138,19 @@ async fn rebuild(
     }
     drop(sending);
     let stamp = catalog.new_stamp(run, clock.now())?;
-    catalog.note_pending_stamp(&stamp)?;
+    for year in &years {
+        catalog.note_pending_stamp(*year, &stamp)?;
+    }
     let live = elastic.finish_rebuild(&rebuild, &stamp).await?;
-    catalog.replace_indices(&records(&live), &stamp, clock.now())?;
+    let records: Vec<IndexRecord> = live.iter().flat_map(records).collect();
+    let replaced = years.union(&found).copied().collect();
+    catalog.replace_indices(&replaced, &records, &stamp, clock.now())?;
     Ok(rebuilt)
 }
 
 async fn send(
     elastic: &Elastic,
-    rebuild: &Rebuild,
+    new: &LiveIndices,
     sent: Vec<Acknowledgement>,
     batch: Vec<Stored>,
 ) -> Result<(Vec<Acknowledgement>, elastic::Report), Error> {
@@ -121,20 +158,23 @@ async fn send(
     let kept = spawn_blocking(move || opened(batch))
         .await
         .map_err(|_| Error::Interrupted)??;
-    Ok((sent, elastic.publish_into(rebuild, Arc::new(kept)).await))
+    Ok((sent, elastic.publish_into(new, Arc::new(kept)).await))
 }
 
-async fn refuse_loss(catalog: &Catalog, elastic: &Elastic) -> Result<(), Error> {
-    elastic.refresh().await?;
-    let (mut count, mut example, mut after) = (0, None, None);
-    loop {
-        let (uuids, next) = elastic.meetings_after(after).await?;
-        let missing = catalog.not_kept(&uuids)?;
-        count += missing.len() as u64;
-        example = example.or_else(|| missing.into_iter().next());
-        after = next;
-        if after.is_none() {
-            break;
+async fn refuse_loss(catalog: &Catalog, elastic: &Elastic, found: &[LiveIndices]) -> Result<(), Error> {
+    let (mut count, mut example) = (0, None);
+    for live in found {
+        elastic.refresh(live).await?;
+        let mut after = None;
+        loop {
+            let (uuids, next) = elastic.meetings_after(live, after).await?;
+            let missing = catalog.not_kept(&uuids)?;
+            count += missing.len() as u64;
+            example = example.or_else(|| missing.into_iter().next());
+            after = next;
+            if after.is_none() {
+                break;
+            }
         }
     }
     match example {

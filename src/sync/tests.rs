@@ -13,7 +13,7 @@ use super::plan::{
 };
 use crate::{
     catalog::{Acknowledgement, Catalog, DayChanges, Due, Found, IndexRecord, RunId, Tally},
-    model::{AccountId, Checksum, Detail, IndexKind, Kept, MeetingUuid, Row, from_iso},
+    model::{AccountId, Checksum, Detail, IndexKind, IndexYear, Kept, MeetingUuid, Row, from_iso},
 };
 
 fn acknowledgement(kept: &Kept) -> Acknowledgement {
@@ -186,6 +186,7 @@ impl Play {
             ..Index::default()
         };
         let records = IndexKind::ALL.map(|kind| IndexRecord {
+            year: IndexYear::ALL,
             kind,
             name: format!("{} {number}", kind.as_str()),
             uuid: format!("{} {number}", kind.as_str()),
@@ -246,11 +247,11 @@ impl Play {
             Send if self.sending.is_empty() => {
                 let due = self
                     .catalog
-                    .due_documents(false, &HashSet::new(), 10, 1 << 20)
+                    .due_documents(false, &HashSet::new(), &Default::default(), 10, 1 << 20)
                     .unwrap();
                 self.sending = due.into_iter().map(|stored| stored.open().unwrap()).collect();
                 let uuids = self.sending.iter().map(|kept| &kept.uuid);
-                self.catalog.note_sending(uuids).unwrap();
+                self.catalog.note_sending(IndexYear::ALL, uuids).unwrap();
             }
             Send => {}
             Sent(fates) => {

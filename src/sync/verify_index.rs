@@ -10,11 +10,12 @@ use tokio::sync::watch;
 use super::{
     Error, Observer, Progress,
     publisher::{BATCH, opened},
+    years::dropped,
 };
 use crate::{
     catalog::{Belief, Catalog, Repaired},
     elastic::{self, Elastic, Reading},
-    model::{Clock, Held, IndexKind, Kept, Key, MeetingUuid, SessionId},
+    model::{Clock, Held, IndexKind, IndexYear, Kept, Key, MeetingUuid, SessionId},
 };
 
 /// Expected documents that were not found in their place, before they are looked up by id.
@@ -53,7 +54,7 @@ pub enum DifferenceKind {
     Content,
     /// There, but not where it belongs: the fields it is found by say something else, or are gone.
     Misplaced,
-    /// A session that a meeting of the catalog does not have.
+    /// A session that a meeting of the catalog does not have, or a document of a meeting that is in the index of another year.
     Extra,
     /// Of a meeting that the catalog does not keep, or under an id that is no meeting's.
     Unknown,
@@ -66,6 +67,15 @@ pub struct Count {
     pub meetings: u64,
     /// In the index of sessions.
     pub sessions: u64,
+}
+
+/// A year that is in the catalog only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct DroppedYear {
+    /// The year.
+    pub year: u16,
+    /// Its meetings.
+    pub meetings: u64,
 }
 
 /// What the comparison came to.
@@ -95,6 +105,8 @@ pub struct Verified {
     pub details_due: u64,
     /// Aliases that lead nowhere.
     pub no_index: Vec<String>,
+    /// Years whose index was dropped since it was filled: their meetings are in the catalog only, and are not compared.
+    pub dropped_years: Vec<DroppedYear>,
     /// What was repaired, if that was asked for.
     pub repaired: Option<Repaired>,
 }
@@ -196,12 +208,19 @@ pub async fn verify(
     mut cancel: watch::Receiver<bool>,
 ) -> Result<Verified, Error> {
     let work = async {
-        let reading = elastic.begin_reading().await?;
-        let mut verified = compare(catalog, elastic, &reading, clock, observer).await?;
+        let mut years = catalog.met_years()?;
+        years.extend(catalog.present_years()?);
+        years.extend(elastic.years().await?);
+        years.insert(catalog.year_at(clock.now()));
+        let mut readings = Vec::new();
+        for year in years {
+            readings.push(elastic.begin_reading(year).await?);
+        }
+        let mut verified = compare(catalog, elastic, &readings, clock, observer).await?;
         if let Remedy::Repair { drop_unknown } = remedy {
             let mut repaired = catalog.make_damaged_due(clock.now())?;
             if drop_unknown {
-                repaired.dropped = drop_strangers(catalog, elastic, &reading).await?;
+                repaired.dropped = drop_strangers(catalog, elastic, &readings).await?;
             }
             verified.repaired = Some(repaired);
         }
@@ -217,16 +236,19 @@ pub async fn verify(
 async fn compare(
     catalog: &Catalog,
     elastic: &Elastic,
-    reading: &Reading,
+    readings: &[Reading],
     clock: &Clock,
     observer: &dyn Observer,
 ) -> Result<Verified, Error> {
     catalog.begin_comparison()?;
     let of = catalog.count_kept()? + catalog.count_kept_sessions()?;
+    let Some(first) = readings.first() else {
+        return Ok(Verified::default());
+    };
     let mut walk = Walk {
         catalog,
         elastic,
-        reading,
+        reading: first,
         observer,
         verified: Verified {
             details_due: catalog.count_due_details(clock.now())?,
@@ -236,11 +258,24 @@ async fn compare(
         strays: Vec::new(),
         of,
     };
-    for kind in IndexKind::ALL {
-        if reading.index(kind).is_none() {
-            walk.verified.no_index.push(elastic.write_alias(kind));
+    let there = |reading: &&Reading| IndexKind::ALL.iter().any(|kind| reading.index(*kind).is_some());
+    let found = readings.iter().filter(there).map(Reading::year).collect();
+    let dropped = dropped(&catalog.met_years()?, &found, catalog.year_at(clock.now()));
+    for reading in readings {
+        let year = reading.year();
+        if dropped.contains(&year) {
+            let meetings = catalog.count_kept_in(year)?;
+            let year = year.number();
+            walk.verified.dropped_years.push(DroppedYear { year, meetings });
+            continue;
         }
-        walk.index(kind).await?;
+        walk.reading = reading;
+        for kind in IndexKind::ALL {
+            if reading.index(kind).is_none() {
+                walk.verified.no_index.push(elastic.write_alias(kind, year));
+            }
+            walk.index(kind).await?;
+        }
     }
     let mut verified = walk.verified;
     verified.equal = verified.differences() == 0 && verified.due == 0 && verified.rejected == 0;
@@ -267,7 +302,7 @@ impl Walk<'_> {
             Ok::<_, Error>((!page.is_empty()).then(|| (stream::iter(page).map(Ok), scan)))
         })
         .try_flatten();
-        let mut pairs = std::pin::pin!(merge(expectations(self.catalog, kind), found));
+        let mut pairs = std::pin::pin!(merge(expectations(self.catalog, reading.year(), kind), found));
         while let Some(pair) = pairs.next().await {
             self.pair(kind, pair?)?;
             if self.suspects.len() >= SUSPECTS {
@@ -330,7 +365,8 @@ impl Walk<'_> {
         for expected in suspects {
             let version = found.get(&expected.held.id).copied();
             if version.is_some() {
-                self.catalog.note_claimed(kind, &expected.held.id)?;
+                self.catalog
+                    .note_claimed(self.reading.year(), kind, &expected.held.id)?;
             }
             if let Some(difference) = judge_out_of_place(&expected, version) {
                 self.damaged(kind, difference, &expected, version)?;
@@ -340,7 +376,8 @@ impl Walk<'_> {
     }
 
     fn note_strays(&mut self, kind: IndexKind) -> Result<(), Error> {
-        self.catalog.note_strays(kind, &self.strays)?;
+        self.catalog
+            .note_strays(self.reading.year(), kind, &self.strays)?;
         self.strays.clear();
         Ok(())
     }
@@ -349,7 +386,7 @@ impl Walk<'_> {
     fn tell_strays(&mut self, kind: IndexKind) -> Result<(), Error> {
         let mut place = 0;
         loop {
-            let strays = self.catalog.strays(kind, place)?;
+            let strays = self.catalog.strays(self.reading.year(), kind, place)?;
             let Some(last) = strays.last() else { return Ok(()) };
             place = last.place;
             for stray in strays {
@@ -363,9 +400,10 @@ impl Walk<'_> {
                 self.tell(
                     kind,
                     Difference {
-                        kind: match owner {
-                            Some(_) => DifferenceKind::Extra,
-                            None => DifferenceKind::Unknown,
+                        kind: if owner.is_some() || stray.elsewhere {
+                            DifferenceKind::Extra
+                        } else {
+                            DifferenceKind::Unknown
                         },
                         index: kind.as_str(),
                         meeting: stray.meeting.map(|uuid| uuid.to_string()),
@@ -437,10 +475,14 @@ fn judge_out_of_place(expected: &Expected, found_version: Option<i64>) -> Option
     }
 }
 
-/// All that the catalog expects of an index, in order.
-fn expectations(catalog: &Catalog, kind: IndexKind) -> impl Stream<Item = Result<Expected, Error>> {
+/// All that the catalog expects of the index of a year, in order.
+fn expectations(
+    catalog: &Catalog,
+    year: IndexYear,
+    kind: IndexKind,
+) -> impl Stream<Item = Result<Expected, Error>> {
     stream::try_unfold(None::<MeetingUuid>, move |after| async move {
-        let batch = catalog.kept_after(after.as_ref(), BATCH.0, BATCH.1)?;
+        let batch = catalog.kept_in_index(year, after.as_ref(), BATCH.0, BATCH.1)?;
         let Some(last) = batch.last() else { return Ok(None) };
         let after = Some(last.uuid.clone());
         let batch = opened(batch)?;
@@ -529,17 +571,20 @@ fn merge(
 }
 
 /// Deletes what belongs to no meeting of the catalog, by id.
-async fn drop_strangers(catalog: &Catalog, elastic: &Elastic, reading: &Reading) -> Result<u64, Error> {
+async fn drop_strangers(catalog: &Catalog, elastic: &Elastic, readings: &[Reading]) -> Result<u64, Error> {
     let mut dropped = 0;
-    for kind in IndexKind::ALL {
+    for (reading, kind) in readings
+        .iter()
+        .flat_map(|reading| IndexKind::ALL.map(|kind| (reading, kind)))
+    {
         let mut place = 0;
         loop {
-            let strays = catalog.strays(kind, place)?;
+            let strays = catalog.strays(reading.year(), kind, place)?;
             let Some(last) = strays.last() else { break };
             place = last.place;
             let strangers: Vec<(String, i64)> = strays
                 .into_iter()
-                .filter(|stray| kind == IndexKind::Meetings || !stray.known)
+                .filter(|stray| !stray.elsewhere && (kind == IndexKind::Meetings || !stray.known))
                 .map(|stray| (stray.id, stray.version))
                 .collect();
             elastic.delete(reading, kind, &strangers).await?;

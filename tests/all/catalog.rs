@@ -217,13 +217,18 @@ async fn an_unchanged_day_costs_the_same_in_a_small_and_in_a_large_catalog() {
         assert!(catalog.due_details(run, now, 128).unwrap().is_empty());
         assert!(
             catalog
-                .due_documents(true, &Default::default(), 500, 1 << 20)
+                .due_documents(true, &Default::default(), &Default::default(), 500, 1 << 20)
                 .unwrap()
                 .is_empty()
         );
         assert!(catalog.unknown_hosts(8).unwrap().is_empty());
         assert!(catalog.hosts_wanting_series(now, 8).unwrap().is_empty());
-        assert!(catalog.unreconciled(8).unwrap().is_empty());
+        assert!(
+            catalog
+                .unreconciled(zoom_harvester::model::IndexYear::ALL, 8)
+                .unwrap()
+                .is_empty()
+        );
         catalog.first_day().unwrap();
         catalog.settled_days(window).unwrap();
         catalog.count_troubled().unwrap();
@@ -276,7 +281,9 @@ async fn every_query_of_a_sync_has_its_index() {
             }
         });
         // Asked in a run only if Elasticsearch is met while details still arrive: that depends on the machine.
-        catalog.due_documents(true, &Default::default(), 1, 1).unwrap();
+        catalog
+            .due_documents(true, &Default::default(), &Default::default(), 1, 1)
+            .unwrap();
     };
     let blocked = r#"[{"endpoint": "detail", "from": 3, "times": 2, "action": "blocked"}]"#;
     stage.sim.set_faults(FaultPlan::from_json(blocked).unwrap());

@@ -273,7 +273,7 @@ fn check_tells_each_flaw_with_its_meeting() {
         ("account", "DELETE FROM account", "the catalog"),
         (
             "indices",
-            "INSERT INTO indices (kind, index_name, index_uuid, adopted, recorded_at) VALUES ('meetings', 'x', 'x', 0, 'x')",
+            "INSERT INTO indices (kind, year, index_name, index_uuid, adopted, recorded_at) VALUES ('meetings', 0, 'x', 'x', 0, 'x')",
             "the catalog",
         ),
         ("api_use", "UPDATE api_use SET requests = -1", "20"),

@@ -677,7 +677,12 @@ async fn whatever_is_done_to_the_indices_while_it_runs_the_next_run_ends_with_th
 async fn a_full_disk_is_said_and_not_waited_for() {
     for variable in ENGINES {
         let mut stage = staged(ElasticStage::new(variable));
-        stage.es().client().ensure().await.unwrap();
+        stage
+            .es()
+            .client()
+            .ensure(zoom_harvester::model::IndexYear::ALL)
+            .await
+            .unwrap();
         let block = |on: Value| json!({"index": {"blocks": {"read_only_allow_delete": on}}});
         stage
             .es()
@@ -830,7 +835,11 @@ async fn the_role_that_the_page_lists_does_everything() {
     is_the_account("harvester", &stage).await;
     rebuild(&stage).await.unwrap();
     recovers("harvester", &mut stage).await;
-    let checks = stage.es().client().check().await;
+    let checks = stage
+        .es()
+        .client()
+        .check(&[zoom_harvester::model::IndexYear::ALL].into())
+        .await;
     assert!(checks.iter().all(|check| check.ok), "{checks:?}");
     assert!(
         checks.iter().any(|check| check.said == "all that are needed"),
@@ -844,9 +853,16 @@ async fn rebuild(stage: &Stage) -> Result<zoom_harvester::sync::Rebuilt, zoom_ha
     let run = catalog.begin_run("reindex", clock.now()).unwrap();
     let (_keep, cancel) = tokio::sync::watch::channel(false);
     let elastic = stage.es().client();
-    let rebuilt =
-        zoom_harvester::sync::reindex(&mut catalog, &elastic, run, false, &clock, &stage.heard, &cancel)
-            .await;
+    let rebuilt = zoom_harvester::sync::reindex(
+        &mut catalog,
+        &elastic,
+        run,
+        Default::default(),
+        &clock,
+        &stage.heard,
+        &cancel,
+    )
+    .await;
     catalog
         .end_run(run, &Default::default(), 0, None, clock.now())
         .unwrap();
@@ -895,7 +911,11 @@ async fn with_one_privilege_less_the_step_that_needs_it_is_named() {
             "{lacking}: {said}"
         );
         assert!(!said.contains('\n'), "{said}");
-        let checks = stage.es().client().check().await;
+        let checks = stage
+            .es()
+            .client()
+            .check(&[zoom_harvester::model::IndexYear::ALL].into())
+            .await;
         let check = checks.iter().find(|check| check.name == "privileges").unwrap();
         assert_eq!(
             (check.ok, check.said.as_str()),

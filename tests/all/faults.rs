@@ -202,7 +202,12 @@ async fn a_poisonous_document_is_rejected_alone_and_retry_brings_it_back() {
 async fn a_read_only_index_loses_nothing_and_rejects_nothing() {
     for variable in ENGINES {
         let stage = Stage::new(small(), Some(variable));
-        stage.es().client().ensure().await.unwrap();
+        stage
+            .es()
+            .client()
+            .ensure(zoom_harvester::model::IndexYear::ALL)
+            .await
+            .unwrap();
         let block = |on: bool| json!({"index": {"blocks": {"write": on}}});
         stage
             .es()

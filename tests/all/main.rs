@@ -25,6 +25,7 @@ mod faults;
 mod fuzz;
 mod handed_over;
 mod hostile;
+mod index_years;
 mod init;
 mod matrix;
 mod migrations;

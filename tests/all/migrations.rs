@@ -165,7 +165,7 @@ fn a_catalog_written_by_each_released_version_still_opens() {
         assert!(!kept.is_empty());
         assert!(
             !catalog
-                .due_documents(false, &Default::default(), 1_000, usize::MAX)
+                .due_documents(false, &Default::default(), &Default::default(), 1_000, usize::MAX)
                 .unwrap()
                 .is_empty()
         );

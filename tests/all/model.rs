@@ -800,7 +800,7 @@ async fn command(stage: &Stage, what: What) -> Option<Summary> {
                 &mut catalog,
                 &stage.es().client(),
                 run,
-                false,
+                Default::default(),
                 &clock,
                 &stage.heard,
                 &cancel,

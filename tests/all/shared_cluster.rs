@@ -30,9 +30,16 @@ async fn rebuild(stage: &Stage) -> Result<Rebuilt, zoom_harvester::sync::Error> 
     let run = catalog.begin_run("reindex", clock.now()).unwrap();
     let (_keep, cancel) = tokio::sync::watch::channel(false);
     let elastic = stage.es().client();
-    let rebuilt =
-        zoom_harvester::sync::reindex(&mut catalog, &elastic, run, false, &clock, &stage.heard, &cancel)
-            .await;
+    let rebuilt = zoom_harvester::sync::reindex(
+        &mut catalog,
+        &elastic,
+        run,
+        Default::default(),
+        &clock,
+        &stage.heard,
+        &cancel,
+    )
+    .await;
     catalog
         .end_run(run, &Default::default(), 0, None, clock.now())
         .unwrap();
@@ -173,7 +180,11 @@ async fn foreign_templates_decide_on_settings_and_not_on_our_types() {
 
             let summary = stage.sync(stage.days(9)).await;
             assert_eq!(summary.ending, Ending::Done, "{name}: {:?}", summary.message);
-            let checks = stage.es().client().check().await;
+            let checks = stage
+                .es()
+                .client()
+                .check(&[zoom_harvester::model::IndexYear::ALL].into())
+                .await;
             assert!(checks.iter().all(|check| check.ok), "{name}: {checks:?}");
             for rebuilt in [false, true] {
                 if rebuilt {
@@ -231,7 +242,11 @@ async fn an_index_with_other_types_is_named_before_the_first_write_and_reindex_m
         );
         assert!(said.contains("run `zoom-harvester reindex`"), "{said}");
         assert_eq!(summary.bulk_requests, 0, "{variable}");
-        let checks = stage.es().client().check().await;
+        let checks = stage
+            .es()
+            .client()
+            .check(&[zoom_harvester::model::IndexYear::ALL].into())
+            .await;
         let wrong: Vec<_> = checks.iter().filter(|check| !check.ok).collect();
         assert_eq!(wrong.len(), 1, "{variable}: {checks:?}");
         assert!(
@@ -277,7 +292,11 @@ async fn an_archive_behind_the_alias_is_searched_and_never_touched() {
         let world = stage.sim.with_world(|world| world.meetings.len());
         assert_eq!((searched, own), (31, 30), "{variable}");
         assert_eq!(world, 30);
-        let checks = stage.es().client().check().await;
+        let checks = stage
+            .es()
+            .client()
+            .check(&[zoom_harvester::model::IndexYear::ALL].into())
+            .await;
         assert!(checks.iter().all(|check| check.ok), "{variable}: {checks:?}");
     }
 }

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use zoom_harvester::{
     catalog::{Catalog, Repaired},
     elastic::Elastic,
-    model::{IndexKind, MeetingUuid},
+    model::{IndexKind, IndexYear, MeetingUuid},
     sim::{
         self,
         faults::FaultPlan,
@@ -480,7 +480,7 @@ async fn what_is_due_or_refused_is_not_equal_and_no_difference_either() {
     // Elasticsearch refuses one of them for what it is.
     let mut catalog = Catalog::open(&stage.db()).unwrap();
     let one = catalog
-        .due_documents(false, &Default::default(), 1, usize::MAX)
+        .due_documents(false, &Default::default(), &Default::default(), 1, usize::MAX)
         .unwrap()
         .remove(0);
     catalog
@@ -652,7 +652,7 @@ async fn documents_alike_in_all_they_are_sorted_by_are_each_read_once() {
             ..stage.es().settings()
         };
         let elastic = Elastic::new(settings).unwrap();
-        elastic.ensure().await.unwrap();
+        elastic.ensure(IndexYear::ALL).await.unwrap();
         let lines: String = (0..1_203)
             .map(|n| {
                 format!(
@@ -673,7 +673,7 @@ async fn documents_alike_in_all_they_are_sorted_by_are_each_read_once() {
             .await
             .unwrap();
         assert_eq!(answer.status(), 200);
-        let reading = elastic.begin_reading().await.unwrap();
+        let reading = elastic.begin_reading(IndexYear::ALL).await.unwrap();
         let mut scan = elastic.scan(&reading, IndexKind::Sessions);
         let mut ids = Vec::new();
         loop {

@@ -2,26 +2,24 @@
 
 use chrono::{DateTime, NaiveDate, Utc};
 use rusqlite::Connection;
-use sea_query::{Expr, ExprTrait, IntoIden, OnConflict, Query};
+use sea_query::{Alias, Expr, ExprTrait, IntoIden, Query};
 
 use super::Erased;
 use crate::{
     catalog::{
         Error,
+        index_years::{doom_meeting, present},
         meetings::next_revision,
-        schema::{
-            Changes, DoomedDocuments, HostLookups, LostSessions, Meetings, Payloads, Series, Sessions,
-            Windows,
-        },
-        sessions,
+        schema::{Changes, HostLookups, LostSessions, Meetings, Payloads, Series, Sessions, Windows},
         sql::{all, execute},
     },
-    model::IndexKind,
+    model::{IndexPeriod, IndexYear, MeetingUuid},
 };
 
 pub(super) fn delete_before(
     tx: &Connection,
     day: NaiveDate,
+    period: IndexPeriod,
     now: DateTime<Utc>,
     erased: &mut Erased,
 ) -> Result<(), Error> {
@@ -34,30 +32,26 @@ pub(super) fn delete_before(
             Meetings::DocumentChecksum,
             Meetings::Sessions,
         ])
+        .expr_as(Expr::cust(present(period)), Alias::new("year"))
         .from(Meetings::Table)
         .and_where(Expr::col(Meetings::ListedDay).lt(day.as_str()))
         .take();
     let old = all(tx, &select, |row| {
         Ok((
             row.get::<_, i64>("meeting_id")?,
-            row.get::<_, String>("meeting_uuid")?,
+            row.get::<_, MeetingUuid>("meeting_uuid")?,
             row.get::<_, i64>("revision")?,
             row.get::<_, Option<String>>("document_checksum")?.is_some(),
             row.get::<_, Option<i64>>("sessions")?.unwrap_or(0),
+            row.get::<_, IndexYear>("year")?,
         ))
     })?;
-    for (id, uuid, revision, may_be_sent, kept) in old {
+    for (id, uuid, revision, may_be_sent, kept, year) in old {
         erased.deleted_meetings += 1;
         erased.deleted_sessions += u64::try_from(kept).unwrap_or(0);
         let version = next_revision(revision, now);
-        for session in sessions::of_meeting(tx, id)? {
-            doom(tx, IndexKind::Sessions, &sessions::hex(&session), version)?;
-        }
-        for session in sessions::lost(tx, id)? {
-            doom(tx, IndexKind::Sessions, session.as_str(), version)?;
-        }
         if may_be_sent {
-            doom(tx, IndexKind::Meetings, &uuid, version)?;
+            doom_meeting(tx, id, &uuid, year, version)?;
         }
         let gone = |table: sea_query::DynIden, column: sea_query::DynIden| {
             Query::delete()
@@ -112,25 +106,5 @@ pub(super) fn delete_before(
         ))
         .take();
     execute(tx, &series)?;
-    Ok(())
-}
-
-/// Notes that a document is to be deleted, whether or not it was ever sent: deleting what is not there is no error.
-fn doom(tx: &Connection, kind: IndexKind, id: &str, version: i64) -> Result<(), Error> {
-    let insert = Query::insert()
-        .into_table(DoomedDocuments::Table)
-        .columns([
-            DoomedDocuments::Kind,
-            DoomedDocuments::DocumentId,
-            DoomedDocuments::Version,
-        ])
-        .values_panic([kind.as_str().into(), id.into(), version.into()])
-        .on_conflict(
-            OnConflict::columns([DoomedDocuments::Kind, DoomedDocuments::DocumentId])
-                .update_column(DoomedDocuments::Version)
-                .to_owned(),
-        )
-        .take();
-    execute(tx, &insert)?;
     Ok(())
 }

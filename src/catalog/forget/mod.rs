@@ -11,15 +11,10 @@ use sea_query::{Expr, ExprTrait, OnConflict, Order, Query};
 
 use super::{
     Catalog, Error, RunId,
-    schema::{
-        Backups, DoomedDocuments, Forgetting, Forgotten as ForgottenTable, HostLookups, Hosts, Indices,
-        Meetings,
-    },
+    schema::{Backups, Forgetting, Forgotten as ForgottenTable, HostLookups, Hosts, Indices, Meetings},
     sql::{all, execute, first},
 };
-use crate::model::{
-    Checksum, Deletion, Detail, Forgotten, ForgottenKind, Host, HostId, IndexKind, MeetingUuid, Row, iso,
-};
+use crate::model::{Checksum, Detail, Forgotten, ForgottenKind, Host, HostId, MeetingUuid, Row, iso};
 
 /// What is to become of what is stored. The catalog knows where it lies, not what may stay.
 pub trait Rules {
@@ -176,12 +171,13 @@ impl Catalog {
         now: DateTime<Utc>,
     ) -> Result<Erased, Error> {
         self.still_there()?;
+        let period = self.period;
         let packers = &self.packers;
         let tx = self.conn.transaction()?;
         let mut erased = Erased::default();
         remember(&tx, forgotten, now)?;
         if let Some(day) = forgotten.before {
-            delete::delete_before(&tx, day, now, &mut erased)?;
+            delete::delete_before(&tx, day, period, now, &mut erased)?;
         }
         let rewriter = rewrite::Rewriter::new(&tx, run, rules, packers, now, &mut erased);
         rewriter.rewrite()?;
@@ -224,67 +220,6 @@ impl Catalog {
             .conn
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
         Ok(busy == 0)
-    }
-
-    /// Documents of forgotten meetings whose deletion was not acknowledged yet.
-    ///
-    /// # Errors
-    /// As SQLite fails.
-    pub fn doomed_documents(&self, limit: u64) -> Result<Vec<Deletion>, Error> {
-        let select = Query::select()
-            .columns([
-                DoomedDocuments::Kind,
-                DoomedDocuments::DocumentId,
-                DoomedDocuments::Version,
-            ])
-            .from(DoomedDocuments::Table)
-            .order_by(DoomedDocuments::Kind, Order::Asc)
-            .order_by(DoomedDocuments::DocumentId, Order::Asc)
-            .limit(limit)
-            .take();
-        let rows = all(&self.conn, &select, |row| {
-            Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?))
-        })?;
-        rows.into_iter()
-            .map(|(kind, id, version)| {
-                let index = IndexKind::ALL
-                    .into_iter()
-                    .find(|index| index.as_str() == kind)
-                    .ok_or_else(|| Error::Nonsense(format!("a document of the kind {kind:?}")))?;
-                Ok(Deletion { index, id, version })
-            })
-            .collect()
-    }
-
-    /// How many those are.
-    ///
-    /// # Errors
-    /// As SQLite fails.
-    pub fn count_doomed_documents(&self) -> Result<u64, Error> {
-        let select = Query::select()
-            .expr(Expr::cust("count(*)"))
-            .from(DoomedDocuments::Table)
-            .take();
-        Ok(first(&self.conn, &select, |row| row.get(0))?.unwrap_or_default())
-    }
-
-    /// Records which deletions Elasticsearch acknowledged.
-    ///
-    /// # Errors
-    /// As SQLite fails; then a replay will change nothing.
-    pub fn acknowledge_deletions(&mut self, deleted: &[Deletion]) -> Result<(), Error> {
-        let tx = self.transaction()?;
-        for one in deleted {
-            let delete = Query::delete()
-                .from_table(DoomedDocuments::Table)
-                .and_where(Expr::col(DoomedDocuments::Kind).eq(one.index.as_str()))
-                .and_where(Expr::col(DoomedDocuments::DocumentId).eq(one.id.as_str()))
-                .and_where(Expr::col(DoomedDocuments::Version).lte(one.version))
-                .take();
-            execute(&tx, &delete)?;
-        }
-        tx.commit()?;
-        Ok(())
     }
 
     /// Whether an index was ever filled from here.

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use zoom_harvester::{
     catalog::Catalog,
     elastic::{self, Elastic},
-    model::{AccountId, Clock, Window},
+    model::{AccountId, Clock, IndexPeriod, Window},
     privacy::Policy,
     sim::{self, Limits, Setup, Simulator, world::World},
     sync::{Harvest, Observer, Options, Progress, Scope, Sides, Summary},
@@ -80,6 +80,8 @@ pub struct Stage {
     /// For one request to Zoom.
     pub timeout: Duration,
     pub policy: Policy,
+    /// Whether there is an index a year.
+    pub period: IndexPeriod,
 }
 
 /// A server and the prefix of this test in it.
@@ -305,11 +307,19 @@ impl Stage {
             daily_share: u64::MAX,
             timeout: Duration::from_secs(10),
             policy: Policy::default(),
+            period: IndexPeriod::None,
         }
     }
 
     pub fn db(&self) -> PathBuf {
         self.folder.path().join("harvester.db")
+    }
+
+    /// The catalog, open for writing.
+    pub fn catalog(&self) -> Catalog {
+        let mut catalog = Catalog::open(&self.db()).unwrap();
+        catalog.spread_over(self.period);
+        catalog
     }
 
     pub fn es(&self) -> &ElasticStage {
@@ -338,7 +348,7 @@ impl Stage {
         publish: bool,
         watch: impl FnOnce(&mut Catalog),
     ) -> Summary {
-        let mut catalog = Catalog::open(&self.db()).unwrap();
+        let mut catalog = self.catalog();
         watch(&mut catalog);
         let clock = self.clock.clock();
         let id = format!("{:016x}", fastrand::u64(..));

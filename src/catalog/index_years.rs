@@ -1,0 +1,313 @@
+//! Which index the documents of a meeting belong to, and which one they are in: with an index a year, a meeting whose end moves over New Year moves
+//! from one to the other.
+
+use std::{collections::BTreeSet, sync::LazyLock};
+
+use chrono::{DateTime, Utc};
+use rusqlite::Connection;
+use sea_query::{Alias, Expr, ExprTrait, OnConflict, Order, Query};
+
+use super::{
+    Catalog, Error,
+    meetings::{MeetingState, next_revision},
+    schema::{DoomedDocuments, Indices, Meetings},
+    sessions,
+    sql::{all, execute, first, run, text, var},
+};
+use crate::model::{Deletion, IndexKind, IndexPeriod, IndexYear, MeetingUuid};
+
+/// The UTC year that a meeting counts for: that of its end, as `listed_day` has it.
+const END_YEAR: &str = "CAST(substr(meetings.listed_day, 1, 4) AS INTEGER)";
+
+/// The year of the index that a meeting's documents belong to, in SQL.
+pub(super) fn wanted(period: IndexPeriod) -> &'static str {
+    match period {
+        IndexPeriod::None => "0",
+        IndexPeriod::Year => END_YEAR,
+    }
+}
+
+/// The year of the index that its documents are in: where they were last sent, or, if they never were, where they belong.
+pub(super) fn present(period: IndexPeriod) -> String {
+    format!("coalesce(meetings.index_year, {})", wanted(period))
+}
+
+impl Catalog {
+    /// The index for what ends now.
+    pub fn year_at(&self, now: DateTime<Utc>) -> IndexYear {
+        self.period.year_of(now.date_naive())
+    }
+
+    /// The years of which an index acknowledged documents, or holds some that are kept.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn met_years(&self) -> Result<BTreeSet<IndexYear>, Error> {
+        let select = Query::select()
+            .distinct()
+            .column(Indices::Year)
+            .from(Indices::Table)
+            .take();
+        let years = all(&self.conn, &select, |row| row.get("year"))?;
+        Ok(years.into_iter().collect())
+    }
+
+    /// The years whose indices the kept meetings belong to.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn wanted_years(&self) -> Result<BTreeSet<IndexYear>, Error> {
+        self.years_by(wanted(self.period))
+    }
+
+    /// The years whose indices they are in, or belong to if nothing of them was sent yet.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn present_years(&self) -> Result<BTreeSet<IndexYear>, Error> {
+        self.years_by(&present(self.period))
+    }
+
+    fn years_by(&self, of: &str) -> Result<BTreeSet<IndexYear>, Error> {
+        let sql = format!("SELECT DISTINCT {of} AS year FROM meetings WHERE document_checksum IS NOT NULL");
+        let mut prepared = self.conn.prepare_cached(&sql)?;
+        let years = prepared.query_map([], |row| row.get("year"))?;
+        Ok(years.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// How many kept meetings have their documents in the index of a year.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn count_kept_in(&self, year: IndexYear) -> Result<u64, Error> {
+        self.count_kept_by(&present(self.period), year)
+    }
+
+    /// How many of them belong there.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn count_kept_for(&self, year: IndexYear) -> Result<u64, Error> {
+        self.count_kept_by(wanted(self.period), year)
+    }
+
+    fn count_kept_by(&self, of: &str, year: IndexYear) -> Result<u64, Error> {
+        let select = Query::select()
+            .expr_as(Expr::cust("count(*)"), Alias::new("meetings"))
+            .from(Meetings::Table)
+            .and_where(Expr::col(Meetings::DocumentChecksum).is_not_null())
+            .and_where(Expr::cust(of.to_owned()).eq(year.number()))
+            .take();
+        Ok(first(&self.conn, &select, |row| row.get("meetings"))?.unwrap_or_default())
+    }
+
+    /// Notes that the documents of these meetings go to the index of a year from now on. Those in another index are to be deleted.
+    ///
+    /// # Errors
+    /// As SQLite fails; then nothing is noted.
+    pub fn move_to_year(
+        &mut self,
+        meetings: &[MeetingUuid],
+        year: IndexYear,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        static MOVE: LazyLock<String> = LazyLock::new(|| {
+            let update = Query::update()
+                .table(Meetings::Table)
+                .values([
+                    (Meetings::IndexYear, var(":year")),
+                    (Meetings::Reconciled, Expr::cust("0")),
+                ])
+                .and_where(Expr::col(Meetings::MeetingId).eq(var(":meeting")))
+                .take();
+            text(&update)
+        });
+        let tx = self.transaction()?;
+        for uuid in meetings {
+            let Some(mut state) = MeetingState::of(&tx, uuid)? else {
+                continue;
+            };
+            if let Some(old) = state.index_year.filter(|old| *old != year) {
+                let version = next_revision(state.revision, now);
+                doom_meeting(&tx, state.meeting_id, uuid, old, version)?;
+                // What was doomed in the new index is wanted there again.
+                spare(&tx, state.meeting_id, uuid, year)?;
+                // Above what a deletion left there, should it have been there before.
+                state.raise_revision(now);
+                state.save(&tx)?;
+            }
+            run(&tx, &MOVE, &[(":year", &year), (":meeting", &state.meeting_id)])?;
+        }
+        tx.commit()?;
+        Ok(())
+    }
+
+    /// Documents whose deletion is still to be acknowledged, all of one year; the years `but` are left out.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn doomed_documents(
+        &self,
+        limit: u64,
+        but: &BTreeSet<IndexYear>,
+    ) -> Result<Option<(IndexYear, Vec<Deletion>)>, Error> {
+        let but = but.iter().map(|year| i64::from(year.number()));
+        let select = Query::select()
+            .expr_as(Expr::cust("min(year)"), Alias::new("year"))
+            .from(DoomedDocuments::Table)
+            .and_where(Expr::col(DoomedDocuments::Year).is_not_in(but))
+            .take();
+        let found = first(&self.conn, &select, |row| row.get::<_, Option<IndexYear>>("year"))?.flatten();
+        let Some(of) = found else { return Ok(None) };
+        let select = Query::select()
+            .columns([
+                DoomedDocuments::Kind,
+                DoomedDocuments::DocumentId,
+                DoomedDocuments::Version,
+            ])
+            .from(DoomedDocuments::Table)
+            .and_where(Expr::col(DoomedDocuments::Year).eq(of.number()))
+            .order_by(DoomedDocuments::Kind, Order::Asc)
+            .order_by(DoomedDocuments::DocumentId, Order::Asc)
+            .limit(limit)
+            .take();
+        let rows = all(&self.conn, &select, |row| {
+            Ok((
+                row.get::<_, String>("kind")?,
+                row.get("document_id")?,
+                row.get("version")?,
+            ))
+        })?;
+        let deletions = rows.into_iter().map(|(kind, id, version)| {
+            let index = IndexKind::ALL
+                .into_iter()
+                .find(|index| index.as_str() == kind)
+                .ok_or_else(|| Error::Nonsense(format!("a document of the kind {kind:?}")))?;
+            Ok(Deletion { index, id, version })
+        });
+        Ok(Some((of, deletions.collect::<Result<_, Error>>()?)))
+    }
+
+    /// How many those are, in all years.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn count_doomed_documents(&self) -> Result<u64, Error> {
+        let select = Query::select()
+            .expr_as(Expr::cust("count(*)"), Alias::new("documents"))
+            .from(DoomedDocuments::Table)
+            .take();
+        Ok(first(&self.conn, &select, |row| row.get("documents"))?.unwrap_or_default())
+    }
+
+    /// Records which deletions Elasticsearch acknowledged.
+    ///
+    /// # Errors
+    /// As SQLite fails; then a replay will change nothing.
+    pub fn acknowledge_deletions(&mut self, year: IndexYear, deleted: &[Deletion]) -> Result<(), Error> {
+        let tx = self.transaction()?;
+        for one in deleted {
+            let delete = Query::delete()
+                .from_table(DoomedDocuments::Table)
+                .and_where(Expr::col(DoomedDocuments::Year).eq(year.number()))
+                .and_where(Expr::col(DoomedDocuments::Kind).eq(one.index.as_str()))
+                .and_where(Expr::col(DoomedDocuments::DocumentId).eq(one.id.as_str()))
+                .and_where(Expr::col(DoomedDocuments::Version).lte(one.version))
+                .take();
+            execute(&tx, &delete)?;
+        }
+        tx.commit()?;
+        Ok(())
+    }
+
+    /// Records that there is no index of a year any more, and so nothing to be deleted from it.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn nothing_to_delete_in(&mut self, year: IndexYear) -> Result<(), Error> {
+        let delete = Query::delete()
+            .from_table(DoomedDocuments::Table)
+            .and_where(Expr::col(DoomedDocuments::Year).eq(year.number()))
+            .take();
+        execute(&self.conn, &delete)?;
+        Ok(())
+    }
+}
+
+/// Notes that all documents of a meeting are to be deleted from the index of a year.
+pub(super) fn doom_meeting(
+    tx: &Connection,
+    meeting_id: i64,
+    uuid: &MeetingUuid,
+    year: IndexYear,
+    version: i64,
+) -> Result<(), Error> {
+    for session in sessions::of_meeting(tx, meeting_id)? {
+        doom(tx, year, IndexKind::Sessions, &sessions::hex(&session), version)?;
+    }
+    for session in sessions::lost(tx, meeting_id)? {
+        doom(tx, year, IndexKind::Sessions, session.as_str(), version)?;
+    }
+    doom(tx, year, IndexKind::Meetings, uuid.as_str(), version)
+}
+
+/// Notes that a document is to be deleted, whether or not it was ever sent: deleting what is not there is no error.
+pub(super) fn doom(
+    tx: &Connection,
+    year: IndexYear,
+    kind: IndexKind,
+    id: &str,
+    version: i64,
+) -> Result<(), Error> {
+    let insert = Query::insert()
+        .into_table(DoomedDocuments::Table)
+        .columns([
+            DoomedDocuments::Year,
+            DoomedDocuments::Kind,
+            DoomedDocuments::DocumentId,
+            DoomedDocuments::Version,
+        ])
+        .values_panic([
+            year.number().into(),
+            kind.as_str().into(),
+            id.into(),
+            version.into(),
+        ])
+        .on_conflict(
+            OnConflict::columns([
+                DoomedDocuments::Year,
+                DoomedDocuments::Kind,
+                DoomedDocuments::DocumentId,
+            ])
+            .update_column(DoomedDocuments::Version)
+            .to_owned(),
+        )
+        .take();
+    execute(tx, &insert)?;
+    Ok(())
+}
+
+/// Takes back that the documents of a meeting are to be deleted from the index of a year.
+fn spare(tx: &Connection, meeting_id: i64, uuid: &MeetingUuid, year: IndexYear) -> Result<(), Error> {
+    static SPARE: LazyLock<String> = LazyLock::new(|| {
+        let delete = Query::delete()
+            .from_table(DoomedDocuments::Table)
+            .and_where(Expr::col(DoomedDocuments::Year).eq(var(":year")))
+            .and_where(Expr::col(DoomedDocuments::Kind).eq(var(":kind")))
+            .and_where(Expr::col(DoomedDocuments::DocumentId).eq(var(":id")))
+            .take();
+        text(&delete)
+    });
+    let spare = |kind: IndexKind, id: &str| {
+        run(
+            tx,
+            &SPARE,
+            &[(":year", &year), (":kind", &kind.as_str()), (":id", &id)],
+        )
+    };
+    for session in sessions::of_meeting(tx, meeting_id)? {
+        spare(IndexKind::Sessions, &sessions::hex(&session))?;
+    }
+    spare(IndexKind::Meetings, uuid.as_str())?;
+    Ok(())
+}

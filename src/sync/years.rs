@@ -1,0 +1,40 @@
+//! Old years whose index is no longer there.
+
+use std::collections::BTreeSet;
+
+use crate::model::IndexYear;
+
+/// The years that somebody dropped: their index acknowledged documents once and is gone, while that of another year stands. They are left
+/// alone. Where every index is gone, the cluster was lost or is another, and nothing was dropped; the index of the present year is always needed.
+pub(super) fn dropped(
+    met: &BTreeSet<IndexYear>,
+    found: &BTreeSet<IndexYear>,
+    present: IndexYear,
+) -> BTreeSet<IndexYear> {
+    if met.is_disjoint(found) {
+        return BTreeSet::new();
+    }
+    let gone = met.difference(found).copied();
+    gone.filter(|year| *year != present).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_year_is_dropped_only_where_another_stands() {
+        let years = |numbers: &[u16]| -> BTreeSet<IndexYear> {
+            numbers.iter().copied().map(IndexYear::new).collect()
+        };
+        let present = IndexYear::new(2026);
+        let dropped = |met: &[u16], found: &[u16]| dropped(&years(met), &years(found), present);
+        assert_eq!(dropped(&[2024, 2025, 2026], &[2025, 2026]), years(&[2024]));
+        assert_eq!(dropped(&[2024, 2025, 2026], &[2025]), years(&[2024]));
+        assert_eq!(dropped(&[2024, 2025, 2026], &[]), years(&[]));
+        // One that nobody of ours filled does not count.
+        assert_eq!(dropped(&[2024, 2025], &[2026]), years(&[]));
+        assert_eq!(dropped(&[2025, 2026], &[2025, 2026]), years(&[]));
+        assert_eq!(dropped(&[], &[2026]), years(&[]));
+    }
+}
