@@ -8,7 +8,7 @@ use super::{
     schema::Account,
     sql::{execute, first},
 };
-use crate::model::{AccountId, from_iso, iso};
+use crate::model::{AccountId, Kept, from_iso, iso};
 
 impl Catalog {
     /// Ties the catalog to a Zoom account; `catalog_id` names the catalog if it is new.
@@ -31,6 +31,7 @@ impl Catalog {
                         Account::CatalogId,
                         Account::CreatedAt,
                         Account::WholeListedAt,
+                        Account::DocumentForm,
                     ])
                     .values_panic([
                         1.into(),
@@ -38,6 +39,7 @@ impl Catalog {
                         catalog_id.into(),
                         iso(now).into(),
                         iso(now).into(),
+                        Kept::DOCUMENT_FORM.into(),
                     ])
                     .take();
                 execute(&self.conn, &insert)?;

@@ -50,17 +50,18 @@ pub enum Keeping {
 }
 
 impl Catalog {
-    /// Details that want fetching now, oldest meetings first (Zoom forgets those first): new and changed ones, after them those
-    /// whose last attempt failed in an earlier run (were they first, a day's worth of them could keep all others from their turn),
-    /// and at last those that seemed unfinished.
+    /// Details that want fetching now. First those that Zoom is about to forget, then new and changed ones, the newest meetings first, so that
+    /// today is never late however long a backfill takes; after them those whose last attempt failed in an earlier run (were they first, a day's
+    /// worth of them could keep all others from their turn), and at last those that seemed unfinished.
     ///
     /// # Errors
     /// As SQLite fails.
     pub fn due_details(&self, run: RunId, now: DateTime<Utc>, limit: u64) -> Result<Vec<Due>, Error> {
         let mut due: Vec<Due> = Vec::new();
         for select in [
-            due_query(Status::Listed, run, limit),
-            due_query(Status::Failed, run, limit),
+            nearly_forgotten_query(run, now, limit),
+            due_query(Status::Listed, run, now, limit),
+            due_query(Status::Failed, run, now, limit),
             look_again_query(now, limit),
         ] {
             if (due.len() as u64) < limit {
@@ -234,6 +235,7 @@ fn keep_one(conn: &Connection, run: RunId, detail: &Packed, now: DateTime<Utc>) 
     let before = state.detail_checksum.replace(detail.checksum.clone());
     state.sessions = Some(sessions as i64);
     state.fetched_at = Some(iso(now));
+    state.source = detail.source;
     (state.attempts, state.last_attempt_run, state.failure) = (0, Some(run.0), None);
     if state.detail_kept() {
         state.documents_follow(Event::DetailKept, now);
@@ -343,12 +345,34 @@ fn due_columns() -> SelectStatement {
         .take()
 }
 
-fn due_query(status: Status, run: RunId, limit: u64) -> SelectStatement {
+/// How long before Zoom forgets a detail it goes before all others.
+const NEARLY_FORGOTTEN: TimeDelta = TimeDelta::days(30);
+
+/// What ended before that is about to be forgotten.
+fn forgotten_soon(now: DateTime<Utc>) -> String {
+    iso(now - DETAILS_REACH_BACK + NEARLY_FORGOTTEN)
+}
+
+fn nearly_forgotten_query(run: RunId, now: DateTime<Utc>, limit: u64) -> SelectStatement {
+    due_columns()
+        .and_where(Expr::cust(DETAIL_DUE))
+        .and_where(Expr::col(Meetings::LastAttemptRun).is_not(run.0))
+        .and_where(Expr::col(Meetings::EndTime).lt(forgotten_soon(now)))
+        .order_by(Meetings::EndTime, Order::Asc)
+        .limit(limit)
+        .take()
+}
+
+fn due_query(status: Status, run: RunId, now: DateTime<Utc>, limit: u64) -> SelectStatement {
     due_columns()
         .and_where(Expr::cust(DETAIL_DUE))
         .and_where(Expr::col(Meetings::Status).eq(status.as_str()))
         .and_where(Expr::col(Meetings::LastAttemptRun).is_not(run.0))
-        .order_by(Meetings::EndTime, Order::Asc)
+        .and_where(Expr::cust_with_values(
+            "(end_time IS NULL OR end_time >= ?)",
+            [forgotten_soon(now)],
+        ))
+        .order_by(Meetings::EndTime, Order::Desc)
         .limit(limit)
         .take()
 }

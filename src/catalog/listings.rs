@@ -1,10 +1,13 @@
 //! What listings said: the days they covered, the meetings they showed, and what that changed.
 
-use std::{collections::BTreeMap, sync::LazyLock};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::LazyLock,
+};
 
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeDelta, Utc};
 use rusqlite::Connection;
-use sea_query::{Expr, ExprTrait, OnConflict, Order, Query, SelectStatement};
+use sea_query::{Alias, Expr, ExprTrait, OnConflict, Order, Query, SelectStatement};
 
 use super::{
     Catalog, Error, PackedKind, Packer, RunId, Tally, changes,
@@ -14,7 +17,8 @@ use super::{
     sql::{all, execute, first, one, run, text, var},
 };
 use crate::model::{
-    Change, DateBasis, Event, Known, KnownMeeting, ListedMeeting, Listing, MeetingUuid, Status, Window, iso,
+    Change, DateBasis, Event, HostId, Known, KnownMeeting, ListedMeeting, Listing, MeetingUuid, Source,
+    Status, Window, iso,
 };
 
 /// A day is listed again until it is this old and a listing, not its first, has changed nothing.
@@ -56,6 +60,19 @@ impl Catalog {
             .take();
         execute(&self.conn, &update)?;
         Ok(())
+    }
+
+    /// Where the newest meeting was found.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn last_source(&self) -> Result<Option<Source>, Error> {
+        let select = Query::select()
+            .column(Meetings::Source)
+            .from(Meetings::Table)
+            .and_where(Expr::cust("meeting_id = (SELECT max(meeting_id) FROM meetings)"))
+            .take();
+        first(&self.conn, &select, |row| row.get("source"))
     }
 
     /// The first day that was ever listed.
@@ -113,6 +130,9 @@ impl Catalog {
                 Ok(KnownMeeting {
                     listed_checksum: row.get("listed_checksum")?,
                     shown_checksum: row.get("shown_checksum")?,
+                    source: row.get("source")?,
+                    times: [row.get("start_time")?, row.get("end_time")?],
+                    detail_kept: row.get("detail_kept")?,
                     vanished: row.get::<_, Option<String>>("vanished_at")?.is_some(),
                     gone: row.get::<_, Status>("status")? == Status::Gone,
                 })
@@ -122,13 +142,33 @@ impl Catalog {
         Ok(known)
     }
 
-    /// The meetings that a listing of these days would have to show, but for those that have vanished already.
+    /// The meetings that a listing of these days would have to show, but for those that have vanished already. Where it was put together host by
+    /// host, those of its hosts that lie inside of the days by both their times: by which of them Zoom selects is not known.
     ///
     /// # Errors
     /// As SQLite fails.
-    pub fn expected(&self, window: Window, basis: DateBasis) -> Result<Vec<MeetingUuid>, Error> {
+    pub fn expected(
+        &self,
+        window: Window,
+        basis: DateBasis,
+        hosts: Option<&HashSet<HostId>>,
+    ) -> Result<Vec<MeetingUuid>, Error> {
         let (from, to) = (window.from.to_string(), (window.to + Days::new(1)).to_string());
-        all(&self.conn, &expected_query(basis, &from, &to), |row| row.get(0))
+        let mut select = expected_query(basis, &from, &to);
+        let Some(hosts) = hosts else {
+            return all(&self.conn, &select, |row| row.get("meeting_uuid"));
+        };
+        select
+            .column(Meetings::HostId)
+            .and_where(Expr::col(Meetings::StartTime).gte(from))
+            .and_where(Expr::col(Meetings::EndTime).lt(to));
+        let found = all(&self.conn, &select, |row| {
+            Ok((row.get("meeting_uuid")?, row.get::<_, Option<HostId>>("host_id")?))
+        })?;
+        let theirs = found
+            .into_iter()
+            .filter(|(_, host)| host.as_ref().is_some_and(|host| hosts.contains(host)));
+        Ok(theirs.map(|(uuid, _)| uuid).collect())
     }
 
     /// How many meetings the last listing of each of these days showed.
@@ -301,7 +341,14 @@ static KNOWN: LazyLock<String> = LazyLock::new(|| {
             Meetings::ShownChecksum,
             Meetings::VanishedAt,
             Meetings::Status,
+            Meetings::Source,
+            Meetings::StartTime,
+            Meetings::EndTime,
         ])
+        .expr_as(
+            Expr::cust("fetched_for IS listed_checksum"),
+            Alias::new("detail_kept"),
+        )
         .from(Meetings::Table)
         .and_where(Expr::col(Meetings::MeetingUuid).eq(var(":uuid")))
         .take();
@@ -330,10 +377,11 @@ fn expected_query(basis: DateBasis, from: &str, to: &str) -> SelectStatement {
 }
 
 /// The columns that a listing fills, of new meetings and of changed ones.
-const LISTED: [(Meetings, &str); 15] = [
+const LISTED: [(Meetings, &str); 16] = [
     (Meetings::SeriesId, ":series"),
     (Meetings::HostKey, ":host_key"),
     (Meetings::ListingType, ":listing_type"),
+    (Meetings::Source, ":source"),
     (Meetings::Topic, ":topic"),
     (Meetings::HostName, ":host_name"),
     (Meetings::HostEmail, ":host_email"),
@@ -429,6 +477,7 @@ impl<'a> Listed<'a> {
             (":series", &series),
             (":host_key", &self.host_key),
             (":listing_type", &listing_type),
+            (":source", &meeting.source),
             (":topic", &meeting.topic),
             (":host_name", &meeting.host_name),
             (":host_email", &meeting.host_email),
@@ -492,6 +541,7 @@ fn update_meeting(
     }
     note_series(conn, meeting, state.host_id.as_ref(), now)?;
     Listed::new(meeting, host_key, window, packer, now)?.write(conn, &UPDATE, &[])?;
+    state.source = meeting.source;
     let listed = std::mem::replace(&mut state.listed_checksum, meeting.listed_checksum());
     let shown = std::mem::replace(&mut state.shown_checksum, meeting.shown_checksum());
     if detail {

@@ -12,7 +12,7 @@ use super::{
     schema::Meetings,
     sql::{Params, columns, one, run, text, var},
 };
-use crate::model::{Checksum, Event, HostId, IndexYear, Kept, MeetingUuid, Status, from_iso, iso};
+use crate::model::{Checksum, Event, HostId, IndexYear, Kept, MeetingUuid, Source, Status, from_iso, iso};
 
 /// When a detail that seems unfinished is fetched again, after each look; then it is accepted as incomplete.
 const LOOK_AGAIN: [TimeDelta; 4] = [
@@ -55,6 +55,7 @@ columns! {
         incomplete: bool,
         doubt: Option<String>,
         index_year: Option<IndexYear>,
+        source: Source,
     }
 }
 
@@ -91,6 +92,7 @@ static SAVE: LazyLock<String> = LazyLock::new(|| {
             (Meetings::LookAgainAt, var(":look_again_at")),
             (Meetings::Incomplete, var(":incomplete")),
             (Meetings::Doubt, var(":doubt")),
+            (Meetings::Source, var(":source")),
         ])
         .and_where(Expr::col(Meetings::MeetingId).eq(var(":meeting_id")))
         .take();
@@ -146,6 +148,7 @@ impl MeetingState {
                 (":look_again_at", &self.look_again_at),
                 (":incomplete", &self.incomplete),
                 (":doubt", &self.doubt),
+                (":source", &self.source),
             ],
         )?;
         Ok(())

@@ -11,6 +11,7 @@ mod check;
 mod clock_set_back;
 mod comparison;
 mod details;
+mod document_form;
 mod error;
 mod file;
 mod forget;
@@ -116,12 +117,14 @@ impl Catalog {
         // A transaction that reads first and writes then would fail, not wait, if somebody wrote in between.
         conn.set_transaction_behavior(TransactionBehavior::Immediate);
         Migrations::from_directory(&MIGRATIONS)?.to_latest(&mut conn)?;
-        Ok(Self {
+        let mut catalog = Self {
             packers: Packers::load(&conn)?,
             conn,
             file: Some(file),
             period: IndexPeriod::None,
-        })
+        };
+        catalog.renew_documents()?;
+        Ok(catalog)
     }
 
     /// Says over which indices documents are to be spread; one for all years unless it is said.

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::model::{
     AccountId, Checksum, Detail, Event, HostId, IndexYear, Kept, MeetingUuid, Row, SeriesId, SessionId,
-    Window, from_iso, iso,
+    Source, Window, from_iso, iso,
 };
 
 /// What was sent of a meeting and acknowledged: never what stands in the catalog by now, which may be newer.
@@ -64,6 +64,7 @@ columns! {
         start_time: Option<String>,
         end_time: Option<String>,
         duration_s: Option<i64>,
+        source: Source,
         revision: i64,
         document_checksum: Checksum,
         listing: Vec<u8>,
@@ -94,6 +95,7 @@ impl Stored {
         let detail = detail_of(&self.uuid, payload)?;
         Ok(Kept {
             account_id: self.account_id,
+            source: columns.source,
             series_id: columns.series_id.map(SeriesId),
             host_id: columns.host_id,
             start_time: columns.start_time.as_deref().and_then(from_iso),

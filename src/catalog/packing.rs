@@ -20,7 +20,7 @@ use super::{
     schema::{Dictionaries, Meetings, Payloads},
     sql::{all, execute, first},
 };
-use crate::model::{Checksum, Detail, MeetingUuid, Row, iso};
+use crate::model::{Checksum, Detail, MeetingUuid, Row, Source, iso};
 
 /// With a dictionary the lowest level is within a few per cent of the third, in half the time.
 const LEVEL: i32 = 1;
@@ -167,6 +167,7 @@ impl Packer {
             payload: packed,
             payload_bytes: payload.len(),
             dictionary_id: self.dictionary_id,
+            source: Source::default(),
         })
     }
 }
@@ -195,6 +196,16 @@ pub struct Packed {
     pub(super) payload: Vec<u8>,
     pub(super) payload_bytes: usize,
     pub(super) dictionary_id: Option<i64>,
+    /// Where it was fetched.
+    pub(super) source: Source,
+}
+
+impl Packed {
+    /// The same, fetched there.
+    #[must_use]
+    pub fn from(self, source: Source) -> Self {
+        Self { source, ..self }
+    }
 }
 
 /// A session, as the table `sessions` keeps it.

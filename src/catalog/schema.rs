@@ -14,7 +14,7 @@ macro_rules! tables {
 }
 
 tables! {
-    Account { AccountId, CatalogId, CreatedAt, Singleton, WholeListedAt, WantedFrom }
+    Account { AccountId, CatalogId, CreatedAt, Singleton, WholeListedAt, WantedFrom, DocumentForm }
     Runs {
         RunId, Command, StartedAt, EndedAt, ExitCode, Message, Listings, New, Changed, Vanished, Details, Sessions,
         Failed, Published,
@@ -30,7 +30,7 @@ tables! {
         DurationS, Participants, ListedDay, Status, ListedChecksum, ShownChecksum, FetchedFor, DetailChecksum,
         DocumentChecksum, IndexedChecksum, RejectedChecksum, Revision, Sessions, Reconciled, FirstListedAt, ChangedAt,
         FetchedAt, IndexedAt, VanishedAt, Attempts, LastAttemptRun, Failure, LookAgainStep, LookAgainAt, Incomplete, Doubt,
-        Listing, ListingBytes, ListingDictionary, IndexYear,
+        Listing, ListingBytes, ListingDictionary, IndexYear, Source,
     }
     Payloads { MeetingId, Payload, PayloadBytes, DictionaryId }
     Sessions { MeetingId, SessionId, UserName, Email, JoinTime, LeaveTime }

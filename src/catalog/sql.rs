@@ -8,7 +8,7 @@ use sea_query::{Expr, QueryStatementWriter, SqliteQueryBuilder};
 use sea_query_rusqlite::RusqliteBinder;
 
 use super::Error;
-use crate::model::{Checksum, HostId, IndexYear, ListingType, MeetingUuid, Status};
+use crate::model::{Checksum, HostId, IndexYear, ListingType, MeetingUuid, Source, Status};
 
 /// Something in the file that this program never writes.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +79,19 @@ impl FromSql for ListingType {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         let text = value.as_str()?;
         Self::parse(text).ok_or_else(|| strange(format!("the listing type {text:?}")))
+    }
+}
+
+impl FromSql for Source {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let text = value.as_str()?;
+        Self::parse(text).ok_or_else(|| strange(format!("the source {text:?}")))
+    }
+}
+
+impl ToSql for Source {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.as_str().into())
     }
 }
 

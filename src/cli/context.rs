@@ -10,7 +10,7 @@ use crate::{
     catalog::{self, Catalog, Lock},
     config::{Config, ElasticAuth, ElasticConfig, Inputs, Plan},
     elastic::{self, Elastic},
-    model::{AccountId, Clock, iso},
+    model::{AccountId, Clock, Source, iso},
     network,
     sync::{Options, Scope, Sides},
     zoom::{self, Zoom, pace::Pacer},
@@ -119,11 +119,18 @@ impl Context {
         }
     }
 
+    /// Where meetings are asked for, if that is not found out: a Pro account has no dashboards.
+    fn source(&self) -> Option<Source> {
+        let by_plan = || matches!(self.plan(), zoom::pace::Plan::Pro).then_some(Source::Reports);
+        self.config.source.or_else(by_plan)
+    }
+
     /// How a run is to go about it.
     pub fn options(&self, scope: Scope) -> Options {
         Options {
             scope,
             concurrency: self.config.concurrency,
+            enrich: false,
             whole_listing_every: TimeDelta::days(self.config.weekly_days),
             daily_share: self.plan().daily_share(self.config.rate_share),
             policy: self.config.privacy.clone(),
@@ -156,6 +163,7 @@ impl Context {
             timeout: Duration::from_secs(self.config.timeout_s),
             answer_limit_bytes: zoom::ANSWER_LIMIT_BYTES,
             proxies: self.config.proxies.clone(),
+            source: self.source(),
             traffic: Arc::clone(&self.traffic),
             authorities: self.authorities(std::slice::from_ref(&self.config.oauth_url))?,
             seed: self.seed(),

@@ -36,6 +36,9 @@ pub struct SimulateArgs {
     /// The port on the loopback interface; 0 takes any
     #[arg(long, default_value_t = 8086)]
     port: u16,
+    /// The account's plan: a Pro account has no dashboards, and tighter limits
+    #[arg(long, value_enum, default_value_t = SimulatedPlan::Business)]
+    plan: SimulatedPlan,
     /// Hosts
     #[arg(long, default_value_t = 120)]
     hosts: usize,
@@ -63,6 +66,12 @@ pub struct SimulateArgs {
     /// A plan of faults and edits in JSON: see docs/faults.md
     #[arg(long, value_name = "FILE")]
     faults: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum SimulatedPlan {
+    Business,
+    Pro,
 }
 
 fn now_of(context: &Context) -> sim::Now {
@@ -103,9 +112,12 @@ pub fn simulate(context: &Context, args: &SimulateArgs) -> Result<Exit, Failure>
     let setup = Setup {
         limits: if args.no_limits {
             Limits::NONE
+        } else if args.plan == SimulatedPlan::Pro {
+            Limits::PRO
         } else {
             Limits::BUSINESS
         },
+        dashboards: args.plan == SimulatedPlan::Business,
         account_id: args.account.clone(),
         refuse_end_time: args.refuse_end_time,
         latency: Duration::from_millis(args.latency_ms),
@@ -122,7 +134,11 @@ pub fn simulate(context: &Context, args: &SimulateArgs) -> Result<Exit, Failure>
     served.set_faults(faults);
     // Before the line that others wait for: a signal right after it must find us listening.
     let interrupt = Interrupt::watch()?;
-    out::print(&environment(&served, &args.account))?;
+    let plan = match args.plan {
+        SimulatedPlan::Business => "",
+        SimulatedPlan::Pro => " ZOOM_PLAN=pro",
+    };
+    out::print(&format!("{}{plan}", environment(&served, &args.account)))?;
     context.block_on(async {
         let _ = interrupt.stop().wait_for(|stop| *stop).await;
         Ok(Exit::Done)
@@ -183,6 +199,7 @@ pub fn demo(context: &Context, args: &DemoArgs) -> Result<Exit, Failure> {
                 Some(&account),
                 move || Ok(scope),
                 true,
+                false,
                 &interrupt,
             )
         };
@@ -235,6 +252,7 @@ fn example_story(
                 Some(account),
                 move || Ok(scope),
                 true,
+                false,
                 &interrupt,
             )
             .await

@@ -7,13 +7,13 @@ use crate::{
     catalog::{Catalog, Error},
     config::Origin,
     elastic::Check,
-    model::{AccountId, DateBasis, Window},
-    zoom,
+    model::{AccountId, DateBasis, Source, Window},
+    zoom::{self, Zoom},
 };
 
 /// For each thing we ask of Zoom: the classic scopes and the granular one that allow it; one of them is enough.
 /// Source: Zoom's OpenAPI description, 2026-03.
-const SCOPES: [(&str, &[&str]); 5] = [
+const DASHBOARD_SCOPES: [(&str, &[&str]); 2] = [
     (
         "list meetings",
         &[
@@ -30,6 +30,19 @@ const SCOPES: [(&str, &[&str]); 5] = [
             "dashboard:read:list_meeting_participants:admin",
         ],
     ),
+];
+
+/// The same, where the reports take the dashboards' place.
+const REPORTS_SCOPES: [(&str, &[&str]); 2] = [
+    ("list meetings", &["report:read:admin", "report:read:user:admin"]),
+    (
+        "read participants",
+        &["report:read:admin", "report:read:list_meeting_participants:admin"],
+    ),
+];
+
+/// The same, for either.
+const SCOPES: [(&str, &[&str]); 3] = [
     (
         "list active hosts",
         &["report:read:admin", "report:read:list_users:admin"],
@@ -167,6 +180,48 @@ fn catalog(context: &Context) -> Vec<Check> {
     }
 }
 
+/// Where meetings will be asked for, and what that gives and costs.
+async fn source(zoom: &Zoom, today: Window) -> (Source, Check) {
+    let mut listed = zoom.list_meetings(today, DateBasis::EndTime, &|_| {}).await;
+    let by_start = matches!(
+        listed,
+        Err(zoom::Error::EndTimeRefused | zoom::Error::ReportsByStart)
+    );
+    if by_start {
+        listed = zoom.list_meetings(today, DateBasis::StartTime, &|_| {}).await;
+    }
+    let source = zoom.source();
+    let check = match (listed, source) {
+        (Ok(listing), Source::Dashboard) => {
+            let only = if by_start {
+                "; this account lists by start only"
+            } else {
+                ""
+            };
+            let count = listing.shown.len();
+            well(
+                "source",
+                format!("the dashboards; {count} meetings listed for today{only}"),
+            )
+        }
+        (Ok(listing), Source::Reports) => well(
+            "source",
+            format!(
+                "the reports; {} meetings of {} hosts listed for today. Each listing costs two Heavy requests a host; devices, networks \
+                 and locations are not known",
+                listing.shown.len(),
+                listing.hosts.map_or(0, |hosts| hosts.len())
+            ),
+        ),
+        (Err(error), _) => ill(
+            "source",
+            error.to_string(),
+            "if it is about the plan or a scope, docs/getting-started.md says which are needed",
+        ),
+    };
+    (source, check)
+}
+
 pub(super) async fn zoom(context: &Context) -> Vec<Check> {
     let end = match context.zoom(false) {
         Ok(end) => end,
@@ -200,7 +255,12 @@ pub(super) async fn zoom(context: &Context) -> Vec<Check> {
             }
         });
     }
-    for (what, any_of) in SCOPES {
+    let (source, listed) = source(&end.zoom, Window::day(context.now().date_naive())).await;
+    let of_source: &[(&str, &[&str])] = match source {
+        Source::Dashboard => &DASHBOARD_SCOPES,
+        Source::Reports => &REPORTS_SCOPES,
+    };
+    for (what, any_of) in of_source.iter().chain(&SCOPES) {
         let has = any_of.iter().find(|scope| scopes.iter().any(|has| has == *scope));
         checks.push(match has {
             Some(scope) => well("scope", format!("{what}: {scope}")),
@@ -213,21 +273,7 @@ pub(super) async fn zoom(context: &Context) -> Vec<Check> {
             ),
         });
     }
-    let today = Window::day(context.now().date_naive());
-    checks.push(
-        match end.zoom.list_meetings(today, DateBasis::EndTime, &|_| {}).await {
-            Ok(listing) => well(
-                "dashboards",
-                format!("{} meetings listed for today", listing.shown.len()),
-            ),
-            Err(zoom::Error::EndTimeRefused) => well("dashboards", "there; this account lists by start only"),
-            Err(error) => ill(
-                "dashboards",
-                error.to_string(),
-                "if it is about the plan or a scope, docs/getting-started.md says which are needed",
-            ),
-        },
-    );
+    checks.push(listed);
     let per_second = end.pacer.per_window(crate::model::Label::Heavy);
     let said = format!(
         "{:?}: {per_second} details a second, {} requests a day, by ZOOM_PLAN and ZOOM_RATE_SHARE",

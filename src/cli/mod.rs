@@ -344,6 +344,9 @@ struct SyncArgs {
     /// Harvest into the catalog only
     #[arg(long)]
     no_publish: bool,
+    /// Fetch again from the dashboards what the reports told before, of the days that are listed: one Heavy request a meeting
+    #[arg(long)]
+    enrich: bool,
     /// Write metrics for node_exporter's textfile collector, once the run has ended
     #[arg(long, value_name = "FILE")]
     metrics_file: Option<PathBuf>,

@@ -17,7 +17,7 @@ use crate::{
     catalog::{Catalog, RunId, Tally},
     metrics::{self, Surroundings},
     model::AccountId,
-    sync::{self as engine, Ending, Harvest, Rebuilding, Scope, Summary},
+    sync::{self as engine, Ending, Harvest, Options, Rebuilding, Scope, Summary},
 };
 
 pub fn sync(context: &Context, args: &SyncArgs) -> Result<Exit, Failure> {
@@ -28,7 +28,16 @@ pub fn sync(context: &Context, args: &SyncArgs) -> Result<Exit, Failure> {
     let publish = !args.no_publish;
     let ended = context.block_on(async {
         let interrupt = Interrupt::watch()?;
-        harvest(context, "sync", Some(&account), scope, publish, &interrupt).await
+        harvest(
+            context,
+            "sync",
+            Some(&account),
+            scope,
+            publish,
+            args.enrich,
+            &interrupt,
+        )
+        .await
     });
     let written = match &args.metrics_file {
         Some(file) => write_metrics(context, file, begun.elapsed()),
@@ -49,7 +58,16 @@ pub fn publish(context: &Context) -> Result<Exit, Failure> {
     context.refuse_without_elastic()?;
     let (summary, exit) = context.block_on(async {
         let interrupt = Interrupt::watch()?;
-        harvest(context, "publish", None, || Ok(Scope::Nothing), true, &interrupt).await
+        harvest(
+            context,
+            "publish",
+            None,
+            || Ok(Scope::Nothing),
+            true,
+            false,
+            &interrupt,
+        )
+        .await
     })?;
     report(context, &summary, exit, begun.elapsed())
 }
@@ -92,6 +110,7 @@ pub async fn harvest(
     account: Option<&AccountId>,
     scope: impl FnOnce() -> Result<Scope, Failure>,
     publish: bool,
+    enrich: bool,
     interrupt: &Interrupt,
 ) -> Result<(Summary, Exit), Failure> {
     let (mut catalog, _lock) = match account {
@@ -123,7 +142,10 @@ pub async fn harvest(
         &mut catalog,
         run,
         sides(zoom, elastic),
-        context.options(scope),
+        Options {
+            enrich,
+            ..context.options(scope)
+        },
         context.clock.clone(),
         &show,
     ) {

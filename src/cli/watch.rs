@@ -222,7 +222,7 @@ async fn one_sync(context: &Context, shared: &Shared, interrupt: &Interrupt) {
                     .map_or(Scope::Resume, Scope::Days),
             })
         };
-        sync::harvest(context, "sync", Some(&account), scope, true, interrupt).await
+        sync::harvest(context, "sync", Some(&account), scope, true, false, interrupt).await
     }
     .await;
     let trouble = match &ended {

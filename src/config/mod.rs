@@ -20,7 +20,7 @@ pub use precedence::{Assignment, FileOfValue, Inputs, Origin, handed_over};
 pub use reference::{SETTINGS, Setting, reference_markdown};
 
 use crate::{
-    model::{AccountId, IndexPeriod},
+    model::{AccountId, IndexPeriod, Source},
     network::{Proxies, is_this_machine},
     privacy::{Field, KEY_BYTES, Policy, Treatment},
 };
@@ -116,6 +116,8 @@ pub struct Config {
     pub plan: Plan,
     /// The share of its limits: above 0, at most 1.
     pub rate_share: f64,
+    /// Where meetings are asked for; if not said, that is found out.
+    pub source: Option<Source>,
     /// Details in flight.
     pub concurrency: usize,
     /// Further tries.
@@ -177,6 +179,14 @@ impl Config {
                 "business" => Some(Plan::Business),
                 _ => None,
             })?,
+            source: values.parse(
+                "ZOOM_SOURCE",
+                "it should be auto, dashboard or reports",
+                |text| match text {
+                    "auto" => Some(None),
+                    source => Source::parse(source).map(Some),
+                },
+            )?,
             rate_share: values.parse(
                 "ZOOM_RATE_SHARE",
                 "it should be a number above 0 and at most 1",

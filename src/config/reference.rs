@@ -37,7 +37,7 @@ const fn secret(name: &'static str, key: &'static str, help: &'static str) -> Se
 
 /// Every setting there is. The parser, the hints about unknown keys and the reference in docs/configuration.md all come from here.
 #[rustfmt::skip] // A table: one setting, one place to look.
-pub static SETTINGS: [Setting; 53] = [
+pub static SETTINGS: [Setting; 54] = [
     open("ZOOM_ACCOUNT_ID", "zoom.account_id", "",
         "the account id of the Server-to-Server OAuth app"),
     open("ZOOM_CLIENT_ID", "zoom.client_id", "",
@@ -52,6 +52,8 @@ pub static SETTINGS: [Setting; 53] = [
         "where tokens come from, by https unless on this machine"),
     open("ZOOM_PLAN", "zoom.plan", "business",
         "`pro` or `business` (also for Education and Enterprise): sets the rate limits"),
+    open("ZOOM_SOURCE", "zoom.source", "auto",
+        "where meetings are asked for: `dashboard`, `reports`, or `auto`: the dashboards where they answer, else the reports, and with `ZOOM_PLAN=pro` the reports"),
     open("ZOOM_RATE_SHARE", "zoom.rate_share", "0.8",
         "the share of the account's limits, by label and by day, that this program may use; more than 0, at most 1"),
     open("ZOOM_CONCURRENCY", "zoom.concurrency", "64",

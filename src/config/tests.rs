@@ -82,6 +82,7 @@ fn every_setting_has_its_place_in_the_file() {
         oauth_url = "http://127.0.0.1:1/oauth/token"
         plan = "pro"
         rate_share = 1
+        source = "reports"
         concurrency = 3
         retries = 0
         retry_ms = 4
@@ -436,6 +437,7 @@ fn nothing_that_can_be_debugged_shows_a_secret() {
     };
     shown += &format!("{secret:?} {secret:#?}");
     let settings = zoom::Settings {
+        source: None,
         account_id: credentials.account_id,
         client_id: credentials.client_id,
         client_secret: credentials.client_secret,

@@ -111,6 +111,8 @@ const SESSION_FIELDS: &[(&str, As)] = &[
 pub(super) fn shared(kept: &Kept) -> String {
     let mut out = String::with_capacity(512);
     put_text(&mut out, "account_id", kept.account_id.as_str());
+    put_text(&mut out, "kind", "meeting");
+    put_text(&mut out, "source", kept.source.as_str());
     if let Some(series) = kept.series_id {
         put(&mut out, "meeting_series_id", &series.to_string());
     }
@@ -419,7 +421,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::model::{AccountId, Checksum, Detail, HostId, MeetingUuid, SeriesId, parse_time};
+    use crate::model::{AccountId, Checksum, Detail, HostId, MeetingUuid, SeriesId, Source, parse_time};
 
     fn row(value: Value) -> Row {
         Row::read(&value.to_string()).unwrap()
@@ -430,6 +432,7 @@ mod tests {
         Kept {
             uuid: uuid.clone(),
             account_id: AccountId::new("account"),
+            source: Source::Dashboard,
             series_id: Some(SeriesId(93_201_235_621)),
             host_id: Some(HostId::new("host-1")),
             start_time: parse_time("2026-03-04T10:00:00Z"),
@@ -678,6 +681,7 @@ mod tests {
         (ids, time(), time(), prop::option::of(any::<i64>()), rows).prop_map(
             |((series, host, account), start, end, seconds, (listing, sessions))| Kept {
                 account_id: AccountId::new(account),
+                source: Source::Reports,
                 series_id: series.map(SeriesId),
                 host_id: host.map(HostId::new),
                 start_time: start,

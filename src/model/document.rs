@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Datelike, NaiveDate, Utc};
 
-use super::{AccountId, Checksum, Detail, HostId, MeetingUuid, Row, SeriesId, SessionId};
+use super::{AccountId, Checksum, Detail, HostId, MeetingUuid, Row, SeriesId, SessionId, Source};
 
 /// Everything about one meeting that its documents are built from.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,6 +11,8 @@ pub struct Kept {
     pub uuid: MeetingUuid,
     /// The account it belongs to.
     pub account_id: AccountId,
+    /// Where its detail comes from.
+    pub source: Source,
     /// Its series, if known.
     pub series_id: Option<SeriesId>,
     /// Its host's id, if known.
@@ -36,7 +38,7 @@ pub struct Kept {
 impl Kept {
     /// The version of the documents' form: part of every document checksum, so that a new form makes every document
     /// due, from the kept payloads.
-    const DOCUMENT_FORM: u32 = 1;
+    pub const DOCUMENT_FORM: u32 = 2;
 
     /// Over everything that the documents are built from.
     pub fn document_checksum(

@@ -1,10 +1,10 @@
 //! Listings: what Zoom shows for a window of days, what the catalog knows of it, and what the difference means.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, NaiveDate, Utc};
 
-use super::{Checksum, MeetingUuid, Row, RowEdit, SeriesId, Window, iso};
+use super::{Checksum, Host, HostId, MeetingUuid, Row, RowEdit, SeriesId, Window, iso};
 
 /// Which of Zoom's two lists of ended meetings a meeting stands in; its detail must be asked for with the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,6 +30,34 @@ impl ListingType {
     /// The type of that name.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+/// Where Zoom's knowledge of a meeting comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Source {
+    /// The dashboards (`/metrics/…`): Business, Education and Enterprise plans.
+    #[default]
+    Dashboard,
+    /// The reports (`/report/…`): Pro plans and up. They know no device, network or location.
+    Reports,
+}
+
+impl Source {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Dashboard, Self::Reports];
+
+    /// As the catalog and the documents name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Dashboard => "dashboard",
+            Self::Reports => "reports",
+        }
+    }
+
+    /// The source of that name.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|source| source.as_str() == text)
     }
 }
 
@@ -61,6 +89,8 @@ pub struct ListedMeeting {
     pub series_id: Option<SeriesId>,
     /// The list it stands in.
     pub listing_type: ListingType,
+    /// Whose list that is.
+    pub source: Source,
     /// The topic, possibly empty.
     pub topic: String,
     /// The host's display name, possibly empty.
@@ -96,9 +126,15 @@ impl ListedMeeting {
     /// becomes a string, refetches an account.
     pub fn listed_checksum(&self) -> Checksum {
         let time = |at: Option<DateTime<Utc>>| at.map(iso);
+        // The two sources count lengths and participants differently, so their rows never say the same.
+        let version = match self.source {
+            Source::Dashboard => "",
+            Source::Reports => "reports ",
+        };
+        let list = format!("{version}{}", self.listing_type.as_str());
         Checksum::of_json(&(
             1,
-            self.listing_type.as_str(),
+            list,
             time(self.start_time),
             time(self.end_time),
             self.duration_s,
@@ -152,6 +188,8 @@ pub struct ListingPage {
     pub window: Window,
     /// The rows.
     pub meetings: Vec<ListedMeeting>,
+    /// Hosts that the source names by the way.
+    pub hosts: Vec<Host>,
 }
 
 /// Zoom's complete answer for a window: `past` and `pastOne`, united by UUID. It exists only once the last page of both has been read, so
@@ -168,6 +206,10 @@ pub struct Listing {
     pub malformed: Vec<Malformed>,
     /// Pages read.
     pub pages: u32,
+    /// Of whose meetings it speaks, where it was put together host by host; otherwise of everybody's.
+    pub hosts: Option<HashSet<HostId>>,
+    /// What people should know of it.
+    pub notes: Vec<String>,
 }
 
 /// What the catalog knows of a meeting that a listing may show.
@@ -177,6 +219,12 @@ pub struct KnownMeeting {
     pub listed_checksum: Checksum,
     /// [`ListedMeeting::shown_checksum`] as last recorded.
     pub shown_checksum: Checksum,
+    /// Where that came from.
+    pub source: Source,
+    /// When it began and ended, by that, as [`iso`] writes it.
+    pub times: [Option<String>; 2],
+    /// Whether a detail is kept that was fetched for it.
+    pub detail_kept: bool,
     /// Whether a complete listing had lost it.
     pub vanished: bool,
     /// Whether Zoom did not have its detail when it was last asked.

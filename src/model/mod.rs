@@ -23,7 +23,7 @@ pub use id::{AccountId, HostId, MeetingUuid, SeriesId, SessionId};
 pub use label::Label;
 pub use listing::{
     Change, DateBasis, Known, KnownMeeting, ListedMeeting, Listing, ListingPage, ListingType, Malformed,
-    VOLATILE_LISTING_FIELDS,
+    Source, VOLATILE_LISTING_FIELDS,
 };
 pub use row::{CanonicalJson, Items, Json, Members, Row, RowEdit, RowView, json_text};
 pub use state::{Disposition, Event, Status};

@@ -92,6 +92,10 @@ pub enum Endpoint {
     PastMeeting,
     /// `GET /metrics/meetings/{uuid}/participants`.
     Detail,
+    /// `GET /report/users/{id}/meetings`.
+    ReportListing,
+    /// `GET /report/meetings/{uuid}/participants`.
+    ReportDetail,
 }
 
 impl Endpoint {
@@ -103,6 +107,8 @@ impl Endpoint {
             Self::Series => "series",
             Self::PastMeeting => "past_meeting",
             Self::Detail => "detail",
+            Self::ReportListing => "report_listing",
+            Self::ReportDetail => "report_detail",
         }
     }
 }

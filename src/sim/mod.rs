@@ -28,6 +28,10 @@ pub struct Setup {
     pub account_id: String,
     /// Limits a window: Light, Medium, Heavy (a second), Resource-intensive (a minute), and Heavy and Resource-intensive a day.
     pub limits: Limits,
+    /// Whether there are dashboards: only Business plans and up have them.
+    pub dashboards: bool,
+    /// Whether the reports show a webinar among each host's meetings.
+    pub webinars_in_reports: bool,
     /// Whether `query_date_type=end_time` is refused with 12700.
     pub refuse_end_time: bool,
     /// Rows of a page at most, whatever is asked; a fault plan may say another.
@@ -61,6 +65,14 @@ impl Limits {
         resource_intensive: 20,
         daily: 60_000,
     };
+    /// A Pro account's.
+    pub const PRO: Self = Self {
+        light: 30,
+        medium: 20,
+        heavy: 10,
+        resource_intensive: 10,
+        daily: 30_000,
+    };
     /// None: for tests that measure something else.
     pub const NONE: Self = Self {
         light: usize::MAX,
@@ -76,6 +88,8 @@ impl Default for Setup {
         Self {
             account_id: ACCOUNT_ID.to_owned(),
             limits: Limits::BUSINESS,
+            dashboards: true,
+            webinars_in_reports: true,
             refuse_end_time: false,
             page_size_cap: None,
             token_lives: Duration::from_secs(15 * 60),
@@ -92,7 +106,7 @@ impl Default for Setup {
 pub struct Logged {
     /// When.
     pub at: Instant,
-    /// `token`, `listing`, `hosts`, `series`, `past_meeting`, `detail` or `other`.
+    /// `token`, `listing`, `hosts`, `series`, `past_meeting`, `detail`, `report_listing`, `report_detail` or `other`.
     pub endpoint: &'static str,
     /// `Light`, `Medium`, `Heavy`, `Resource-intensive`; empty for tokens.
     pub label: &'static str,

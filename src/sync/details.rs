@@ -60,11 +60,13 @@ impl Work {
                 let packed = fetched
                     .into_iter()
                     .map(|(due, fetched)| {
+                        let source = fetched.source;
                         let detail = screen.detail(fetched.into_detail());
                         if sample {
                             samples.extend(detail.rows().take(SAMPLES_A_DETAIL).map(nameless));
                         }
                         let packed = packer.pack(&detail, &due.listed_checksum);
+                        let packed = packed.map(|packed| packed.from(source));
                         (due, packed)
                     })
                     .collect();

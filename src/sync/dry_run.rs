@@ -165,9 +165,13 @@ impl Counted {
 
     fn listing(&mut self, complete: &Complete) {
         let listing = &complete.listing;
-        *self.requests.entry(Label::ResourceIntensive).or_default() += u64::from(listing.pages);
+        let label = match listing.hosts {
+            None => Label::ResourceIntensive,
+            Some(_) => Label::Heavy,
+        };
+        *self.requests.entry(label).or_default() += u64::from(listing.pages);
         let shown = std::mem::take(&mut self.window);
-        if shown.new > 0 {
+        if shown.new > 0 && listing.hosts.is_none() {
             // One report of the window's hosts; their number of pages is not known before.
             *self.requests.entry(Label::Heavy).or_default() += 1;
         }

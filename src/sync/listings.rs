@@ -69,6 +69,8 @@ impl<'p> PagePlan<'p> {
 pub(super) struct Listings {
     scope: Scope,
     whole_listing_every: TimeDelta,
+    /// Whether what the reports told is to be had again from the dashboards.
+    enrich: bool,
     wanted: BTreeSet<NaiveDate>,
     basis: DateBasis,
     /// Whether the wanted days are also the whole listing of the last 30 days.
@@ -83,10 +85,11 @@ pub(super) struct Listings {
 }
 
 impl Listings {
-    pub fn new(scope: Scope, whole_listing_every: TimeDelta) -> Self {
+    pub fn new(scope: Scope, whole_listing_every: TimeDelta, enrich: bool) -> Self {
         Self {
             scope,
             whole_listing_every,
+            enrich,
             wanted: BTreeSet::new(),
             basis: DateBasis::EndTime,
             whole: false,
@@ -182,7 +185,7 @@ impl Listings {
         let known = catalog.known_of(&page.meetings)?;
         Ok(Some(PagePlan {
             window: page.window,
-            changes: plan::page(&page.meetings, &known, self.scope.inside()),
+            changes: plan::page(&page.meetings, &known, self.scope.inside(), self.enrich),
             meetings: &page.meetings,
         }))
     }
@@ -208,12 +211,15 @@ impl Listings {
         }
         let mut listing = match result {
             Ok(listing) => listing,
-            Err(zoom::Error::EndTimeRefused) if ask.basis == DateBasis::EndTime => {
+            Err(error @ (zoom::Error::EndTimeRefused | zoom::Error::ReportsByStart))
+                if ask.basis == DateBasis::EndTime =>
+            {
                 self.basis = DateBasis::StartTime;
                 self.doubted.clear();
                 self.queue_windows(today);
                 let note = "this account does not list meetings by their end; listing by their start, from 30 hours before";
-                return Ok(Heard::Again(Some(note.to_owned())));
+                let by_dashboard = matches!(error, zoom::Error::EndTimeRefused);
+                return Ok(Heard::Again(by_dashboard.then(|| note.to_owned())));
             }
             Err(error @ zoom::Error::ListingTooLong { .. }) => {
                 return Ok(match ask.window.halves() {
@@ -229,7 +235,7 @@ impl Listings {
         let rows = listing.shown.len();
         listing.shown.retain(|_, day| !screen.is_forgotten_day(*day));
         let ignored = rows - listing.shown.len();
-        let expected = catalog.expected(listing.window, listing.basis)?;
+        let expected = catalog.expected(listing.window, listing.basis, listing.hosts.as_ref())?;
         let absent = plan::absent(&listing, expected);
         let Some(vanished) = self.believed(catalog, ask.window, &mut listing, absent)? else {
             self.queue.push_front(ask.window);
@@ -300,6 +306,9 @@ impl Listings {
                 "{ignored} meetings of {} ended before the day up to which everything is forgotten; they are ignored",
                 listing.window
             ));
+        }
+        for note in &listing.notes {
+            state.note(note);
         }
         for bad in &listing.malformed {
             state.problem(format!("{}: {}", bad.place, bad.reason));

@@ -168,16 +168,19 @@ fn reported(
     hosts: Result<Vec<Host>, zoom::Error>,
 ) -> Result<(), Error> {
     match hosts {
-        Ok(mut hosts) => {
-            for host in &mut hosts {
-                state.screen_host(host)?;
-            }
-            let now = state.now();
-            state.catalog.record_hosts(&hosts, now)?;
-        }
+        Ok(hosts) => named(state, hosts)?,
         Err(error) => state.lookup_failed(&format!("the hosts of {window}"), &error),
     }
     Ok(())
+}
+
+/// Records hosts that Zoom names.
+pub(super) fn named(state: &mut RunState<'_>, mut hosts: Vec<Host>) -> Result<(), Error> {
+    for host in &mut hosts {
+        state.screen_host(host)?;
+    }
+    let now = state.now();
+    Ok(state.catalog.record_hosts(&hosts, now)?)
 }
 
 fn host_answered(

@@ -1,10 +1,16 @@
 //! What a listing means: a pure function from what Zoom says and what the catalog knows to a list of changes.
 
-use crate::model::{Change, Known, ListedMeeting, Listing, MeetingUuid, Window};
+use crate::model::{Change, Known, KnownMeeting, ListedMeeting, Listing, MeetingUuid, Window, iso};
 
 /// Compares the rows of a page with what is known of them. Meetings that are neither known nor inside `scope` (if there is one) are none
-/// of our business: they are there because the listing reaches a little further than what was asked for.
-pub fn page<'p>(meetings: &'p [ListedMeeting], known: &Known, scope: Option<Window>) -> Vec<Change<'p>> {
+/// of our business: they are there because the listing reaches a little further than what was asked for. With `enrich`, what the reports told
+/// is had again from the dashboards, which know more.
+pub fn page<'p>(
+    meetings: &'p [ListedMeeting],
+    known: &Known,
+    scope: Option<Window>,
+    enrich: bool,
+) -> Vec<Change<'p>> {
     meetings
         .iter()
         .filter_map(|meeting| {
@@ -12,6 +18,9 @@ pub fn page<'p>(meetings: &'p [ListedMeeting], known: &Known, scope: Option<Wind
                 let wanted = scope.is_none_or(|scope| meeting.is_inside(scope));
                 return wanted.then_some(Change::New(meeting));
             };
+            if !enrich && told_by_another_source(meeting, before) {
+                return Some(Change::Unchanged(&meeting.uuid));
+            }
             // Zoom had neither its detail nor, for a while, the meeting: as it lists it again, it may have both.
             let back = before.vanished && before.gone;
             let detail = back || before.listed_checksum != meeting.listed_checksum();
@@ -29,6 +38,13 @@ pub fn page<'p>(meetings: &'p [ListedMeeting], known: &Known, scope: Option<Wind
         .collect()
 }
 
+/// Whether a meeting that is kept whole is merely shown by another source than the one that told of it before. The two count lengths and
+/// participants differently, so only other times are a change.
+fn told_by_another_source(meeting: &ListedMeeting, before: &KnownMeeting) -> bool {
+    let times = [meeting.start_time, meeting.end_time].map(|at| at.map(iso));
+    meeting.source != before.source && before.detail_kept && !before.vanished && times == before.times
+}
+
 /// Which of the meetings that a complete listing would have to show it does not. None if a row of it could not be read: that may be any
 /// meeting, and then absence proves nothing.
 pub fn absent(listing: &Listing, expected: Vec<MeetingUuid>) -> Vec<MeetingUuid> {
@@ -43,7 +59,7 @@ pub(super) mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::model::{DateBasis, KnownMeeting, ListingType, Malformed, Row, SeriesId};
+    use crate::model::{DateBasis, ListingType, Malformed, Row, SeriesId, Source};
 
     pub fn meeting(uuid: &str, topic: &str, participants: i64) -> ListedMeeting {
         let at = |text: &str| crate::model::from_iso(text);
@@ -51,6 +67,7 @@ pub(super) mod tests {
             uuid: MeetingUuid::new(uuid),
             series_id: Some(SeriesId(91_234_567_890)),
             listing_type: ListingType::Past,
+            source: Source::Dashboard,
             topic: topic.into(),
             host_name: "Host 001".into(),
             host_email: "host001@example.edu".into(),
@@ -79,12 +96,14 @@ pub(super) mod tests {
             shown: shown.collect(),
             malformed: Vec::new(),
             pages: 2,
+            hosts: None,
+            notes: Vec::new(),
         }
     }
 
     /// What a listing on one page means.
     fn plan(meetings: &[ListedMeeting], known: &Known, scope: Option<Window>) -> Vec<String> {
-        let mut told = shown(&page(meetings, known, scope));
+        let mut told = shown(&page(meetings, known, scope, false));
         let expected = known
             .iter()
             .filter(|(_, known)| !known.vanished)
@@ -103,6 +122,9 @@ pub(super) mod tests {
                     KnownMeeting {
                         listed_checksum: meeting.listed_checksum(),
                         shown_checksum: meeting.shown_checksum(),
+                        source: meeting.source,
+                        times: [meeting.start_time, meeting.end_time].map(|at| at.map(iso)),
+                        detail_kept: true,
                         vanished,
                         gone: false,
                     },

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     catalog::{self, Catalog},
-    model::ListingPage,
+    model::{ListingPage, Source},
     privacy::Screen,
     zoom::{self, Zoom},
 };
@@ -44,8 +44,11 @@ pub(super) async fn preview(
     now: DateTime<Utc>,
     mut see: impl FnMut(Seen<'_>) -> Result<(), catalog::Error>,
 ) -> Result<(), Failure> {
-    let mut listings = Listings::new(scope, whole_listing_every);
+    let mut listings = Listings::new(scope, whole_listing_every, false);
     listings.want_days(catalog, now)?;
+    if catalog.last_source()? == Some(Source::Dashboard) {
+        zoom.stay_with_dashboards();
+    }
     while let Some(ask) = listings.next() {
         let (show_page, mut pages) = mpsc::unbounded_channel::<ListingPage>();
         let show = |page| drop(show_page.send(page));

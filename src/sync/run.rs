@@ -22,7 +22,7 @@ use super::{
 use crate::{
     catalog::{Catalog, Reservation, RunId},
     elastic::Elastic,
-    model::{Clock, Label, Listing, ListingPage},
+    model::{Clock, Label, Listing, ListingPage, Source},
     privacy::Policy,
     zoom::{
         self, Zoom,
@@ -37,6 +37,8 @@ pub struct Options {
     pub scope: Scope,
     /// Details in flight at most.
     pub concurrency: usize,
+    /// Whether what the reports told is had again from the dashboards, which know more.
+    pub enrich: bool,
     /// How often the last 30 days are listed whole, settled or not.
     pub whole_listing_every: chrono::TimeDelta,
     /// Requests a day that Zoom's daily quota counts and we may make.
@@ -97,13 +99,16 @@ impl<'a> Harvest<'a> {
         observer: &'a dyn Observer,
     ) -> Result<Self, Error> {
         let state = RunState::new(catalog, run, options.policy, clock, observer)?;
-        let mut listings = Listings::new(options.scope, options.whole_listing_every);
+        let mut listings = Listings::new(options.scope, options.whole_listing_every, options.enrich);
         let zoom = sides.zoom.map(|(client, pacer, grants)| ZoomEnd {
             client,
             pacer,
             grants,
         });
-        if let Some(ZoomEnd { pacer, .. }) = &zoom {
+        if let Some(ZoomEnd { client, pacer, .. }) = &zoom {
+            if state.catalog.last_source()? == Some(Source::Dashboard) {
+                client.stay_with_dashboards();
+            }
             let now = state.now();
             for label in Label::ALL {
                 pacer.remember(label, &state.catalog.recent_requests(label, now)?, now);
@@ -238,6 +243,9 @@ impl<'a> Harvest<'a> {
     /// A page of a listing that is still being read: what is in it is recorded, so that the first details are fetched meanwhile.
     fn page(&mut self, ask: listings::Ask, mut page: ListingPage) -> Result<(), Error> {
         let state = &mut self.state;
+        if !page.hosts.is_empty() {
+            lookups::named(state, std::mem::take(&mut page.hosts))?;
+        }
         let Some(changes) = self.listings.page(state.catalog, &state.screen, ask, &mut page)? else {
             return Ok(());
         };

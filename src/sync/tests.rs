@@ -218,14 +218,14 @@ impl Play {
                 // Page by page, and then as a whole.
                 let mut changed = DayChanges::default();
                 for one in meetings.chunks(1) {
-                    let changes = page(one, &catalog.known_of(one).unwrap(), None);
+                    let changes = page(one, &catalog.known_of(one).unwrap(), None, false);
                     changed.merge(
                         catalog
                             .record_page(run, listing.window, &changes, now, &mut tally)
                             .unwrap(),
                     );
                 }
-                let expected = catalog.expected(listing.window, listing.basis).unwrap();
+                let expected = catalog.expected(listing.window, listing.basis, None).unwrap();
                 let vanished = absent(&listing, expected);
                 let days = [listing.window.from];
                 catalog

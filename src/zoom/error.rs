@@ -68,9 +68,18 @@ pub enum Error {
     /// The account has no dashboards.
     #[error(
         "this account has no access to Zoom's dashboards ({message}): they need a Business, Education or Enterprise plan with \
-         the dashboard switched on, and an app whose role may see it"
+         the dashboard switched on, and an app whose role may see it; ZOOM_SOURCE=reports goes on without them, and knows less"
     )]
     NoDashboard {
+        /// In Zoom's words.
+        message: String,
+    },
+    /// The account has no reports.
+    #[error(
+        "this account has no access to Zoom's reports ({message}): they need a Pro plan or higher, and an app whose role may see \
+         them"
+    )]
+    NoReports {
         /// In Zoom's words.
         message: String,
     },
@@ -99,6 +108,9 @@ pub enum Error {
     /// This account's meetings cannot be listed by their end.
     #[error("this account cannot list meetings by their end (code 12700)")]
     EndTimeRefused,
+    /// The reports do not say by which time they select: ask as if it were the start.
+    #[error("Zoom's reports list meetings by their start")]
+    ReportsByStart,
     /// The days are not within Zoom's reach.
     #[error("Zoom does not list {what}: {message}")]
     OutOfReach {
@@ -195,6 +207,7 @@ impl Error {
             | Self::Credentials { .. }
             | Self::Scopes { .. }
             | Self::NoDashboard { .. }
+            | Self::NoReports { .. }
             | Self::Configuration(_)
             | Self::Proxy { .. }
             | Self::RunOver => Disposition::Stop,
@@ -202,6 +215,7 @@ impl Error {
             | Self::TooOld { .. }
             | Self::Blocked { .. }
             | Self::EndTimeRefused
+            | Self::ReportsByStart
             | Self::OutOfReach { .. }
             | Self::HostNotAllowed { .. }
             | Self::PageToken { .. }

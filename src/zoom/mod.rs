@@ -8,13 +8,17 @@ pub mod http;
 mod lists;
 pub mod pace;
 pub mod pages;
+mod reports;
 mod request;
 pub mod traffic;
 pub mod wire;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, atomic::AtomicU64},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -27,7 +31,7 @@ pub use error::Error;
 use crate::{
     model::{
         AccountId, Clock, DateBasis, Detail, Host, HostId, Label, ListedMeeting, Listing, ListingPage,
-        ListingType, Malformed, MeetingUuid, PastMeeting, Row, SeriesRow, Window,
+        ListingType, Malformed, MeetingUuid, PastMeeting, Row, SeriesRow, Source, Window,
     },
     network::{Authorities, Proxies, Way},
     untrusted::Secrets,
@@ -113,6 +117,8 @@ pub struct Settings {
     pub proxies: Proxies,
     /// Authorities to trust, beside the usual ones.
     pub authorities: Authorities,
+    /// Where meetings are asked for; if not said, the dashboards where they answer, else the reports.
+    pub source: Option<Source>,
     /// Where requests are counted.
     pub traffic: Arc<traffic::Traffic>,
     /// For the chance in the pauses.
@@ -136,6 +142,11 @@ pub struct Zoom {
     pacer: Arc<Pacer>,
     clock: Clock,
     requests: AtomicU64,
+    by_reports: AtomicBool,
+    /// Whether the reports may take the place of the dashboards.
+    may_fall_back: AtomicBool,
+    /// Whether people were told of that.
+    told: AtomicBool,
 }
 
 impl Zoom {
@@ -163,6 +174,9 @@ impl Zoom {
             .map_err(|error| Error::Configuration(format!("no HTTP client can be made: {error}")))?;
         let (tokens, requests) = (auth::Tokens::default(), AtomicU64::new(0));
         Ok(Self {
+            by_reports: AtomicBool::new(settings.source == Some(Source::Reports)),
+            may_fall_back: AtomicBool::new(settings.source.is_none()),
+            told: AtomicBool::new(false),
             settings,
             client,
             tokens,
@@ -206,6 +220,75 @@ impl Zoom {
         self.tokens.get(&self.client, &self.settings, &self.clock).await
     }
 
+    /// Where meetings are asked for, as far as it is known by now.
+    pub fn source(&self) -> Source {
+        if self.by_reports.load(Ordering::Relaxed) {
+            Source::Reports
+        } else {
+            Source::Dashboard
+        }
+    }
+
+    /// The account has been harvested by the dashboards: if they refuse now, that is said, and nothing less is taken in their place.
+    pub fn stay_with_dashboards(&self) {
+        self.may_fall_back.store(false, Ordering::Relaxed);
+    }
+
+    /// Where meetings are to be asked for. An app that may not see dashboards is not asked to try.
+    ///
+    /// # Errors
+    /// As [`Zoom::scopes`].
+    pub async fn chosen_source(&self) -> Result<Source, Error> {
+        if self.may_fall_back.load(Ordering::Relaxed) && self.source() == Source::Dashboard {
+            let scopes = self.scopes().await?;
+            let may = |area: &str| scopes.iter().any(|scope| scope.starts_with(area));
+            if !may("dashboard") && may("report:") {
+                self.by_reports.store(true, Ordering::Relaxed);
+            }
+        }
+        Ok(self.source())
+    }
+
+    /// Whether the dashboards were refused, and the reports are to be tried instead: from now on they are.
+    fn falls_back(&self, error: &Error) -> bool {
+        let refused = match error {
+            Error::NoDashboard { .. } => true,
+            Error::Scopes { message } => message.contains("dashboard"),
+            _ => false,
+        };
+        let falls_back = refused && self.may_fall_back.load(Ordering::Relaxed);
+        if falls_back {
+            self.by_reports.store(true, Ordering::Relaxed);
+        }
+        falls_back
+    }
+
+    /// Lists the meetings of the window, by the dashboards or by the reports. See [`Zoom::list_by_dashboard`].
+    ///
+    /// # Errors
+    /// Any; a listing that is not complete is none.
+    pub async fn list_meetings(
+        &self,
+        window: Window,
+        basis: DateBasis,
+        see: &dyn Fn(ListingPage),
+    ) -> Result<Listing, Error> {
+        if self.chosen_source().await? == Source::Dashboard {
+            match self.list_by_dashboard(window, basis, see).await {
+                Err(error) if self.falls_back(&error) => {}
+                listed => return listed,
+            }
+        }
+        let mut listing = self.list_by_reports(window, basis, see).await?;
+        // Whoever chose them knows.
+        if self.settings.source.is_none() && !self.told.swap(true, Ordering::Relaxed) {
+            let note = "harvesting by Zoom's reports, which know no devices, networks or locations: the dashboards need a Business plan and \
+                        their scopes";
+            listing.notes.push(note.to_owned());
+        }
+        Ok(listing)
+    }
+
     /// Lists the meetings that ended (or began, by `basis`) inside the window: both of Zoom's lists, one after the other, united by UUID.
     /// `see` is shown each page as it arrives, so that work can begin before the last one is read; a list that is begun again shows its rows
     /// again.
@@ -214,7 +297,7 @@ impl Zoom {
     ///
     /// # Errors
     /// Any; a listing that is not complete is none.
-    pub async fn list_meetings(
+    async fn list_by_dashboard(
         &self,
         window: Window,
         basis: DateBasis,
@@ -303,6 +386,8 @@ impl Zoom {
             shown: read.shown,
             malformed: read.malformed,
             pages: pages.read,
+            hosts: None,
+            notes: Vec::new(),
         })
     }
 
@@ -311,6 +396,11 @@ impl Zoom {
     /// # Errors
     /// Any.
     pub async fn list_hosts(&self, window: Window) -> Result<Vec<Host>, Error> {
+        Ok(self.report_hosts(window).await?.0)
+    }
+
+    /// The same, and whether every host that Zoom counts is among them.
+    async fn report_hosts(&self, window: Window) -> Result<(Vec<Host>, bool), Error> {
         let query = [
             ("type", "active".to_owned()),
             ("from", window.from.to_string()),
@@ -325,11 +415,13 @@ impl Zoom {
             array: "users",
             may_be_split: false,
         };
-        let (_, rows) = self.list(&request, Vec::new).await?;
-        Ok(rows
+        let (pages, rows) = self.list(&request, Vec::new).await?;
+        let hosts: Vec<Host> = rows
             .iter()
             .filter_map(|(_, row)| wire::host(row.as_ref()?))
-            .collect())
+            .collect();
+        let whole = pages.sound() && hosts.len() == rows.len();
+        Ok((hosts, whole))
     }
 
     /// The series that a host has scheduled.
@@ -390,6 +482,20 @@ impl Zoom {
     /// # Errors
     /// Any; a detail that is not complete is none.
     pub async fn detail(&self, uuid: &MeetingUuid, listing_type: ListingType) -> Result<Fetched, Error> {
+        if self.chosen_source().await? == Source::Dashboard {
+            match self.detail_by_dashboard(uuid, listing_type).await {
+                Err(error) if self.falls_back(&error) => {}
+                fetched => return fetched,
+            }
+        }
+        self.detail_by_reports(uuid).await
+    }
+
+    async fn detail_by_dashboard(
+        &self,
+        uuid: &MeetingUuid,
+        listing_type: ListingType,
+    ) -> Result<Fetched, Error> {
         let query = [
             ("type", listing_type.as_str().to_owned()),
             ("page_size", PAGE_SIZE.to_string()),
@@ -405,21 +511,24 @@ impl Zoom {
             may_be_split: false,
         };
         let (pages, rows) = self.list(&request, Vec::new).await?;
-        let rows = rows
-            .into_iter()
-            .map(|(page, row)| {
-                row.ok_or_else(|| Error::Malformed {
-                    what: what.clone(),
-                    reason: format!("a session on page {page} is no object that can be read"),
-                })
-            })
-            .collect::<Result<_, _>>()?;
         Ok(Fetched {
             uuid: uuid.clone(),
-            rows,
+            rows: readable(rows, &what)?,
             counted: pages.counted,
+            source: Source::Dashboard,
         })
     }
+}
+
+/// The rows of a detail, if every one of them can be read.
+fn readable(rows: Vec<(u32, Option<Row>)>, what: &str) -> Result<Vec<Row>, Error> {
+    let rows = rows.into_iter().map(|(page, row)| {
+        row.ok_or_else(|| Error::Malformed {
+            what: what.to_owned(),
+            reason: format!("a session on page {page} is no object that can be read"),
+        })
+    });
+    rows.collect()
 }
 
 /// The rows of one meeting, every page of them, as they came. Putting them in order is work for another thread than the one that waits for
@@ -429,6 +538,8 @@ pub struct Fetched {
     uuid: MeetingUuid,
     rows: Vec<Row>,
     counted: u64,
+    /// Where it was fetched.
+    pub source: Source,
 }
 
 impl Fetched {
@@ -483,6 +594,10 @@ impl Sink for ListingReader<'_> {
                 }),
             }
         }
-        (self.see)(ListingPage { window, meetings });
+        (self.see)(ListingPage {
+            window,
+            meetings,
+            hosts: Vec::new(),
+        });
     }
 }

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use crate::model::{
     CanonicalJson, Host, HostId, Json, ListedMeeting, ListingType, MeetingUuid, PastMeeting, Row, RowEdit,
-    SeriesId, SeriesKind, SeriesRow, json_text,
+    SeriesId, SeriesKind, SeriesRow, Source, json_text,
 };
 
 /// An answer: the rows of its list, and what it says beside them.
@@ -199,6 +199,7 @@ pub fn listed_meeting(row: Row, listing_type: ListingType) -> Result<ListedMeeti
         uuid: MeetingUuid::new(""),
         series_id: None,
         listing_type,
+        source: Source::Dashboard,
         topic: String::new(),
         host_name: String::new(),
         host_email: String::new(),
@@ -227,6 +228,80 @@ pub fn listed_meeting(row: Row, listing_type: ListingType) -> Result<ListedMeeti
     }
     meeting.row = row;
     Ok(meeting)
+}
+
+/// Zoom's types of webinars, which the reports mix in among meetings: without, with any, and with fixed times.
+const WEBINARS: [i64; 3] = [5, 6, 9];
+
+/// A row of `/report/users/{id}/meetings`, in the names and units of the dashboards; nothing for a webinar.
+///
+/// # Errors
+/// What makes it no meeting.
+pub fn reported_meeting(
+    row: &Row,
+    listing_type: ListingType,
+    host: &Host,
+) -> Result<Option<ListedMeeting>, String> {
+    if row
+        .get("type")
+        .and_then(whole)
+        .is_some_and(|kind| WEBINARS.contains(&kind))
+    {
+        return Ok(None);
+    }
+    let mut edit = renamed(
+        row,
+        &[
+            ("participants_count", "participants"),
+            ("user_email", "email"),
+            ("user_name", "host"),
+            // A field of ours has that name.
+            ("source", "created_by"),
+        ],
+    );
+    // The report counts whole minutes, and rounds.
+    let minutes = edit.get("duration").and_then(whole);
+    let time = |name| edit.get(name).and_then(Json::time);
+    let lasted = time("start_time").zip(time("end_time"));
+    let seconds = match lasted.map(|(start, end)| (end - start).num_seconds()) {
+        Some(seconds) if seconds >= 0 => Some(seconds),
+        _ => minutes.and_then(|minutes| minutes.checked_mul(60)),
+    };
+    edit.remove("duration");
+    if let Some(seconds) = seconds {
+        edit.set("duration", seconds.to_string());
+    }
+    // Whose list it stands in is known, whatever the row says.
+    let said = |edit: &RowEdit<'_>, name: &str| edit.get(name).and_then(text).is_some();
+    for (name, value) in [("email", &host.email), ("host", &host.name), ("dept", &host.dept)] {
+        if !value.is_empty() && !said(&edit, name) {
+            edit.set_text(name, value);
+        }
+    }
+    let mut meeting = listed_meeting(edit.finish(), listing_type)?;
+    meeting.source = Source::Reports;
+    Ok(Some(meeting))
+}
+
+/// A row of `/report/meetings/{uuid}/participants`, in the names of the dashboards; nothing for somebody who was in the waiting room only.
+pub fn reported_session(row: &Row) -> Option<Row> {
+    if row.get("status").and_then(text).as_deref() == Some("in_waiting_room") {
+        return None;
+    }
+    Some(renamed(row, &[("name", "user_name"), ("user_email", "email")]).finish())
+}
+
+/// A row with other names for some of its members; one that has the other name already keeps that.
+fn renamed<'a>(row: &'a Row, names: &[(&'static str, &'static str)]) -> RowEdit<'a> {
+    let mut edit = RowEdit::new(row.view());
+    for (theirs, ours) in names {
+        if let Some(value) = edit.remove(theirs)
+            && edit.get(ours).is_none()
+        {
+            edit.set(*ours, value);
+        }
+    }
+    edit
 }
 
 /// A row of `/report/users`; nothing for one without an id.

@@ -198,9 +198,11 @@ async fn an_unchanged_day_costs_the_same_in_a_small_and_in_a_large_catalog() {
             shown: Default::default(),
             malformed: Vec::new(),
             pages: 2,
+            hosts: None,
+            notes: Vec::new(),
         };
         assert!(catalog.known_of(&[]).unwrap().is_empty());
-        assert!(catalog.expected(window, listing.basis).unwrap().is_empty());
+        assert!(catalog.expected(window, listing.basis, None).unwrap().is_empty());
         assert!(!catalog.asks_for_hosts(&listing).unwrap());
         let mut tally = zoom_harvester::catalog::Tally::default();
         catalog

@@ -18,10 +18,13 @@ use crate::common::{
 use chrono::{DateTime, Utc};
 use futures::StreamExt;
 use serde_json::{Value, json};
-use zoom_harvester::sim::{
-    self,
-    faults::FaultPlan,
-    world::{Spec, World},
+use zoom_harvester::{
+    sim::{
+        self,
+        faults::FaultPlan,
+        world::{Spec, World},
+    },
+    zoom::pace::Plan,
 };
 
 /// Details at once: what a kill may cost.
@@ -89,21 +92,36 @@ fn plan(rule: Value) -> FaultPlan {
     FaultPlan::from_json(&json!([rule]).to_string()).unwrap()
 }
 
-fn spec(hosts: usize, meetings: usize, sessions: usize, now: DateTime<Utc>) -> Spec {
-    Spec {
+/// An account, and the plan it is on.
+#[derive(Clone)]
+struct Account {
+    spec: Spec,
+    plan: Plan,
+}
+
+fn spec(hosts: usize, meetings: usize, sessions: usize, now: DateTime<Utc>) -> Account {
+    let spec = Spec {
         seed: 9,
         hosts,
         meetings,
         sessions,
         days: 5,
         now,
+    };
+    Account {
+        spec,
+        plan: Plan::Business,
     }
 }
 
 /// An account whose pages are small, so that a kill falls between two of them.
-fn stage(spec: &Spec) -> Stage {
-    let stage = Stage::new(World::generate(spec), Some(ENGINES[0]));
-    stage.sim.with_setup(|setup| setup.page_size_cap = Some(3));
+fn stage(account: &Account) -> Stage {
+    let mut stage = Stage::new(World::generate(&account.spec), Some(ENGINES[0]));
+    stage.sim.with_setup(|setup| {
+        setup.page_size_cap = Some(3);
+        setup.dashboards = account.plan == Plan::Business;
+    });
+    stage.plan = account.plan;
     stage
 }
 
@@ -119,6 +137,14 @@ fn command(stage: &Stage, elastic: &str, args: &[&str]) -> Command {
         .env("ZOOM_OAUTH_URL", stage.sim.oauth_url())
         .env("ZOOM_CONCURRENCY", IN_FLIGHT.to_string())
         .env("ZOOM_RATE_SHARE", "1")
+        .env(
+            "ZOOM_PLAN",
+            if stage.plan == Plan::Pro {
+                "pro"
+            } else {
+                "business"
+            },
+        )
         .env("ELASTICSEARCH_URL", elastic)
         .env("ELASTICSEARCH_INDEX_PREFIX", &stage.es().prefix)
         .env("ELASTICSEARCH_REPLICAS", "0")
@@ -312,7 +338,7 @@ struct Undisturbed {
 }
 
 impl Undisturbed {
-    async fn of(spec: &Spec) -> Self {
+    async fn of(spec: &Account) -> Self {
         let stage = stage(spec);
         let (url, seen) = proxy(&stage.es().url, None).await;
         ends_well("undisturbed", sync(&stage, &url)).await;
@@ -353,14 +379,14 @@ impl Undisturbed {
 /// Pages of details that Zoom was asked for: the meeting and the page.
 fn pages(log: &[sim::Logged]) -> Vec<(String, u32)> {
     log.iter()
-        .filter(|one| one.endpoint == "detail")
+        .filter(|one| matches!(one.endpoint, "detail" | "report_detail"))
         .map(|one| (one.uuid.clone().unwrap(), one.page))
         .collect()
 }
 
 /// Kills a run at each of these moments in turn, completes it, and compares. Answers how many of the kills came before the run's
 /// own end.
-async fn kill_and_complete(spec: &Spec, kills: &[Kill], undisturbed: &Undisturbed) -> usize {
+async fn kill_and_complete(spec: &Account, kills: &[Kill], undisturbed: &Undisturbed) -> usize {
     let stage = stage(spec);
     let what = format!("{kills:?}");
     let mut had = BTreeSet::new();
@@ -399,7 +425,7 @@ async fn kill_and_complete(spec: &Spec, kills: &[Kill], undisturbed: &Undisturbe
     reached
 }
 
-async fn at_each(spec: &Spec, kills: Vec<Vec<Kill>>, undisturbed: Undisturbed) -> usize {
+async fn at_each(spec: &Account, kills: Vec<Vec<Kill>>, undisturbed: Undisturbed) -> usize {
     let undisturbed = Arc::new(undisturbed);
     futures::stream::iter(kills)
         .map(|kills| {
@@ -429,8 +455,22 @@ async fn killed_at_every_request_the_next_run_ends_where_an_undisturbed_one_does
     assert!(reached + 8 >= planned, "{reached} of {planned}");
 }
 
+/// The same of an account without dashboards, whose lists are many and small.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pro_account_killed_at_every_request_ends_there_as_well() {
+    let spec = Account {
+        plan: Plan::Pro,
+        ..spec(3, 6, 14, Utc::now())
+    };
+    let undisturbed = Undisturbed::of(&spec).await;
+    let kills: Vec<Vec<Kill>> = undisturbed.kills().into_iter().map(|kill| vec![kill]).collect();
+    let planned = kills.len();
+    let reached = at_each(&spec, kills, undisturbed).await;
+    assert!(reached + 8 >= planned, "{reached} of {planned}");
+}
+
 /// A harvested catalog whose documents are all due, and its account.
-async fn harvested(spec: &Spec) -> Stage {
+async fn harvested(spec: &Account) -> Stage {
     let stage = stage(spec);
     let from = (stage.clock.now().date_naive() - chrono::Days::new(7)).to_string();
     let sync = command(
@@ -500,7 +540,7 @@ async fn forget_killed_at_any_moment_is_completed_by_whatever_comes_next() {
         let whom = whom.map(str::to_owned);
         let forget = ["forget", whom[0].as_str(), whom[1].as_str()];
         // The catalog at rest, published under a prefix of its own.
-        let published = async |spec: &Spec, catalog: &[u8]| {
+        let published = async |spec: &Account, catalog: &[u8]| {
             let stage = stage(spec);
             std::fs::write(stage.db(), catalog).unwrap();
             ends_well("publish", command(&stage, &stage.es().url, &["publish"])).await;

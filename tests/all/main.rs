@@ -36,6 +36,7 @@ mod packaging;
 mod privacy;
 mod readme;
 mod report;
+mod reports;
 mod rooms;
 mod shared_cluster;
 mod stories;

@@ -102,6 +102,13 @@ fn nothing_lost(before: &Rows, after: &Rows) {
         assert_eq!(now.len(), rows.len(), "{table}");
         for (old, new) in rows.iter().zip(now) {
             for (column, value) in old {
+                // Documents in a newer form are due again.
+                if table == "meetings"
+                    && ["document_checksum", "revision", "status"].contains(&column.as_str())
+                    || column == "document_form"
+                {
+                    continue;
+                }
                 assert_eq!(&new[column], value, "{table}.{column}");
             }
         }

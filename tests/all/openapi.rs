@@ -59,6 +59,7 @@ async fn zooms_own_examples_go_through_the_whole_job() {
     let (grants, requests) = tokio::sync::mpsc::channel(8);
     let pacer = Pacer::new(Plan::Business, 1.0, Some(grants));
     let settings = zoom::Settings {
+        source: None,
         account_id: account,
         client_id: "c".into(),
         client_secret: "s".to_owned().into(),
@@ -77,6 +78,7 @@ async fn zooms_own_examples_go_through_the_whole_job() {
     };
     let zoom = Arc::new(Zoom::new(settings, Arc::clone(&pacer), clock.clone()).unwrap());
     let options = Options {
+        enrich: false,
         scope: Scope::Resume,
         concurrency: 4,
         whole_listing_every: TimeDelta::days(7),

@@ -71,6 +71,8 @@ fn shared(kept: &Kept) -> Map<String, Value> {
     let listing = tree(kept.listing.as_str());
     let mut body = Map::new();
     body.insert("account_id".into(), kept.account_id.as_str().into());
+    body.insert("kind".into(), "meeting".into());
+    body.insert("source".into(), kept.source.as_str().into());
     put(
         &mut body,
         "meeting_series_id",

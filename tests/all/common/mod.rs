@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use zoom_harvester::{
     catalog::Catalog,
     elastic::{self, Elastic},
-    model::{AccountId, Clock, IndexPeriod, Window},
+    model::{AccountId, Clock, IndexPeriod, Source, Window},
     privacy::Policy,
     sim::{self, Limits, Setup, Simulator, world::World},
     sync::{Harvest, Observer, Options, Progress, Scope, Sides, Summary},
@@ -80,6 +80,10 @@ pub struct Stage {
     /// For one request to Zoom.
     pub timeout: Duration,
     pub policy: Policy,
+    pub plan: Plan,
+    /// Where meetings are asked for; if not said, the client finds out.
+    pub source: Option<Source>,
+    pub enrich: bool,
     /// Whether there is an index a year.
     pub period: IndexPeriod,
 }
@@ -307,6 +311,9 @@ impl Stage {
             daily_share: u64::MAX,
             timeout: Duration::from_secs(10),
             policy: Policy::default(),
+            plan: Plan::Business,
+            source: None,
+            enrich: false,
             period: IndexPeriod::None,
         }
     }
@@ -356,7 +363,7 @@ impl Stage {
         let run = catalog.begin_run("sync", clock.now()).unwrap();
         let (grants, requests) = tokio::sync::mpsc::channel(8);
         // A thousandfold share: the stories are about what is asked, not about how fast.
-        let pacer = Pacer::new(Plan::Business, 1_000.0, Some(grants));
+        let pacer = Pacer::new(self.plan, 1_000.0, Some(grants));
         let settings = zoom::Settings {
             account_id: self.account.clone(),
             client_id: sim::CLIENT_ID.into(),
@@ -370,6 +377,7 @@ impl Stage {
             },
             timeout: self.timeout,
             answer_limit_bytes: 50 << 20,
+            source: self.source,
             traffic: Default::default(),
             proxies: Default::default(),
             authorities: Default::default(),
@@ -386,6 +394,7 @@ impl Stage {
         };
         let options = Options {
             scope,
+            enrich: self.enrich,
             concurrency: 32,
             whole_listing_every: TimeDelta::days(7),
             daily_share: self.daily_share,
@@ -453,7 +462,7 @@ impl Stage {
                     assert_eq!(one["topic"], meeting.topic.as_str());
                     assert_eq!(one["host"]["host_id"], host.id.as_str());
                     let text = |name: &str| one[name].as_str().unwrap_or_default().to_owned();
-                    key(&text("participant_uuid"), &text("leave_time"), &text("join_time"))
+                    key(&text("user_id"), &text("leave_time"), &text("join_time"))
                 })
                 .collect();
             let mut wanted: Vec<String> = meeting
@@ -461,7 +470,7 @@ impl Stage {
                 .iter()
                 .map(|one| {
                     let text = |name: &str| one.row[name].as_str().unwrap_or_default().to_owned();
-                    key(&text("participant_uuid"), &text("leave_time"), &text("join_time"))
+                    key(&text("user_id"), &text("leave_time"), &text("join_time"))
                 })
                 .collect();
             got.sort();

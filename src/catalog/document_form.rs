@@ -1,0 +1,71 @@
+//! Documents in a new form: what an upgrade of the program makes due again, from the kept details.
+
+use chrono::DateTime;
+use rusqlite::Connection;
+use sea_query::{Expr, ExprTrait, Order, Query};
+
+use super::{
+    Catalog, Error,
+    meetings::MeetingState,
+    schema::{Account, Meetings},
+    sql::{all, execute, first},
+};
+use crate::model::{Event, Kept, MeetingUuid};
+
+/// Meetings looked up at a time.
+const BATCH: u64 = 1_000;
+
+impl Catalog {
+    /// Makes every document due whose checksum is over an older form, all or none.
+    pub(super) fn renew_documents(&mut self) -> Result<(), Error> {
+        let form = Query::select()
+            .column(Account::DocumentForm)
+            .from(Account::Table)
+            .take();
+        let form = first(&self.conn, &form, |row| row.get::<_, u32>("document_form"))?;
+        // Without an account there are no meetings.
+        if form.is_none_or(|form| form == Kept::DOCUMENT_FORM) {
+            return Ok(());
+        }
+        let tx = self.transaction()?;
+        let mut after = MeetingUuid::new("");
+        loop {
+            let select = Query::select()
+                .column(Meetings::MeetingUuid)
+                .from(Meetings::Table)
+                .and_where(Expr::col(Meetings::DocumentChecksum).is_not_null())
+                .and_where(Expr::col(Meetings::MeetingUuid).gt(after.as_str()))
+                .order_by(Meetings::MeetingUuid, Order::Asc)
+                .limit(BATCH)
+                .take();
+            let batch: Vec<MeetingUuid> = all(&tx, &select, |row| row.get("meeting_uuid"))?;
+            let Some(last) = batch.last() else { break };
+            after.clone_from(last);
+            for uuid in &batch {
+                renew(&tx, uuid)?;
+            }
+        }
+        let update = Query::update()
+            .table(Account::Table)
+            .value(Account::DocumentForm, Kept::DOCUMENT_FORM)
+            .take();
+        execute(&tx, &update)?;
+        tx.commit()?;
+        Ok(())
+    }
+}
+
+fn renew(conn: &Connection, uuid: &MeetingUuid) -> Result<(), Error> {
+    let Some(mut state) = MeetingState::of(conn, uuid)? else {
+        return Ok(());
+    };
+    // No time is known here: the revision grows by one.
+    if state.detail_kept() {
+        state.documents_follow(Event::DocumentsDue, DateTime::UNIX_EPOCH);
+    } else {
+        // They wait for the detail that is due.
+        state.document_checksum = state.document();
+        state.raise_revision(DateTime::UNIX_EPOCH);
+    }
+    state.save(conn)
+}

@@ -1,0 +1,280 @@
+//! Meetings and sessions by Zoom's reports, for accounts without dashboards: a list for each active host, in the same shape as the
+//! dashboards' lists.
+
+use std::collections::{HashMap, HashSet};
+
+use chrono::NaiveDate;
+use futures::{StreamExt, stream};
+
+use super::{
+    Error, Fetched, PAGE_SIZE, Zoom,
+    http::{encode, encode_uuid},
+    lists::{ListRequest, Sink},
+    pages::Pages,
+    wire,
+};
+use crate::model::{
+    DateBasis, Disposition, Host, HostId, Label, ListedMeeting, Listing, ListingPage, ListingType, Malformed,
+    MeetingUuid, Row, Source, Window,
+};
+
+/// Hosts whose lists are read at once. Their requests share the limit of Heavy requests, ten a second on Pro.
+const HOSTS_AT_ONCE: usize = 8;
+
+/// What came of one host's lists.
+enum HostListed {
+    /// Both were read to their ends.
+    Whole(HostId, OneHost),
+    /// The account's report names a host whom this one does not know.
+    Unknown(String),
+    /// Zoom did not give them.
+    Failed(String, Error),
+}
+
+/// What a host's lists show.
+#[derive(Default)]
+struct OneHost {
+    shown: HashMap<MeetingUuid, NaiveDate>,
+    malformed: Vec<Malformed>,
+    pages: u32,
+    covered: Option<Window>,
+}
+
+impl Zoom {
+    /// Lists the meetings of every active host in the window, as [`Zoom::list_meetings`] does. By which of a meeting's times the reports select
+    /// is not documented, so whoever asks lists a little more than is wanted, and takes nothing away for what lies at the edge.
+    ///
+    /// A host whose lists cannot be had keeps the days from being settled; the rest counts. If that is so of all of them, it is an error.
+    pub(super) async fn list_by_reports(
+        &self,
+        window: Window,
+        basis: DateBasis,
+        see: &dyn Fn(ListingPage),
+    ) -> Result<Listing, Error> {
+        if basis == DateBasis::EndTime {
+            return Err(Error::ReportsByStart);
+        }
+        let (hosts, all_hosts) = self.report_hosts(window).await.map_err(|error| match error {
+            Error::NoDashboard { message } => Error::NoReports { message },
+            error => error,
+        })?;
+        let asked = hosts.len();
+        let mut answers = stream::iter(hosts)
+            .map(|host| self.list_host(window, host, see))
+            .buffer_unordered(HOSTS_AT_ONCE);
+        let mut listing = Listing {
+            window,
+            basis,
+            shown: HashMap::new(),
+            malformed: Vec::new(),
+            pages: 1,
+            hosts: None,
+            notes: Vec::new(),
+        };
+        if !all_hosts {
+            listing.malformed.push(Malformed {
+                place: format!("active hosts of {window}"),
+                reason: "Zoom counts more than it shows; nothing is concluded from who is missing".to_owned(),
+            });
+        }
+        let (mut whole, mut failures) = (HashSet::new(), 0);
+        while let Some(answer) = answers.next().await {
+            match answer {
+                HostListed::Whole(id, one) => {
+                    let covered = one.covered.and_then(|days| days.intersection(listing.window));
+                    listing.window = covered.ok_or_else(|| Error::Malformed {
+                        what: format!("meetings of {window}"),
+                        reason: "it is for other days than asked, by its own from and to".to_owned(),
+                    })?;
+                    listing.shown.extend(one.shown);
+                    listing.pages += one.pages;
+                    if one.malformed.is_empty() {
+                        whole.insert(id);
+                    }
+                    listing.malformed.extend(one.malformed);
+                }
+                HostListed::Unknown(note) => listing.notes.push(note),
+                HostListed::Failed(_, error) if error.disposition() == Disposition::Stop => {
+                    return Err(error);
+                }
+                HostListed::Failed(place, error) => {
+                    failures += 1;
+                    if failures == asked {
+                        return Err(error);
+                    }
+                    listing.malformed.push(Malformed {
+                        place,
+                        reason: error.to_string(),
+                    });
+                }
+            }
+        }
+        drop(answers);
+        listing.hosts = Some(whole);
+        Ok(listing)
+    }
+
+    async fn list_host(&self, window: Window, host: Host, see: &dyn Fn(ListingPage)) -> HostListed {
+        let mut one = OneHost {
+            covered: Some(window),
+            ..OneHost::default()
+        };
+        for listing_type in ListingType::ALL {
+            let what = format!(
+                "meetings ({}) of host {} in {window}",
+                listing_type.as_str(),
+                host.host_id
+            );
+            match self
+                .list_host_type(window, &host, listing_type, &what, &one, see)
+                .await
+            {
+                Ok((pages, read)) => {
+                    if pages.missing() > 0 {
+                        one.malformed.push(Malformed {
+                            place: what,
+                            reason: format!("Zoom counts {} and shows {}", pages.counted, pages.shown),
+                        });
+                    }
+                    one.pages += pages.read;
+                    one.covered = one
+                        .covered
+                        .zip(read.covered)
+                        .and_then(|(before, now)| before.intersection(now));
+                    one.shown.extend(read.shown);
+                    one.malformed.extend(read.malformed);
+                }
+                Err(Error::NotFound { .. } | Error::HostNotAllowed { .. }) => {
+                    let name = &host.host_id;
+                    return HostListed::Unknown(format!(
+                        "Zoom reports host {name} as active in {window}, and knows no meetings of theirs: they are left out"
+                    ));
+                }
+                Err(error) => return HostListed::Failed(what, error),
+            }
+        }
+        // After their meetings, which then are known to be theirs.
+        see(ListingPage {
+            window,
+            meetings: Vec::new(),
+            hosts: vec![host.clone()],
+        });
+        HostListed::Whole(host.host_id, one)
+    }
+
+    async fn list_host_type(
+        &self,
+        window: Window,
+        host: &Host,
+        listing_type: ListingType,
+        what: &str,
+        before: &OneHost,
+        see: &dyn Fn(ListingPage),
+    ) -> Result<(Pages, OneHost), Error> {
+        let query = [
+            ("type", listing_type.as_str().to_owned()),
+            ("from", window.from.to_string()),
+            ("to", window.to.to_string()),
+            ("page_size", PAGE_SIZE.to_string()),
+        ];
+        let request = ListRequest {
+            label: Label::Heavy,
+            what,
+            path: &format!("/report/users/{}/meetings", encode(host.host_id.as_str())),
+            query: &query,
+            array: "meetings",
+            may_be_split: false,
+        };
+        let reader = || HostReader {
+            what,
+            asked: window,
+            listing_type,
+            host,
+            elsewhere: &before.shown,
+            see,
+            rows: 0,
+            read: OneHost {
+                covered: Some(window),
+                ..OneHost::default()
+            },
+        };
+        let (pages, reader) = self.list(&request, reader).await?;
+        Ok((pages, reader.read))
+    }
+
+    /// All sessions of a meeting, by its report.
+    pub(super) async fn detail_by_reports(&self, uuid: &MeetingUuid) -> Result<Fetched, Error> {
+        let query = [
+            ("page_size", PAGE_SIZE.to_string()),
+            ("include_fields", "registrant_id".to_owned()),
+        ];
+        let what = format!("sessions of meeting {uuid}");
+        let request = ListRequest {
+            label: Label::Heavy,
+            what: &what,
+            path: &format!("/report/meetings/{}/participants", encode_uuid(uuid)),
+            query: &query,
+            array: "participants",
+            may_be_split: false,
+        };
+        let (pages, rows) = self.list(&request, Vec::new).await?;
+        let all = super::readable(rows, &what)?;
+        let rows: Vec<Row> = all.iter().filter_map(wire::reported_session).collect();
+        let waited = (all.len() - rows.len()) as u64;
+        Ok(Fetched {
+            uuid: uuid.clone(),
+            rows,
+            counted: pages.counted.saturating_sub(waited),
+            source: Source::Reports,
+        })
+    }
+}
+
+/// Reads one list of a host, page by page.
+struct HostReader<'a> {
+    what: &'a str,
+    asked: Window,
+    listing_type: ListingType,
+    host: &'a Host,
+    elsewhere: &'a HashMap<MeetingUuid, NaiveDate>,
+    see: &'a dyn Fn(ListingPage),
+    rows: usize,
+    read: OneHost,
+}
+
+impl Sink for HostReader<'_> {
+    fn take(&mut self, page: u32, head: &Row, rows: Vec<Option<Row>>) {
+        let echoed = |name, asked| wire::echoed_day(head, name).unwrap_or(asked);
+        self.read.covered = Window::new(echoed("from", self.asked.from), echoed("to", self.asked.to))
+            .and_then(|echoed| echoed.intersection(self.asked));
+        let Some(window) = self.read.covered else { return };
+        let mut meetings: Vec<ListedMeeting> = Vec::with_capacity(rows.len());
+        for row in rows {
+            self.rows += 1;
+            let read = row
+                .ok_or_else(|| "it is no object".to_owned())
+                .and_then(|row| wire::reported_meeting(&row, self.listing_type, self.host));
+            match read {
+                Ok(Some(meeting)) if !self.elsewhere.contains_key(&meeting.uuid) => {
+                    let day = meeting.listed_day(window);
+                    let again = self.read.shown.insert(meeting.uuid.clone(), day).is_some();
+                    // Shown twice: the list moved while it was read. The later row is the newer one.
+                    if again {
+                        meetings.retain(|before| before.uuid != meeting.uuid);
+                    }
+                    meetings.push(meeting);
+                }
+                Ok(_) => {}
+                Err(reason) => self.read.malformed.push(Malformed {
+                    place: format!("row {} of {}, page {page}", self.rows, self.what),
+                    reason,
+                }),
+            }
+        }
+        (self.see)(ListingPage {
+            window,
+            meetings,
+            hosts: Vec::new(),
+        });
+    }
+}
