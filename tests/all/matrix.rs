@@ -11,11 +11,13 @@ use futures::StreamExt;
 use serde_json::{Value, json};
 use zoom_harvester::{
     catalog::Catalog,
+    model::Source,
     sim::{
         faults::FaultPlan,
         world::{Host, Series, Spec, World},
     },
     sync::{Ending, Scope},
+    zoom::pace::Plan,
 };
 
 const ENDPOINTS: [&str; 6] = ["token", "listing", "hosts", "series", "past_meeting", "detail"];
@@ -242,7 +244,10 @@ struct Case {
     position: Option<&'static str>,
     always: bool,
     after: bool,
-    exit: u8,
+    /// Nothing where it depends on whose list is met.
+    exit: Option<u8>,
+    /// The endpoint that takes its place on this plan.
+    served: &'static str,
 }
 
 impl Case {
@@ -252,10 +257,7 @@ impl Case {
             if self.always { "always" } else { "once" },
             if self.after { ", after acting" } else { "" },
         );
-        format!(
-            "{}: {} {how}, {page} page{when}",
-            self.endpoint, self.fault.action
-        )
+        format!("{}: {} {how}, {page} page{when}", self.served, self.fault.action)
     }
 
     /// How long after it the truth is asked for again.
@@ -274,7 +276,13 @@ impl Case {
     }
 }
 
-fn cases(endpoint: &'static str) -> Vec<Case> {
+fn cases(endpoint: &'static str, plan: Plan) -> Vec<Case> {
+    let served = match (endpoint, plan) {
+        ("listing", Plan::Pro) => "report_listing",
+        ("detail", Plan::Pro) => "report_detail",
+        _ => endpoint,
+    };
+    let exit = |code: &str| (served != "report_listing").then(|| code.parse().unwrap());
     let column = ENDPOINTS.iter().position(|one| *one == endpoint).unwrap();
     let paged = !matches!(endpoint, "token" | "past_meeting");
     let mut cases = Vec::new();
@@ -312,20 +320,20 @@ fn cases(endpoint: &'static str) -> Vec<Case> {
                     position: *position,
                     always: false,
                     after,
-                    exit: once.parse().unwrap(),
+                    exit: exit(once),
+                    served,
                 });
             }
         }
-        if let Ok(exit) = always.parse()
-            && (!slow || long())
-        {
+        if always.parse::<u8>().is_ok() && (!slow || long()) {
             cases.push(Case {
                 endpoint,
                 fault,
                 position: None,
                 always: true,
                 after: false,
-                exit,
+                exit: exit(always),
+                served,
             });
         }
     }
@@ -343,7 +351,7 @@ fn noon() -> DateTime<Utc> {
         .and_utc()
 }
 
-async fn harvested(variable: Option<&str>) -> Stage {
+async fn harvested(variable: Option<&str>, plan: Plan) -> Stage {
     let now = noon();
     let mut world = World::generate(&Spec {
         seed: 5,
@@ -356,7 +364,12 @@ async fn harvested(variable: Option<&str>) -> Stage {
     for n in 0..3 {
         world.add_meeting(n, now - TimeDelta::days(3) - TimeDelta::hours(n as i64), 20, 9);
     }
-    let stage = Stage::new(world, variable);
+    let mut stage = Stage::new(world, variable);
+    stage.plan = plan;
+    stage.source = (plan == Plan::Pro).then_some(Source::Reports);
+    stage
+        .sim
+        .with_setup(|setup| setup.dashboards = plan == Plan::Business);
     stage.clock.advance(now - Utc::now());
     let first = stage.sync(stage.days(9)).await;
     assert_eq!(first.ending, Ending::Done, "{:?}", first.message);
@@ -431,7 +444,8 @@ fn cap(endpoint: &str, world: &World) -> usize {
                 .div_ceil(3)
         }
         "series" => 2,
-        "detail" => 3,
+        "detail" | "report_detail" => 3,
+        "report_listing" => 2,
         _ => 300,
     }
 }
@@ -439,12 +453,7 @@ fn cap(endpoint: &str, world: &World) -> usize {
 type Sessions = BTreeMap<String, Vec<String>>;
 
 fn session(row: &dyn Fn(&str) -> String) -> String {
-    format!(
-        "{} {} {}",
-        row("participant_uuid"),
-        row("join_time"),
-        row("leave_time")
-    )
+    format!("{} {} {}", row("user_id"), row("join_time"), row("leave_time"))
 }
 
 fn sorted(mut all: Sessions) -> Sessions {
@@ -537,7 +546,7 @@ async fn meets(stage: &mut Stage, case: &Case) {
     let name = case.name();
     let now = stage.clock.now();
     let target = stage.sim.with_world(|world| change(world, now));
-    let rows = stage.sim.with_world(|world| cap(case.endpoint, world));
+    let rows = stage.sim.with_world(|world| cap(case.served, world));
     stage.sim.with_setup(|setup| setup.page_size_cap = Some(rows));
     let (truth_now, kept_before) = (truth(stage), kept(stage));
     let indexed_before = match &stage.elastic {
@@ -545,7 +554,7 @@ async fn meets(stage: &mut Stage, case: &Case) {
         None => None,
     };
     let action: Value = serde_json::from_str(case.fault.action).unwrap();
-    let mut rule = json!({"endpoint": case.endpoint, "after": case.after, "action": action});
+    let mut rule = json!({"endpoint": case.served, "after": case.after, "action": action});
     if case.always {
         rule["times"] = "always".into();
     }
@@ -566,7 +575,9 @@ async fn meets(stage: &mut Stage, case: &Case) {
         .sim
         .set_faults(FaultPlan::from_json(&json!({"rules": [rule]}).to_string()).unwrap());
     let met = stage.sync(stage.days(9)).await;
-    assert_eq!(exit(&met.ending), case.exit, "{name}: {:?}", met.message);
+    if let Some(code) = case.exit {
+        assert_eq!(exit(&met.ending), code, "{name}: {:?}", met.message);
+    }
     assert_eq!(
         stage.number("SELECT count(*) FROM meetings WHERE vanished_at IS NOT NULL"),
         0,
@@ -614,8 +625,8 @@ async fn meets(stage: &mut Stage, case: &Case) {
 /// Cases that share an account and an index, one after the other: what one leaves behind, the next begins with.
 const CHAIN: usize = 9;
 
-async fn matrix(endpoint: &'static str) {
-    let (weeks, rest): (Vec<Case>, Vec<Case>) = cases(endpoint)
+async fn matrix(endpoint: &'static str, plan: Plan) {
+    let (weeks, rest): (Vec<Case>, Vec<Case>) = cases(endpoint, plan)
         .into_iter()
         .partition(|case| case.wait() > TimeDelta::days(1));
     let mut chains: Vec<Vec<Case>> = weeks.into_iter().map(|case| vec![case]).collect();
@@ -635,7 +646,7 @@ async fn matrix(endpoint: &'static str) {
             n if n + 1 == last && matches!(endpoint, "listing" | "detail") => Some(ENGINES[0]),
             _ => None,
         };
-        let mut stage = harvested(variable).await;
+        let mut stage = harvested(variable, plan).await;
         for case in &chain {
             meets(&mut stage, case).await;
         }
@@ -648,32 +659,42 @@ async fn matrix(endpoint: &'static str) {
 
 #[tokio::test]
 async fn whatever_goes_wrong_with_tokens_the_next_run_ends_with_the_truth() {
-    matrix("token").await;
+    matrix("token", Plan::Business).await;
 }
 
 #[tokio::test]
 async fn whatever_goes_wrong_with_listings_the_next_run_ends_with_the_truth() {
-    matrix("listing").await;
+    matrix("listing", Plan::Business).await;
 }
 
 #[tokio::test]
 async fn whatever_goes_wrong_with_hosts_the_next_run_ends_with_the_truth() {
-    matrix("hosts").await;
+    matrix("hosts", Plan::Business).await;
 }
 
 #[tokio::test]
 async fn whatever_goes_wrong_with_series_the_next_run_ends_with_the_truth() {
-    matrix("series").await;
+    matrix("series", Plan::Business).await;
 }
 
 #[tokio::test]
 async fn whatever_goes_wrong_with_past_meetings_the_next_run_ends_with_the_truth() {
-    matrix("past_meeting").await;
+    matrix("past_meeting", Plan::Business).await;
 }
 
 #[tokio::test]
 async fn whatever_goes_wrong_with_details_the_next_run_ends_with_the_truth() {
-    matrix("detail").await;
+    matrix("detail", Plan::Business).await;
+}
+
+#[tokio::test]
+async fn whatever_goes_wrong_with_reported_listings_the_next_run_ends_with_the_truth() {
+    matrix("listing", Plan::Pro).await;
+}
+
+#[tokio::test]
+async fn whatever_goes_wrong_with_reported_details_the_next_run_ends_with_the_truth() {
+    matrix("detail", Plan::Pro).await;
 }
 
 #[test]
@@ -740,7 +761,7 @@ async fn a_day_whose_first_listing_was_cut_is_listed_again_by_the_next_sync() {
 
 #[tokio::test]
 async fn a_window_that_zoom_empties_for_good_is_believed_at_the_second_run() {
-    let stage = harvested(None).await;
+    let stage = harvested(None, Plan::Business).await;
     let gone = stage
         .sim
         .with_world(|world| std::mem::take(&mut world.meetings).len() as i64);
@@ -754,7 +775,7 @@ async fn a_window_that_zoom_empties_for_good_is_believed_at_the_second_run() {
 
 #[tokio::test]
 async fn what_changes_while_it_is_harvested_is_there_after_the_next_run() {
-    let mut stage = harvested(Some(ENGINES[0])).await;
+    let mut stage = harvested(Some(ENGINES[0]), Plan::Business).await;
     let now = stage.clock.now();
     let target = stage.sim.with_world(|world| change(world, now));
     let plan = json!({"page_size_cap": 4, "edits": [
