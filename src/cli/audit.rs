@@ -1,9 +1,11 @@
 //! `status`, `show` and `export`: they only read, and work while a sync is under way.
 
+use std::time::Duration;
+
 use super::{Exit, Failure, context::Context, out};
 use crate::{
-    catalog::{Catalog, Finding, Found, Overview},
-    model::Row,
+    catalog::{Catalog, Finding, Found, Overview, RunShown},
+    model::{Row, from_iso},
 };
 
 pub fn status(context: &Context, json: bool) -> Result<Exit, Failure> {
@@ -155,19 +157,10 @@ fn as_text(overview: &Overview, context: &Context) -> String {
         text.push_str(&out::table(&rows));
     }
     if !overview.runs.is_empty() {
-        text.push_str("\nlast runs\n");
+        text.push_str("\nlast runs (UTC)\n");
         let mut rows = vec![
             [
-                "run",
-                "command",
-                "started",
-                "ended",
-                "exit",
-                "new",
-                "changed",
-                "details",
-                "published",
-                "message",
+                "run", "command", "started", "took", "exit", "new", "changed", "details", "message",
             ]
             .map(str::to_owned)
             .to_vec(),
@@ -176,21 +169,37 @@ fn as_text(overview: &Overview, context: &Context) -> String {
             vec![
                 run.run_id.to_string(),
                 run.command.clone(),
-                run.started_at.clone(),
-                run.ended_at
-                    .clone()
-                    .unwrap_or_else(|| "under way or killed".to_owned()),
+                // The month, the day, the hour and the minute: a row fits the narrowest usual terminal.
+                run.started_at
+                    .get(5..16)
+                    .unwrap_or(&run.started_at)
+                    .replace('T', " "),
+                took(run),
                 run.exit_code.map(|code| code.to_string()).unwrap_or_default(),
                 run.new.to_string(),
                 run.changed.to_string(),
                 run.details.to_string(),
-                run.published.to_string(),
-                run.message.clone().unwrap_or_default(),
+                match (&run.message, &run.ended_at) {
+                    (Some(message), _) => message.clone(),
+                    (None, None) => "under way or killed".to_owned(),
+                    (None, Some(_)) => String::new(),
+                },
             ]
         }));
         text.push_str(&out::table(&rows));
     }
     text
+}
+
+/// How long a run took; nothing if it has not ended.
+fn took(run: &RunShown) -> String {
+    let at = |text: &str| from_iso(text).map(|at| at.timestamp());
+    let ended = run.ended_at.as_deref().and_then(at);
+    let seconds = at(&run.started_at).zip(ended).map(|(began, ended)| ended - began);
+    match seconds.and_then(|seconds| u64::try_from(seconds).ok()) {
+        Some(seconds) => out::duration(Duration::from_secs(seconds)),
+        None => String::new(),
+    }
 }
 
 pub fn show(context: &Context, id: &str) -> Result<Exit, Failure> {

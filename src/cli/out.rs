@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use unicode_width::UnicodeWidthStr;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::Color;
 use crate::untrusted::steers;
@@ -102,8 +102,21 @@ pub fn report_panics() {
     }));
 }
 
-/// A table: columns aligned, also where letters are two cells wide; text cleaned.
+/// A table: columns aligned, also where letters are two cells wide; text cleaned. On a terminal it is no wider than that.
 pub fn table(rows: &[Vec<String>]) -> String {
+    let terminal = io::stdout()
+        .is_terminal()
+        .then(terminal_size::terminal_size)
+        .flatten();
+    let most = terminal.map_or(usize::MAX, |(terminal_size::Width(columns), _)| columns.into());
+    table_within(rows, most)
+}
+
+/// The narrowest that a column is made.
+const NARROWEST: usize = 12;
+
+/// A table at most so wide: the last cell of a row goes on in the next line; if that is not enough, the widest of the others are cut.
+fn table_within(rows: &[Vec<String>], most: usize) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         rows.iter()
@@ -112,12 +125,33 @@ pub fn table(rows: &[Vec<String>]) -> String {
             .max()
             .unwrap_or(0)
     };
-    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut widths: Vec<usize> = (0..columns).map(width).collect();
+    let before_last = columns.saturating_sub(1);
+    // Whatever is before the last column leaves it some room.
+    while let Some(others) = widths.get_mut(..before_last)
+        && others.iter().map(|width| width + 2).sum::<usize>() + NARROWEST > most
+        && let Some(widest) = others.iter_mut().max().filter(|width| **width > NARROWEST)
+    {
+        *widest -= 1;
+    }
+    let indent: usize = widths.iter().take(before_last).map(|width| width + 2).sum();
+    let room = most.saturating_sub(indent).max(NARROWEST);
     let mut text = String::new();
     for row in rows {
         let mut line = String::new();
-        for (cell, width) in row.iter().zip(&widths) {
+        for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
             let cell = clean(cell);
+            if column == before_last {
+                let mut parts = wrapped(&cell, room).into_iter();
+                line.push_str(&parts.next().unwrap_or_default());
+                for part in parts {
+                    text.push_str(line.trim_end());
+                    text.push('\n');
+                    line = format!("{}{part}", " ".repeat(indent));
+                }
+                continue;
+            }
+            let cell = cut(&cell, *width);
             let padding = width.saturating_sub(cell.width());
             line.push_str(&cell);
             line.push_str(&" ".repeat(padding + 2));
@@ -126,6 +160,45 @@ pub fn table(rows: &[Vec<String>]) -> String {
         text.push('\n');
     }
     text
+}
+
+/// Text at most so wide, with an ellipsis where it is cut.
+fn cut(text: &str, most: usize) -> String {
+    if text.width() <= most {
+        return text.to_owned();
+    }
+    let mut short = String::new();
+    for letter in text.chars() {
+        if short.width() + letter.width().unwrap_or(0) + 1 > most {
+            break;
+        }
+        short.push(letter);
+    }
+    short + "…"
+}
+
+/// Text in lines at most so wide, broken between words; a word that is wider than a line is broken inside.
+fn wrapped(text: &str, most: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut width = 0;
+    for word in text.split_inclusive(' ') {
+        if width > 0 && width + word.trim_end().width() > most {
+            lines.push(String::new());
+            width = 0;
+        }
+        for letter in word.chars() {
+            let wide = letter.width().unwrap_or(0);
+            if width + wide > most && letter != ' ' {
+                lines.push(String::new());
+                width = 0;
+            }
+            if let Some(line) = lines.last_mut() {
+                line.push(letter);
+            }
+            width += wide;
+        }
+    }
+    lines
 }
 
 /// `12,345`.
@@ -193,6 +266,27 @@ mod tests {
         assert_eq!(table(&rows), "a    bb\nccc  d\n");
         let rows = vec![vec!["研讨会".into(), "x".into()], vec!["a\nb".into(), "y".into()]];
         assert_eq!(table(&rows), "研讨会  x\na\u{fffd}b     y\n");
+    }
+
+    #[test]
+    fn tables_fit_and_say_everything_in_their_last_column() {
+        let rows = vec![
+            vec![
+                "name".to_owned(),
+                "what is to be done about it, 研讨会 and all".to_owned(),
+            ],
+            vec!["x".to_owned(), "averyveryverylongwordwithoutanyspace".to_owned()],
+        ];
+        assert_eq!(
+            table_within(&rows, 24),
+            "name  what is to be done\n      about it, 研讨会\n      and all\nx     averyveryverylongw\n      ordwithoutanyspace\n"
+        );
+        let wide = vec![vec!["a".repeat(40), "b".repeat(30), "the end".to_owned()]];
+        let text = table_within(&wide, 60);
+        assert!(text.lines().all(|line| line.width() <= 60), "{text}");
+        assert!(text.contains('…') && text.contains("the end"), "{text}");
+        // A table of numbers that no terminal holds is at least whole.
+        assert!(table_within(&wide, 3).contains("the end"));
     }
 
     #[test]

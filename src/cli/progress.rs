@@ -1,18 +1,32 @@
 //! What people see while a run goes on: bars on a terminal, plain lines elsewhere.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, OnceCell},
     io::{self, IsTerminal, Write},
+    sync::Arc,
     time::Instant,
 };
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use super::out::{clean, thousands};
-use crate::sync::{Observer, Progress};
+use crate::{
+    model::Label,
+    sync::{Observer, Progress},
+    zoom::pace::Pacer,
+};
 
 /// What a run tells of itself, when that goes into the log.
 pub const TARGET: &str = "zoom_harvester::run";
+
+/// Whether the terminal can only print: no bar can be drawn over there.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the command line is where the environment is read"
+)]
+fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb")
+}
 
 /// The bars, and the way for other lines to pass above them.
 #[derive(Clone, Debug)]
@@ -25,7 +39,7 @@ pub struct Bars {
 impl Bars {
     /// Bars if standard error is a terminal and somebody wants to see them; `json`: lines go into the log.
     pub fn new(quiet: bool, json: bool) -> Self {
-        let terminal = io::stderr().is_terminal() && !quiet && !json;
+        let terminal = io::stderr().is_terminal() && !is_dumb() && !quiet && !json;
         let all = if terminal {
             MultiProgress::new()
         } else {
@@ -78,36 +92,82 @@ impl Drop for Above {
 pub struct Show {
     bars: Bars,
     quiet: bool,
-    fetch: ProgressBar,
-    publish: ProgressBar,
-    compare: ProgressBar,
+    pacer: Option<Arc<Pacer>>,
+    fetch: Bar,
+    publish: Bar,
+    compare: Bar,
     last_line: Cell<Option<Instant>>,
 }
 
 /// How often a plain line tells of progress.
 const LINE_EVERY_S: u64 = 10;
 
+/// A bar that is drawn from when it has something to show.
+struct Bar {
+    label: &'static str,
+    drawn: OnceCell<ProgressBar>,
+}
+
+impl Bar {
+    fn new(label: &'static str) -> Self {
+        Self {
+            label,
+            drawn: OnceCell::new(),
+        }
+    }
+
+    fn draw(&self, bars: &MultiProgress, done: u64, due: u64, message: String) {
+        let bar = self.drawn.get_or_init(|| {
+            let bar = bars.add(ProgressBar::no_length());
+            // Only a template with an unknown key fails, and then the default style does.
+            let template = "{prefix:>9} [{wide_bar}] {human_pos}/{human_len}, {rate}, {eta} to go{msg}";
+            if let Ok(style) = ProgressStyle::with_template(template) {
+                let rate = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+                    let _ = write!(out, "{:.0}/s", state.per_sec());
+                };
+                bar.set_style(style.progress_chars("=> ").with_key("rate", rate));
+            }
+            bar.set_prefix(self.label);
+            bar
+        });
+        bar.set_length(done + due);
+        bar.set_position(done);
+        bar.set_message(message);
+    }
+
+    fn clear(&self) {
+        if let Some(bar) = self.drawn.get() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
 impl Show {
     /// Ready to show; nothing appears before there is something to say.
     pub fn new(bars: &Bars, quiet: bool) -> Self {
-        let bar = |label: &'static str| {
-            let bar = bars.all.add(ProgressBar::hidden());
-            // Only a template with an unknown key fails, and then the default style does.
-            if let Ok(style) =
-                ProgressStyle::with_template("{prefix:>9} [{bar:30}] {human_pos}/{human_len} {msg}")
-            {
-                bar.set_style(style);
-            }
-            bar.set_prefix(label);
-            bar
-        };
         Self {
-            fetch: bar("details"),
-            publish: bar("published"),
-            compare: bar("compared"),
+            fetch: Bar::new("details"),
+            publish: Bar::new("published"),
+            compare: Bar::new("compared"),
             bars: bars.clone(),
             quiet,
+            pacer: None,
             last_line: Cell::new(None),
+        }
+    }
+
+    /// Says which of Zoom's limits a run waits for.
+    pub fn paced_by(mut self, pacer: Option<Arc<Pacer>>) -> Self {
+        self.pacer = pacer;
+        self
+    }
+
+    /// The label whose limit is waited for just now.
+    fn limited(&self) -> String {
+        let waits = |label: &Label| self.pacer.as_ref().is_some_and(|pacer| pacer.waits(*label));
+        match Label::ALL.into_iter().rev().find(waits) {
+            Some(label) => format!(", limited by {label}"),
+            None => String::new(),
         }
     }
 
@@ -133,13 +193,11 @@ impl Show {
         }
     }
 
-    fn advance(&self, bar: &ProgressBar, done: u64, due: u64, what: &str) {
-        if self.bars.terminal {
-            if bar.is_hidden() {
-                bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
-            }
-            bar.set_length(done + due);
-            bar.set_position(done);
+    fn advance(&self, bar: &Bar, done: u64, due: u64, what: &str) {
+        if done + due == 0 {
+            // No bar for what has nothing to do.
+        } else if self.bars.terminal {
+            bar.draw(&self.bars.all, done, due, self.limited());
         } else {
             let now = Instant::now();
             let since = self
@@ -160,9 +218,9 @@ impl Show {
 
 impl Drop for Show {
     fn drop(&mut self) {
-        self.fetch.finish_and_clear();
-        self.publish.finish_and_clear();
-        self.compare.finish_and_clear();
+        self.fetch.clear();
+        self.publish.clear();
+        self.compare.clear();
     }
 }
 

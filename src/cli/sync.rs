@@ -2,6 +2,7 @@
 
 use std::{
     path::Path,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -137,7 +138,8 @@ pub async fn harvest(
     let scope = scope()?;
     context.not_forgotten(&catalog, scope)?;
     let run = catalog.begin_run(command, context.now())?;
-    let show = Show::new(&context.bars, context.quiet);
+    let pacer = zoom.as_ref().map(|end| Arc::clone(&end.pacer));
+    let show = Show::new(&context.bars, context.quiet).paced_by(pacer);
     let ended = match Harvest::new(
         &mut catalog,
         run,

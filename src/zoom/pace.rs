@@ -378,6 +378,11 @@ impl Pacer {
         self.plan.daily_share(self.share)
     }
 
+    /// Whether a request waits for this label's limit just now.
+    pub fn waits(&self, label: Label) -> bool {
+        self.lane(label).turn.try_lock().is_err()
+    }
+
     /// Waits until a request may go out.
     ///
     /// # Errors

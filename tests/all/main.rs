@@ -40,5 +40,6 @@ mod reports;
 mod rooms;
 mod shared_cluster;
 mod stories;
+mod terminal;
 mod verify;
 mod watch;
