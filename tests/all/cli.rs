@@ -35,40 +35,59 @@ fn folder() -> TempDir {
     tempfile::tempdir().unwrap()
 }
 
+/// docs/commands.md ends with what every command says of itself. `UPDATE_DOCS=1` writes it anew.
 #[test]
-fn help() {
-    let folder = folder();
-    let mut all = String::new();
-    let commands = [
-        "",
-        "sync",
-        "plan",
-        "publish",
-        "reindex",
-        "verify",
-        "status",
-        "retry",
-        "show",
-        "export",
-        "catalog",
-        "catalog check",
-        "catalog backup",
-        "catalog vacuum",
-        "doctor",
-        "demo",
-        "simulate",
-        "completions",
-        "man",
+fn the_page_of_commands_says_what_the_program_says() {
+    const MARKS: [&str; 2] = [
+        "<!-- help: a test keeps this as the program says it -->\n",
+        "<!-- end of help -->",
     ];
-    for command in commands {
+    let folder = folder();
+    let help = |command: &str| {
         let args: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
         let (code, stdout, stderr) = run(program(folder.path(), &args));
         assert_eq!((code, stderr.as_str()), (0, ""), "{command}");
-        all.push_str(&format!("$ zoom-harvester {}\n{stdout}\n", args.join(" ")));
+        // Clap aligns with spaces that editors remove.
+        let lines: Vec<&str> = stdout.lines().map(str::trim_end).collect();
+        lines.join("\n")
+    };
+    let root = help("");
+    let commands = root
+        .split_once("Commands:\n")
+        .unwrap()
+        .1
+        .split_once("\n\n")
+        .unwrap()
+        .0;
+    let mut names: Vec<String> = commands
+        .lines()
+        // What goes on in the next line is further to the right.
+        .filter_map(|line| line.strip_prefix("  ").filter(|line| !line.starts_with(' ')))
+        .filter_map(|line| line.split_whitespace().next().map(str::to_owned))
+        .filter(|name| name != "help")
+        .collect();
+    names.dedup();
+    names.extend(["check", "backup", "vacuum"].map(|name| format!("catalog {name}")));
+    names.sort();
+    assert!(names.len() > 22, "{names:?}");
+    let mut all = format!("\n```text\n{}\n```\n", root.trim());
+    for name in names {
+        let said = help(&name);
+        // The same for all, and said above.
+        let own = said.split("\n\nGlobal options").next().unwrap().trim().to_owned();
+        all.push_str(&format!("\n### {name}\n\n```text\n{own}\n```\n"));
     }
-    // Clap aligns with spaces that editors remove.
-    let all: Vec<&str> = all.lines().map(str::trim_end).collect();
-    insta::assert_snapshot!(all.join("\n"));
+    all.push('\n');
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/commands.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let (before, rest) = page.split_once(MARKS[0]).unwrap();
+    let (_, after) = rest.split_once(MARKS[1]).unwrap();
+    let now = format!("{before}{}{all}{}{after}", MARKS[0], MARKS[1]);
+    if std::env::var("UPDATE_DOCS").is_ok() {
+        std::fs::write(path, &now).unwrap();
+    } else {
+        assert_eq!(page, now, "run with UPDATE_DOCS=1");
+    }
     let (code, stdout, _) = run(program(folder.path(), &["--version"]));
     assert_eq!(
         (code, stdout),
