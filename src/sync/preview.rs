@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     catalog::{self, Catalog},
-    model::{ListingPage, Source},
+    model::ListingPage,
     privacy::Screen,
     zoom::{self, Zoom},
 };
@@ -46,9 +46,7 @@ pub(super) async fn preview(
 ) -> Result<(), Failure> {
     let mut listings = Listings::new(scope, whole_listing_every, false);
     listings.want_days(catalog, now)?;
-    if catalog.last_source()? == Some(Source::Dashboard) {
-        zoom.stay_with_dashboards();
-    }
+    zoom.harvested_before(catalog.last_source()?);
     while let Some(ask) = listings.next() {
         let (show_page, mut pages) = mpsc::unbounded_channel::<ListingPage>();
         let show = |page| drop(show_page.send(page));

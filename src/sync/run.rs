@@ -22,7 +22,7 @@ use super::{
 use crate::{
     catalog::{Catalog, Reservation, RunId},
     elastic::Elastic,
-    model::{Clock, Label, Listing, ListingPage, Source},
+    model::{Clock, Label, Listing, ListingPage},
     privacy::Policy,
     zoom::{
         self, Zoom,
@@ -106,9 +106,7 @@ impl<'a> Harvest<'a> {
             grants,
         });
         if let Some(ZoomEnd { client, pacer, .. }) = &zoom {
-            if state.catalog.last_source()? == Some(Source::Dashboard) {
-                client.stay_with_dashboards();
-            }
+            client.harvested_before(state.catalog.last_source()?);
             let now = state.now();
             for label in Label::ALL {
                 pacer.remember(label, &state.catalog.recent_requests(label, now)?, now);

@@ -145,6 +145,8 @@ pub struct Zoom {
     by_reports: AtomicBool,
     /// Whether the reports may take the place of the dashboards.
     may_fall_back: AtomicBool,
+    /// Whether it is known that they had to.
+    by_reports_before: AtomicBool,
     /// Whether people were told of that.
     told: AtomicBool,
 }
@@ -176,6 +178,7 @@ impl Zoom {
         Ok(Self {
             by_reports: AtomicBool::new(settings.source == Some(Source::Reports)),
             may_fall_back: AtomicBool::new(settings.source.is_none()),
+            by_reports_before: AtomicBool::new(false),
             told: AtomicBool::new(false),
             settings,
             client,
@@ -229,17 +232,24 @@ impl Zoom {
         }
     }
 
-    /// The account has been harvested by the dashboards: if they refuse now, that is said, and nothing less is taken in their place.
-    pub fn stay_with_dashboards(&self) {
-        self.may_fall_back.store(false, Ordering::Relaxed);
+    /// Where the account's newest meeting was found. If that is the dashboards and they refuse now, that is said, and nothing less is taken in
+    /// their place. If it is the reports, and the app still has no scope for dashboards, these are not tried again.
+    pub fn harvested_before(&self, source: Option<Source>) {
+        if source == Some(Source::Dashboard) {
+            self.may_fall_back.store(false, Ordering::Relaxed);
+        }
+        let by_reports = source == Some(Source::Reports);
+        self.by_reports_before.store(by_reports, Ordering::Relaxed);
     }
 
-    /// Where meetings are to be asked for. An app that may not see dashboards is not asked to try.
+    /// Where meetings are to be asked for, as far as it is known by now.
     ///
     /// # Errors
     /// As [`Zoom::scopes`].
-    pub async fn chosen_source(&self) -> Result<Source, Error> {
-        if self.may_fall_back.load(Ordering::Relaxed) && self.source() == Source::Dashboard {
+    async fn chosen_source(&self) -> Result<Source, Error> {
+        let may_know =
+            self.may_fall_back.load(Ordering::Relaxed) && self.by_reports_before.load(Ordering::Relaxed);
+        if may_know && self.source() == Source::Dashboard {
             let scopes = self.scopes().await?;
             let may = |area: &str| scopes.iter().any(|scope| scope.starts_with(area));
             if !may("dashboard") && may("report:") {

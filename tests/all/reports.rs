@@ -31,6 +31,8 @@ fn staged(seed: u64, variable: Option<&str>) -> Stage {
         setup.scopes = "report:read:admin meeting:read:admin user:read:admin".to_owned();
     });
     stage.plan = Plan::Pro;
+    // As the program has it from ZOOM_PLAN.
+    stage.source = Some(Source::Reports);
     stage
 }
 
@@ -188,6 +190,7 @@ async fn the_reports_take_over_where_the_dashboards_refuse_and_a_choice_can_be_f
     // A Business plan without dashboards, an app with their scopes: one request finds out.
     let mut stage = staged(33, None);
     stage.plan = Plan::Business;
+    stage.source = None;
     stage.sim.with_setup(|setup| {
         setup.scopes = "dashboard_meetings:read:admin report:read:admin meeting:read:admin".to_owned();
     });
@@ -209,6 +212,14 @@ async fn the_reports_take_over_where_the_dashboards_refuse_and_a_choice_can_be_f
         stage.number("SELECT count(*) FROM meetings WHERE source = 'reports'"),
         all
     );
+
+    // From then on the app's scopes tell, without a request.
+    stage
+        .sim
+        .with_setup(|setup| setup.scopes = "report:read:admin meeting:read:admin".to_owned());
+    stage.sim.clear_log();
+    let again = stage.run(stage.days(9), true, false).await;
+    assert_eq!((again.ending, stage.sim.count("listing")), (Ending::Done, 0));
 
     let mut forced = staged(33, None);
     forced.source = Some(Source::Dashboard);
@@ -286,6 +297,7 @@ async fn an_upgraded_account_goes_on_and_is_enriched_only_when_asked() {
     let all = stage.number("SELECT count(*) FROM meetings");
 
     stage.plan = Plan::Business;
+    stage.source = None;
     stage.sim.with_setup(|setup| {
         setup.dashboards = true;
         setup.scopes = "dashboard_meetings:read:admin report:read:admin meeting:read:admin".to_owned();
@@ -339,7 +351,8 @@ fn fields(stage: &Stage) -> BTreeSet<String> {
 async fn the_page_says_what_each_source_gives() {
     let by_reports = staged(37, None);
     by_reports.run(by_reports.days(9), true, false).await;
-    let by_dashboard = staged(37, None);
+    let mut by_dashboard = staged(37, None);
+    by_dashboard.source = None;
     by_dashboard.sim.with_setup(|setup| {
         setup.dashboards = true;
         setup.scopes = String::new();
