@@ -24,6 +24,7 @@ use std::{
 
 use backon::BackoffBuilder;
 use secrecy::SecretString;
+use tokio::sync::OnceCell;
 
 pub use date::{FARTHEST, ZoomDate};
 pub use error::Error;
@@ -147,6 +148,8 @@ pub struct Zoom {
     may_fall_back: AtomicBool,
     /// Whether it is known that they had to.
     by_reports_before: AtomicBool,
+    /// Set once the scopes were looked at for that.
+    scopes_seen: OnceCell<()>,
     /// Whether people were told of that.
     told: AtomicBool,
 }
@@ -179,6 +182,7 @@ impl Zoom {
             by_reports: AtomicBool::new(settings.source == Some(Source::Reports)),
             may_fall_back: AtomicBool::new(settings.source.is_none()),
             by_reports_before: AtomicBool::new(false),
+            scopes_seen: OnceCell::new(),
             told: AtomicBool::new(false),
             settings,
             client,
@@ -242,19 +246,21 @@ impl Zoom {
         self.by_reports_before.store(by_reports, Ordering::Relaxed);
     }
 
-    /// Where meetings are to be asked for, as far as it is known by now.
+    /// The same, once the app's scopes were looked at, if they may tell.
     ///
     /// # Errors
     /// As [`Zoom::scopes`].
     async fn chosen_source(&self) -> Result<Source, Error> {
-        let may_know =
-            self.may_fall_back.load(Ordering::Relaxed) && self.by_reports_before.load(Ordering::Relaxed);
-        if may_know && self.source() == Source::Dashboard {
-            let scopes = self.scopes().await?;
-            let may = |area: &str| scopes.iter().any(|scope| scope.starts_with(area));
-            if !may("dashboard") && may("report:") {
-                self.by_reports.store(true, Ordering::Relaxed);
-            }
+        if self.may_fall_back.load(Ordering::Relaxed) && self.by_reports_before.load(Ordering::Relaxed) {
+            let look = async || {
+                let scopes = self.scopes().await?;
+                let may = |area: &str| scopes.iter().any(|scope| scope.starts_with(area));
+                if !may("dashboard") && may("report:") {
+                    self.by_reports.store(true, Ordering::Relaxed);
+                }
+                Ok::<_, Error>(())
+            };
+            self.scopes_seen.get_or_try_init(look).await?;
         }
         Ok(self.source())
     }
@@ -273,7 +279,8 @@ impl Zoom {
         falls_back
     }
 
-    /// Lists the meetings of the window, by the dashboards or by the reports. See [`Zoom::list_by_dashboard`].
+    /// Lists the meetings of the window, by the dashboards or by the reports. `see` is shown each page as it arrives, so that work can begin before
+    /// the last one is read; a list that is begun again shows its rows again.
     ///
     /// # Errors
     /// Any; a listing that is not complete is none.
@@ -365,11 +372,12 @@ impl Zoom {
             array: "meetings",
             may_be_split: window.from != window.to,
         };
+        let row = |row| wire::listed_meeting(row, listing_type).map(Some);
         let reader = || ListingReader {
             what: &what,
             asked: window,
             covered: None,
-            listing_type,
+            row: &row,
             elsewhere,
             see,
             rows: 0,
@@ -559,13 +567,16 @@ impl Fetched {
     }
 }
 
-/// Reads one of the two lists of meetings, page by page.
+/// What a row of a list is: a meeting, nothing of interest, or, in words, why it is no meeting.
+type MeetingOfRow<'a> = &'a dyn Fn(Row) -> Result<Option<ListedMeeting>, String>;
+
+/// Reads one of the two lists of meetings, of the account or of a host, page by page.
 struct ListingReader<'a> {
     what: &'a str,
     asked: Window,
     /// The days that Zoom answers for, by its first page.
     covered: Option<Window>,
-    listing_type: ListingType,
+    row: MeetingOfRow<'a>,
     elsewhere: &'a HashMap<MeetingUuid, chrono::NaiveDate>,
     see: &'a dyn Fn(ListingPage),
     rows: usize,
@@ -583,12 +594,9 @@ impl Sink for ListingReader<'_> {
         let mut places: HashMap<MeetingUuid, usize> = HashMap::new();
         for row in rows {
             self.rows += 1;
-            let read = row
-                .ok_or_else(|| "it is no object".to_owned())
-                .and_then(|row| wire::listed_meeting(row, self.listing_type));
+            let read = row.ok_or_else(|| "it is no object".to_owned()).and_then(self.row);
             match read {
-                Ok(meeting) if self.elsewhere.contains_key(&meeting.uuid) => {}
-                Ok(meeting) => {
+                Ok(Some(meeting)) if !self.elsewhere.contains_key(&meeting.uuid) => {
                     let day = meeting.listed_day(window);
                     self.shown.insert(meeting.uuid.clone(), day);
                     // Shown twice: the list moved while it was read. The later row is the newer one.
@@ -598,6 +606,7 @@ impl Sink for ListingReader<'_> {
                         None => meetings.push(meeting),
                     }
                 }
+                Ok(_) => {}
                 Err(reason) => self.malformed.push(Malformed {
                     place: format!("row {} of {}, page {page}", self.rows, self.what),
                     reason,

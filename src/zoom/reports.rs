@@ -7,15 +7,14 @@ use chrono::NaiveDate;
 use futures::{StreamExt, stream};
 
 use super::{
-    Error, Fetched, PAGE_SIZE, Zoom,
+    Error, Fetched, ListingReader, PAGE_SIZE, Zoom,
     http::{encode, encode_uuid},
-    lists::{ListRequest, Sink},
-    pages::Pages,
+    lists::ListRequest,
     wire,
 };
 use crate::model::{
-    DateBasis, Disposition, Host, HostId, Label, ListedMeeting, Listing, ListingPage, ListingType, Malformed,
-    MeetingUuid, Row, Source, Window,
+    DateBasis, Disposition, Host, HostId, Label, Listing, ListingPage, ListingType, Malformed, MeetingUuid,
+    Row, Source, Window,
 };
 
 /// Hosts whose lists are read at once. Their requests share the limit of Heavy requests, ten a second on Pro.
@@ -129,14 +128,8 @@ impl Zoom {
                 .list_host_type(window, &host, listing_type, &what, &one, see)
                 .await
             {
-                Ok((pages, read)) => {
-                    if pages.missing() > 0 {
-                        one.malformed.push(Malformed {
-                            place: what,
-                            reason: format!("Zoom counts {} and shows {}", pages.counted, pages.shown),
-                        });
-                    }
-                    one.pages += pages.read;
+                Ok(read) => {
+                    one.pages += read.pages;
                     one.covered = one
                         .covered
                         .zip(read.covered)
@@ -170,7 +163,7 @@ impl Zoom {
         what: &str,
         before: &OneHost,
         see: &dyn Fn(ListingPage),
-    ) -> Result<(Pages, OneHost), Error> {
+    ) -> Result<OneHost, Error> {
         let query = [
             ("type", listing_type.as_str().to_owned()),
             ("from", window.from.to_string()),
@@ -185,21 +178,31 @@ impl Zoom {
             array: "meetings",
             may_be_split: false,
         };
-        let reader = || HostReader {
+        let row = |row: Row| wire::reported_meeting(&row, listing_type, host);
+        let reader = || ListingReader {
             what,
             asked: window,
-            listing_type,
-            host,
+            covered: None,
+            row: &row,
             elsewhere: &before.shown,
             see,
             rows: 0,
-            read: OneHost {
-                covered: Some(window),
-                ..OneHost::default()
-            },
+            shown: HashMap::new(),
+            malformed: Vec::new(),
         };
-        let (pages, reader) = self.list(&request, reader).await?;
-        Ok((pages, reader.read))
+        let (pages, mut read) = self.list(&request, reader).await?;
+        if pages.missing() > 0 {
+            read.malformed.push(Malformed {
+                place: what.to_owned(),
+                reason: format!("Zoom counts {} and shows {}", pages.counted, pages.shown),
+            });
+        }
+        Ok(OneHost {
+            shown: read.shown,
+            malformed: read.malformed,
+            pages: pages.read,
+            covered: read.covered,
+        })
     }
 
     /// All sessions of a meeting, by its report.
@@ -227,54 +230,5 @@ impl Zoom {
             counted: pages.counted.saturating_sub(waited),
             source: Source::Reports,
         })
-    }
-}
-
-/// Reads one list of a host, page by page.
-struct HostReader<'a> {
-    what: &'a str,
-    asked: Window,
-    listing_type: ListingType,
-    host: &'a Host,
-    elsewhere: &'a HashMap<MeetingUuid, NaiveDate>,
-    see: &'a dyn Fn(ListingPage),
-    rows: usize,
-    read: OneHost,
-}
-
-impl Sink for HostReader<'_> {
-    fn take(&mut self, page: u32, head: &Row, rows: Vec<Option<Row>>) {
-        let echoed = |name, asked| wire::echoed_day(head, name).unwrap_or(asked);
-        self.read.covered = Window::new(echoed("from", self.asked.from), echoed("to", self.asked.to))
-            .and_then(|echoed| echoed.intersection(self.asked));
-        let Some(window) = self.read.covered else { return };
-        let mut meetings: Vec<ListedMeeting> = Vec::with_capacity(rows.len());
-        for row in rows {
-            self.rows += 1;
-            let read = row
-                .ok_or_else(|| "it is no object".to_owned())
-                .and_then(|row| wire::reported_meeting(&row, self.listing_type, self.host));
-            match read {
-                Ok(Some(meeting)) if !self.elsewhere.contains_key(&meeting.uuid) => {
-                    let day = meeting.listed_day(window);
-                    let again = self.read.shown.insert(meeting.uuid.clone(), day).is_some();
-                    // Shown twice: the list moved while it was read. The later row is the newer one.
-                    if again {
-                        meetings.retain(|before| before.uuid != meeting.uuid);
-                    }
-                    meetings.push(meeting);
-                }
-                Ok(_) => {}
-                Err(reason) => self.read.malformed.push(Malformed {
-                    place: format!("row {} of {}, page {page}", self.rows, self.what),
-                    reason,
-                }),
-            }
-        }
-        (self.see)(ListingPage {
-            window,
-            meetings,
-            hosts: Vec::new(),
-        });
     }
 }
