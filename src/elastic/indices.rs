@@ -124,6 +124,14 @@ struct Own {
     aliases: Vec<String>,
 }
 
+/// What stands for one index of this account.
+enum Found {
+    /// It.
+    Index(IndexState),
+    /// None in use; those that are named so all the same.
+    Nothing(Vec<Own>),
+}
+
 impl Elastic {
     /// Makes indices and aliases that are missing, and tells what stands there.
     ///
@@ -142,15 +150,16 @@ impl Elastic {
     /// # Errors
     /// As [`Elastic::ensure`].
     pub async fn look(&self, year: IndexYear) -> Result<Option<LiveIndices>, Error> {
-        for kind in IndexKind::ALL {
-            let alias = self.alias(kind);
-            let own = self.own_indices(kind, year).await?;
-            let searched = own.iter().any(|one| one.aliases.contains(&alias));
-            if searched || self.behind(kind, year).await?.is_some() {
-                return self.ensure(year).await.map(Some);
-            }
+        let meetings = self.find_index(IndexKind::Meetings, year).await?;
+        let sessions = self.find_index(IndexKind::Sessions, year).await?;
+        if let (Found::Nothing(_), Found::Nothing(_)) = (&meetings, &sessions) {
+            return Ok(None);
         }
-        Ok(None)
+        Ok(Some(LiveIndices {
+            year,
+            meetings: self.found_or_made(IndexKind::Meetings, year, meetings).await?,
+            sessions: self.found_or_made(IndexKind::Sessions, year, sessions).await?,
+        }))
     }
 
     /// The years of which there are indices of this account, in use or not.
@@ -238,6 +247,45 @@ impl Elastic {
     }
 
     async fn ensure_index(&self, kind: IndexKind, year: IndexYear) -> Result<IndexState, Error> {
+        let found = self.find_index(kind, year).await?;
+        self.found_or_made(kind, year, found).await
+    }
+
+    /// Makes the index if there is none.
+    async fn found_or_made(
+        &self,
+        kind: IndexKind,
+        year: IndexYear,
+        found: Found,
+    ) -> Result<IndexState, Error> {
+        let state = match found {
+            Found::Index(state) => state,
+            Found::Nothing(own) => {
+                self.may_be_made(kind, year).await?;
+                let write_alias = self.write_alias(kind, year);
+                let index = next_index(&write_alias, &own);
+                let aliases = json!({self.alias(kind): {}, write_alias: {}});
+                self.make_index(kind, &index, aliases).await?;
+                IndexState {
+                    created: true,
+                    ..self.read_index(kind, &index).await?
+                }
+            }
+        };
+        if !state.lacking.is_empty() && state.wrong.is_empty() {
+            let body = json!({"properties": state.lacking});
+            self.put(
+                &format!("/{}/_mapping", state.index),
+                &body,
+                "adding fields to an index",
+            )
+            .await?;
+        }
+        Ok(state)
+    }
+
+    /// The index in use, its aliases mended where somebody moved them.
+    async fn find_index(&self, kind: IndexKind, year: IndexYear) -> Result<Found, Error> {
         let used = self.behind(kind, year).await?;
         let own = self.own_indices(kind, year).await?;
         let write_alias = self.write_alias(kind, year);
@@ -248,16 +296,7 @@ impl Elastic {
             .map(|one| one.index.as_str())
             .collect();
         let state = match (used, searched.as_slice()) {
-            (None, []) => {
-                self.may_be_made(kind, year).await?;
-                let index = next_index(&write_alias, &own);
-                let aliases = json!({alias: {}, write_alias: {}});
-                self.make_index(kind, &index, aliases).await?;
-                IndexState {
-                    created: true,
-                    ..self.read_index(kind, &index).await?
-                }
-            }
+            (None, []) => return Ok(Found::Nothing(own)),
             (Some(index), [searched]) if index == *searched => self.read_index(kind, &index).await?,
             // Somebody took an alias away, or led one elsewhere. The index that is written to is searched, and no other of this account, or
             // documents would be found twice.
@@ -286,16 +325,7 @@ impl Elastic {
                 self.read_index(kind, &index).await?
             }
         };
-        if !state.lacking.is_empty() && state.wrong.is_empty() {
-            let body = json!({"properties": state.lacking});
-            self.put(
-                &format!("/{}/_mapping", state.index),
-                &body,
-                "adding fields to an index",
-            )
-            .await?;
-        }
-        Ok(state)
+        Ok(Found::Index(state))
     }
 
     /// Makes an index. What is not said here is as the templates of the server have it.
@@ -395,24 +425,27 @@ impl Elastic {
         }
     }
 
-    /// Makes two empty indices for each of the years, beside the ones in use. What an abandoned rebuild left behind is removed first: indices
+    /// Makes two empty indices for each of the years, beside the ones in use, `before`. What an abandoned rebuild left behind is removed first: indices
     /// of ours that no alias leads to, newer ones if it never came to its last step, older ones if it ended right after that.
     ///
     /// # Errors
     /// Any.
-    pub async fn begin_rebuild(&self, years: &BTreeSet<IndexYear>) -> Result<Rebuild, Error> {
-        let (mut new, mut before) = (Vec::new(), Vec::new());
+    pub async fn begin_rebuild(
+        &self,
+        years: &BTreeSet<IndexYear>,
+        before: Vec<LiveIndices>,
+    ) -> Result<Rebuild, Error> {
+        let mut new = Vec::new();
         for year in self.years().await?.union(years) {
-            let used = self.look(*year).await?;
+            let used = before.iter().find(|used| used.year == *year);
             for kind in IndexKind::ALL {
                 for own in self.own_indices(kind, *year).await? {
-                    let in_use = used.as_ref().is_some_and(|used| used.of(kind).index == own.index);
+                    let in_use = used.is_some_and(|used| used.of(kind).index == own.index);
                     if !in_use && own.aliases.is_empty() {
                         self.delete_index(&own.index).await?;
                     }
                 }
             }
-            before.extend(used);
         }
         for year in years {
             new.push(LiveIndices {

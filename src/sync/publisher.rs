@@ -351,11 +351,12 @@ impl Publisher {
         state: &mut RunState<'_>,
         found: Vec<(IndexYear, Result<Option<LiveIndices>, elastic::Error>)>,
     ) -> Result<bool, Error> {
-        let met_before = state.catalog.met_years()?;
         let opening = self.stage == Stage::Unmet;
+        let mut met_before = BTreeSet::new();
         if opening {
             self.stage = Stage::Open;
             self.trouble = None;
+            met_before = state.catalog.met_years()?;
         }
         let (mut list_again, mut there) = (false, BTreeSet::new());
         for (year, found) in found {

@@ -70,14 +70,14 @@ async fn rebuild(
     clock: &Clock,
     observer: &dyn Observer,
 ) -> Result<Rebuilt, Error> {
-    let mut found = Vec::new();
+    let mut before = Vec::new();
     for year in elastic.years().await? {
-        found.extend(elastic.look(year).await?);
+        before.extend(elastic.look(year).await?);
     }
     if !how.drop_unknown {
-        refuse_loss(catalog, elastic, &found).await?;
+        refuse_loss(catalog, elastic, &before).await?;
     }
-    let found: BTreeSet<IndexYear> = found.iter().map(|live| live.year).collect();
+    let found: BTreeSet<IndexYear> = before.iter().map(|live| live.year).collect();
     let present = catalog.year_at(clock.now());
     let mut years = catalog.wanted_years()?;
     years.insert(present);
@@ -89,7 +89,7 @@ async fn rebuild(
             }
         }
     }
-    let rebuild = elastic.begin_rebuild(&years).await?;
+    let rebuild = elastic.begin_rebuild(&years, before).await?;
     catalog.begin_rebuild_notes()?;
     let mut total = 0;
     for year in &years {
