@@ -282,7 +282,7 @@ impl Catalog {
                 Ok((
                     row.get::<_, i64>("place")?,
                     row.get::<_, IndexYear>("year")?,
-                    row.get::<_, String>("kind")?,
+                    row.get::<_, IndexKind>("kind")?,
                     row.get::<_, String>("doc_id")?,
                     row.get::<_, i64>("version")?,
                 ))
@@ -290,10 +290,8 @@ impl Catalog {
             let Some((last, ..)) = batch.last() else { break };
             after = *last;
             for (_, year, kind, id, version) in batch {
-                if let Some(kind) = IndexKind::ALL.into_iter().find(|one| one.as_str() == kind) {
-                    doom(&tx, year, kind, &id, version + 1)?;
-                    doomed += 1;
-                }
+                doom(&tx, year, kind, &id, version + 1)?;
+                doomed += 1;
             }
         }
         tx.commit()?;

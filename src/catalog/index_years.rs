@@ -111,17 +111,6 @@ impl Catalog {
         year: IndexYear,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        static MOVE: LazyLock<String> = LazyLock::new(|| {
-            let update = Query::update()
-                .table(Meetings::Table)
-                .values([
-                    (Meetings::IndexYear, var(":year")),
-                    (Meetings::Reconciled, Expr::cust("0")),
-                ])
-                .and_where(Expr::col(Meetings::MeetingId).eq(var(":meeting")))
-                .take();
-            text(&update)
-        });
         let tx = self.transaction()?;
         for uuid in meetings {
             let Some(mut state) = MeetingState::of(&tx, uuid)? else {
@@ -134,9 +123,10 @@ impl Catalog {
                 spare(&tx, state.meeting_id, uuid, year)?;
                 // Above what a deletion left there, should it have been there before.
                 state.raise_revision(now);
-                state.save(&tx)?;
             }
-            run(&tx, &MOVE, &[(":year", &year), (":meeting", &state.meeting_id)])?;
+            state.index_year = Some(year);
+            state.reconciled = false;
+            state.save(&tx)?;
         }
         tx.commit()?;
         Ok(())
@@ -171,21 +161,14 @@ impl Catalog {
             .order_by(DoomedDocuments::DocumentId, Order::Asc)
             .limit(limit)
             .take();
-        let rows = all(&self.conn, &select, |row| {
-            Ok((
-                row.get::<_, String>("kind")?,
-                row.get("document_id")?,
-                row.get("version")?,
-            ))
+        let deletions = all(&self.conn, &select, |row| {
+            Ok(Deletion {
+                index: row.get("kind")?,
+                id: row.get("document_id")?,
+                version: row.get("version")?,
+            })
         })?;
-        let deletions = rows.into_iter().map(|(kind, id, version)| {
-            let index = IndexKind::ALL
-                .into_iter()
-                .find(|index| index.as_str() == kind)
-                .ok_or_else(|| Error::Nonsense(format!("a document of the kind {kind:?}")))?;
-            Ok(Deletion { index, id, version })
-        });
-        Ok(Some((of, deletions.collect::<Result<_, Error>>()?)))
+        Ok(Some((of, deletions)))
     }
 
     /// How many those are, in all years.

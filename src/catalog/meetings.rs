@@ -93,6 +93,7 @@ static SAVE: LazyLock<String> = LazyLock::new(|| {
             (Meetings::Incomplete, var(":incomplete")),
             (Meetings::Doubt, var(":doubt")),
             (Meetings::Source, var(":source")),
+            (Meetings::IndexYear, var(":index_year")),
         ])
         .and_where(Expr::col(Meetings::MeetingId).eq(var(":meeting_id")))
         .take();
@@ -149,6 +150,7 @@ impl MeetingState {
                 (":incomplete", &self.incomplete),
                 (":doubt", &self.doubt),
                 (":source", &self.source),
+                (":index_year", &self.index_year),
             ],
         )?;
         Ok(())

@@ -8,7 +8,7 @@ use sea_query::{Expr, QueryStatementWriter, SqliteQueryBuilder};
 use sea_query_rusqlite::RusqliteBinder;
 
 use super::Error;
-use crate::model::{Checksum, HostId, IndexYear, ListingType, MeetingUuid, Source, Status};
+use crate::model::{Checksum, HostId, IndexKind, IndexYear, ListingType, MeetingUuid, Source, Status};
 
 /// Something in the file that this program never writes.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +57,14 @@ impl FromSql for Status {
 impl ToSql for Status {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(self.as_str().into())
+    }
+}
+
+impl FromSql for IndexKind {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let text = value.as_str()?;
+        let found = Self::ALL.into_iter().find(|kind| kind.as_str() == text);
+        found.ok_or_else(|| strange(format!("an index of the kind {text:?}")))
     }
 }
 

@@ -30,8 +30,6 @@ pub struct Setup {
     pub limits: Limits,
     /// Whether there are dashboards: only Business plans and up have them.
     pub dashboards: bool,
-    /// Whether the reports show a webinar among each host's meetings.
-    pub webinars_in_reports: bool,
     /// Whether `query_date_type=end_time` is refused with 12700.
     pub refuse_end_time: bool,
     /// Rows of a page at most, whatever is asked; a fault plan may say another.
@@ -89,7 +87,6 @@ impl Default for Setup {
             account_id: ACCOUNT_ID.to_owned(),
             limits: Limits::BUSINESS,
             dashboards: true,
-            webinars_in_reports: true,
             refuse_end_time: false,
             page_size_cap: None,
             token_lives: Duration::from_secs(15 * 60),

@@ -708,7 +708,7 @@ impl State {
             .map(|meeting| report_row(meeting, host))
             .collect();
         // Webinars are mixed in.
-        if let (Some(mut webinar), true) = (rows.first().cloned(), self.setup.webinars_in_reports) {
+        if let Some(mut webinar) = rows.first().cloned() {
             webinar["uuid"] = format!("Webinar{index:015}==").into();
             webinar["type"] = 5.into();
             rows.push(webinar);
