@@ -833,7 +833,7 @@ async fn the_role_that_the_page_lists_does_everything() {
     std::fs::remove_file(stage.db()).unwrap();
     assert_eq!(stage.sync(stage.days(9)).await.ending, Ending::Done);
     is_the_account("harvester", &stage).await;
-    rebuild(&stage).await.unwrap();
+    stage.rebuild(Default::default()).await.unwrap();
     recovers("harvester", &mut stage).await;
     let checks = stage
         .es()
@@ -845,28 +845,6 @@ async fn the_role_that_the_page_lists_does_everything() {
         checks.iter().any(|check| check.said == "all that are needed"),
         "{checks:?}"
     );
-}
-
-async fn rebuild(stage: &Stage) -> Result<zoom_harvester::sync::Rebuilt, zoom_harvester::sync::Error> {
-    let mut catalog = Catalog::open(&stage.db()).unwrap();
-    let clock = stage.clock.clock();
-    let run = catalog.begin_run("reindex", clock.now()).unwrap();
-    let (_keep, cancel) = tokio::sync::watch::channel(false);
-    let elastic = stage.es().client();
-    let rebuilt = zoom_harvester::sync::reindex(
-        &mut catalog,
-        &elastic,
-        run,
-        Default::default(),
-        &clock,
-        &stage.heard,
-        &cancel,
-    )
-    .await;
-    catalog
-        .end_run(run, &Default::default(), 0, None, clock.now())
-        .unwrap();
-    rebuilt
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -898,7 +876,7 @@ async fn with_one_privilege_less_the_step_that_needs_it_is_named() {
             world.meeting_mut(&uuid).unwrap().sessions.pop();
         });
         let said = if lacking == "read" {
-            rebuild(&stage).await.unwrap_err().to_string()
+            stage.rebuild(Default::default()).await.unwrap_err().to_string()
         } else {
             let summary = stage.sync(stage.days(9)).await;
             assert_eq!(summary.ending, Ending::Misconfigured, "{lacking}");

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use zoom_harvester::{
     model::IndexPeriod,
     sim::world::{Spec, World},
-    sync::{Ending, Rebuilding, Rebuilt, Remedy, Scope, Verified},
+    sync::{Ending, Rebuilding, Remedy, Scope},
 };
 
 use crate::common::{ENGINES, Stage};
@@ -81,41 +81,6 @@ async fn assert_in_its_year(stage: &Stage, generations: [&str; 2]) {
     );
 }
 
-async fn verify(stage: &Stage, remedy: Remedy) -> Verified {
-    let (_keep, cancel) = tokio::sync::watch::channel(false);
-    zoom_harvester::sync::verify(
-        &mut stage.catalog(),
-        &stage.es().client(),
-        remedy,
-        &stage.clock.clock(),
-        &stage.heard,
-        cancel,
-    )
-    .await
-    .unwrap()
-}
-
-async fn rebuild(stage: &Stage, how: Rebuilding) -> Result<Rebuilt, zoom_harvester::sync::Error> {
-    let mut catalog = stage.catalog();
-    let clock = stage.clock.clock();
-    let run = catalog.begin_run("reindex", clock.now()).unwrap();
-    let (_keep, cancel) = tokio::sync::watch::channel(false);
-    let rebuilt = zoom_harvester::sync::reindex(
-        &mut catalog,
-        &stage.es().client(),
-        run,
-        how,
-        &clock,
-        &stage.heard,
-        &cancel,
-    )
-    .await;
-    catalog
-        .end_run(run, &Default::default(), 0, None, clock.now())
-        .unwrap();
-    rebuilt
-}
-
 async fn done(stage: &Stage, scope: Scope) -> u64 {
     let summary = stage.sync(scope).await;
     assert_eq!(summary.ending, Ending::Done, "{:?}", summary.message);
@@ -135,7 +100,7 @@ async fn documents_are_in_the_index_of_their_year_and_in_no_other() {
         let moving = on_new_years_eve(&stage);
         assert!(done(&stage, stage.days(9)).await > 0);
         assert_in_its_year(&stage, ["000001", "000001"]).await;
-        assert!(verify(&stage, Remedy::Tell).await.equal);
+        assert!(stage.verify(Remedy::Tell).await.equal);
         assert_eq!(done(&stage, Scope::Resume).await, 0, "{variable}: unchanged");
 
         // It ends in the new year after all, loses a session, and moves as a whole; and back again.
@@ -147,7 +112,7 @@ async fn documents_are_in_the_index_of_their_year_and_in_no_other() {
             });
             done(&stage, stage.days(9)).await;
             assert_in_its_year(&stage, ["000001", "000001"]).await;
-            assert!(verify(&stage, Remedy::Tell).await.equal, "{variable}");
+            assert!(stage.verify(Remedy::Tell).await.equal, "{variable}");
             assert_eq!(done(&stage, Scope::Resume).await, 0, "{variable}: unchanged");
         }
         assert_eq!(stage.number("SELECT count(*) FROM doomed_documents"), 0);
@@ -198,11 +163,11 @@ async fn a_copy_in_the_index_of_another_year_is_found_and_deleted() {
         let put = stage.es().call("PUT", &path, Some(hit["_source"].clone())).await;
         assert_eq!(put["result"], "created", "{put}");
 
-        let found = verify(&stage, Remedy::Repair { drop_unknown: false }).await;
+        let found = stage.verify(Remedy::Repair { drop_unknown: false }).await;
         assert_eq!((found.extra.meetings, found.differences()), (1, 1));
         assert_eq!(found.repaired.unwrap().elsewhere, 1);
         done(&stage, Scope::Resume).await;
-        assert!(verify(&stage, Remedy::Tell).await.equal);
+        assert!(stage.verify(Remedy::Tell).await.equal);
         assert_in_its_year(&stage, ["000001", "000001"]).await;
     }
 }
@@ -231,7 +196,7 @@ async fn a_dropped_year_stays_dropped_and_a_lost_cluster_is_filled_again() {
         // An administrator's policy drops the old year.
         delete(old).await;
         assert_eq!(done(&stage, Scope::Resume).await, 0, "{variable}");
-        let verified = verify(&stage, Remedy::Tell).await;
+        let verified = stage.verify(Remedy::Tell).await;
         assert!(verified.equal, "{verified:?}");
         let dropped: Vec<_> = verified
             .dropped_years
@@ -239,7 +204,7 @@ async fn a_dropped_year_stays_dropped_and_a_lost_cluster_is_filled_again() {
             .map(|one| (i32::from(one.year), one.meetings))
             .collect();
         assert_eq!(dropped, [(old, kept(old))]);
-        let rebuilt = rebuild(&stage, Rebuilding::default()).await.unwrap();
+        let rebuilt = stage.rebuild(Rebuilding::default()).await.unwrap();
         assert_eq!(rebuilt.meetings, kept(new));
         assert_eq!(rebuilt.left_out, [u16::try_from(old).unwrap()]);
         assert_eq!(counts(&stage, "meetings").await.len(), 1);
@@ -250,7 +215,7 @@ async fn a_dropped_year_stays_dropped_and_a_lost_cluster_is_filled_again() {
             dropped_years: true,
             ..Rebuilding::default()
         };
-        let rebuilt = rebuild(&stage, how).await.unwrap();
+        let rebuilt = stage.rebuild(how).await.unwrap();
         assert_eq!(
             (rebuilt.meetings, rebuilt.left_out),
             (kept(old) + kept(new), Vec::new())
@@ -263,7 +228,7 @@ async fn a_dropped_year_stays_dropped_and_a_lost_cluster_is_filled_again() {
         delete(new).await;
         assert!(done(&stage, Scope::Resume).await > 0);
         assert_in_its_year(&stage, ["000001", "000001"]).await;
-        assert!(verify(&stage, Remedy::Tell).await.equal);
+        assert!(stage.verify(Remedy::Tell).await.equal);
     }
 }
 
@@ -322,26 +287,26 @@ async fn an_account_goes_over_to_an_index_a_year_and_back() {
         // What is there stays where it is; what changes goes to its year.
         stage.period = IndexPeriod::Year;
         assert_eq!(done(&stage, Scope::Resume).await, 0, "{variable}");
-        assert!(verify(&stage, Remedy::Tell).await.equal);
+        assert!(stage.verify(Remedy::Tell).await.equal);
         stage.sim.with_world(|world| world.add_session(&moving));
         done(&stage, stage.days(9)).await;
         stage.assert_index_is_the_account().await;
-        assert!(verify(&stage, Remedy::Tell).await.equal);
+        assert!(stage.verify(Remedy::Tell).await.equal);
         let now = counts(&stage, "meetings").await;
         let old_index = format!("-{}-000001", years()[0]);
         assert_eq!((now["-000001"], now[&old_index]), (all["-000001"] - 1, 1));
 
         // A rebuild takes everything there, and back.
-        rebuild(&stage, Rebuilding::default()).await.unwrap();
+        stage.rebuild(Rebuilding::default()).await.unwrap();
         assert_in_its_year(&stage, ["000002", "000002"]).await;
-        assert!(verify(&stage, Remedy::Tell).await.equal);
+        assert!(stage.verify(Remedy::Tell).await.equal);
         assert_eq!(done(&stage, Scope::Resume).await, 0, "{variable}");
         stage.period = IndexPeriod::None;
-        rebuild(&stage, Rebuilding::default()).await.unwrap();
+        stage.rebuild(Rebuilding::default()).await.unwrap();
         stage.assert_index_is_the_account().await;
         let back = counts(&stage, "meetings").await;
         assert_eq!(back.keys().collect::<Vec<_>>(), ["-000001"]);
         assert_eq!(done(&stage, Scope::Resume).await, 0, "{variable}");
-        assert!(verify(&stage, Remedy::Tell).await.equal);
+        assert!(stage.verify(Remedy::Tell).await.equal);
     }
 }

@@ -4,9 +4,8 @@ use crate::common::{ENGINES, Stage};
 use chrono::Utc;
 use serde_json::{Value, json};
 use zoom_harvester::{
-    catalog::Catalog,
     sim::world::{Spec, World},
-    sync::{Ending, Rebuilt, Remedy, Scope},
+    sync::{Ending, Remedy, Scope},
 };
 
 fn world(seed: u64, meetings: usize) -> World {
@@ -22,39 +21,6 @@ fn world(seed: u64, meetings: usize) -> World {
 
 fn staged(variable: &str) -> Stage {
     Stage::new(world(7, 30), Some(variable))
-}
-
-async fn rebuild(stage: &Stage) -> Result<Rebuilt, zoom_harvester::sync::Error> {
-    let mut catalog = Catalog::open(&stage.db()).unwrap();
-    let clock = stage.clock.clock();
-    let run = catalog.begin_run("reindex", clock.now()).unwrap();
-    let (_keep, cancel) = tokio::sync::watch::channel(false);
-    let elastic = stage.es().client();
-    let rebuilt = zoom_harvester::sync::reindex(
-        &mut catalog,
-        &elastic,
-        run,
-        Default::default(),
-        &clock,
-        &stage.heard,
-        &cancel,
-    )
-    .await;
-    catalog
-        .end_run(run, &Default::default(), 0, None, clock.now())
-        .unwrap();
-    rebuilt
-}
-
-async fn is_equal(stage: &Stage) -> bool {
-    let mut catalog = Catalog::open(&stage.db()).unwrap();
-    let elastic = stage.es().client();
-    let (_keep, cancel) = tokio::sync::watch::channel(false);
-    let clock = stage.clock.clock();
-    zoom_harvester::sync::verify(&mut catalog, &elastic, Remedy::Tell, &clock, &stage.heard, cancel)
-        .await
-        .unwrap()
-        .equal
 }
 
 /// Everything that the server holds for this test, with its version.
@@ -111,7 +77,11 @@ async fn two_accounts_on_one_cluster_leave_each_other_alone() {
                 let idle = stage.sync(Scope::Resume).await;
                 assert_eq!((idle.ending, idle.bulk_requests), (Ending::Done, 0), "{variable}");
                 assert_eq!(stage.sim.count("detail"), 0);
-                assert!(is_equal(stage).await, "{variable}: {}", stage.account.as_str());
+                assert!(
+                    stage.verify(Remedy::Tell).await.equal,
+                    "{variable}: {}",
+                    stage.account.as_str()
+                );
                 stage.assert_index_is_the_account().await;
             }
         }
@@ -122,18 +92,18 @@ async fn two_accounts_on_one_cluster_leave_each_other_alone() {
         );
 
         // One rebuilds, and loses its indices: the other notices nothing.
-        rebuild(&stages[0]).await.unwrap();
+        stages[0].rebuild(Default::default()).await.unwrap();
         for kind in ["meetings", "sessions"] {
             let path = format!("/PREFIX-{kind}-ACCOUNT-000002");
             let gone = stages[0].es().call("DELETE", &path, None).await;
             assert_eq!(gone["acknowledged"], true, "{gone}");
         }
-        assert!(!is_equal(&stages[0]).await);
-        assert!(is_equal(&stages[1]).await);
+        assert!(!stages[0].verify(Remedy::Tell).await.equal);
+        assert!(stages[1].verify(Remedy::Tell).await.equal);
         assert_eq!(stages[1].sync(Scope::Resume).await.bulk_requests, 0);
         assert_eq!(stages[0].sync(Scope::Resume).await.ending, Ending::Done);
         for stage in &stages {
-            assert!(is_equal(stage).await, "{variable}");
+            assert!(stage.verify(Remedy::Tell).await.equal, "{variable}");
             stage.assert_index_is_the_account().await;
         }
     }
@@ -188,7 +158,7 @@ async fn foreign_templates_decide_on_settings_and_not_on_our_types() {
             assert!(checks.iter().all(|check| check.ok), "{name}: {checks:?}");
             for rebuilt in [false, true] {
                 if rebuilt {
-                    rebuild(&stage).await.unwrap();
+                    stage.rebuild(Default::default()).await.unwrap();
                 }
                 let meetings = mapping(&stage, "meetings").await;
                 assert_eq!(
@@ -209,7 +179,7 @@ async fn foreign_templates_decide_on_settings_and_not_on_our_types() {
                     "{name}: theirs stand"
                 );
                 stage.assert_index_is_the_account().await;
-                assert!(is_equal(&stage).await, "{name}");
+                assert!(stage.verify(Remedy::Tell).await.equal, "{name}");
             }
             let gone = stage.es().call("DELETE", path, None).await;
             assert_eq!(gone["acknowledged"], true, "{gone}");
@@ -254,11 +224,11 @@ async fn an_index_with_other_types_is_named_before_the_first_write_and_reindex_m
             "{variable}: {checks:?}"
         );
 
-        rebuild(&stage).await.unwrap();
+        stage.rebuild(Default::default()).await.unwrap();
         let next = stage.sync(Scope::Resume).await;
         assert_eq!(next.ending, Ending::Done, "{variable}: {:?}", next.message);
         stage.assert_index_is_the_account().await;
-        assert!(is_equal(&stage).await, "{variable}");
+        assert!(stage.verify(Remedy::Tell).await.equal, "{variable}");
     }
 }
 
@@ -278,8 +248,8 @@ async fn an_archive_behind_the_alias_is_searched_and_never_touched() {
             .call("PUT", "/PREFIX-archive/_doc/old?refresh=true", Some(old))
             .await;
         assert_eq!(stage.sync(stage.days(9)).await.ending, Ending::Done, "{variable}");
-        rebuild(&stage).await.unwrap();
-        assert!(is_equal(&stage).await, "{variable}");
+        stage.rebuild(Default::default()).await.unwrap();
+        assert!(stage.verify(Remedy::Tell).await.equal, "{variable}");
         assert_eq!(stage.sync(Scope::Resume).await.bulk_requests, 0, "{variable}");
         let count = |answer: Value| answer["count"].as_u64().unwrap_or_else(|| panic!("{answer}"));
         let searched = count(stage.es().call("GET", "/PREFIX-meetings/_count", None).await);

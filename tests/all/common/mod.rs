@@ -21,7 +21,10 @@ use zoom_harvester::{
     model::{AccountId, Clock, IndexPeriod, Source, Window},
     privacy::Policy,
     sim::{self, Limits, Setup, Simulator, world::World},
-    sync::{Harvest, Observer, Options, Progress, Scope, Sides, Summary},
+    sync::{
+        self, Harvest, Observer, Options, Progress, Rebuilding, Rebuilt, Remedy, Scope, Sides, Summary,
+        Verified,
+    },
     zoom::{
         self, Zoom,
         pace::{Pacer, Plan},
@@ -410,6 +413,30 @@ impl Stage {
             .end_run(run, &summary.tally, 0, summary.message.as_deref(), clock.now())
             .unwrap();
         summary
+    }
+
+    /// Rebuilds the indices from the catalog.
+    pub async fn rebuild(&self, how: Rebuilding) -> Result<Rebuilt, sync::Error> {
+        let mut catalog = self.catalog();
+        let clock = self.clock.clock();
+        let run = catalog.begin_run("reindex", clock.now()).unwrap();
+        let (_keep, cancel) = tokio::sync::watch::channel(false);
+        let elastic = self.es().client();
+        let rebuilt = sync::reindex(&mut catalog, &elastic, run, how, &clock, &self.heard, &cancel).await;
+        catalog
+            .end_run(run, &Default::default(), 0, None, clock.now())
+            .unwrap();
+        rebuilt
+    }
+
+    /// Compares the indices with the catalog.
+    pub async fn verify(&self, remedy: Remedy) -> Verified {
+        let mut catalog = self.catalog();
+        let (elastic, clock) = (self.es().client(), self.clock.clock());
+        let (_keep, cancel) = tokio::sync::watch::channel(false);
+        sync::verify(&mut catalog, &elastic, remedy, &clock, &self.heard, cancel)
+            .await
+            .unwrap()
     }
 
     /// One number out of the catalog.
