@@ -90,14 +90,8 @@ pub struct FailureGroup {
 pub struct QuotaDay {
     /// The UTC day.
     pub day: String,
-    /// By label.
-    pub light: u64,
-    /// By label.
-    pub medium: u64,
-    /// By label.
-    pub heavy: u64,
-    /// By label.
-    pub resource_intensive: u64,
+    /// In the order of [`Label::ALL`].
+    pub requests: [u64; 4],
     /// What Zoom's daily quota counts.
     pub used: u64,
 }
@@ -214,10 +208,12 @@ impl Catalog {
             quota: self.counted(QUOTA, &from, &to, None, |row| {
                 Ok(QuotaDay {
                     day: row.get("day")?,
-                    light: row.get("light")?,
-                    medium: row.get("medium")?,
-                    heavy: row.get("heavy")?,
-                    resource_intensive: row.get("resource_intensive")?,
+                    requests: [
+                        row.get("light")?,
+                        row.get("medium")?,
+                        row.get("heavy")?,
+                        row.get("resource_intensive")?,
+                    ],
                     used: row.get("used")?,
                 })
             })?,

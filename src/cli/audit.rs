@@ -82,6 +82,17 @@ fn as_text(overview: &Overview, context: &Context) -> String {
         .map(|(name, count)| format!("{} {name}", n(*count)))
         .collect();
     let total: u64 = overview.meetings.values().sum();
+    if !coverage.missing.is_empty() {
+        let shown = coverage.missing.iter().take(10).map(ToString::to_string);
+        let days: Vec<String> = shown.collect();
+        let more = coverage.missing.len() - days.len();
+        let ending = if more > 0 {
+            format!(" and {} more", n(more as u64))
+        } else {
+            String::new()
+        };
+        rows.push(vec!["never listed".to_owned(), days.join(", ") + &ending]);
+    }
     rows.push(vec![
         "meetings".to_owned(),
         if statuses.is_empty() {
@@ -125,19 +136,6 @@ fn as_text(overview: &Overview, context: &Context) -> String {
         ),
     ]);
     let mut text = format!("{}\n{}", verdict(overview), out::table(&rows));
-    if !coverage.missing.is_empty() {
-        let days: Vec<String> = coverage
-            .missing
-            .iter()
-            .take(10)
-            .map(ToString::to_string)
-            .collect();
-        text.push_str(&format!(
-            "never listed: {}{}\n",
-            days.join(", "),
-            if coverage.missing.len() > 10 { ", …" } else { "" }
-        ));
-    }
     if !overview.troubled.is_empty() {
         text.push_str("\nfailed or dead\n");
         let mut rows = vec![

@@ -4,12 +4,12 @@ use std::{
     cell::{Cell, OnceCell},
     io::{self, IsTerminal, Write},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-use super::out::{clean, thousands};
+use super::out::{clean, duration, thousands};
 use crate::{
     model::Label,
     sync::{Observer, Progress},
@@ -19,13 +19,13 @@ use crate::{
 /// What a run tells of itself, when that goes into the log.
 pub const TARGET: &str = "zoom_harvester::run";
 
-/// Whether the terminal can only print: no bar can be drawn over there.
+/// Whether the terminal can only print: no bar can be drawn over. A terminal of no name counts as one of these.
 #[allow(
     clippy::disallowed_methods,
     reason = "the command line is where the environment is read"
 )]
 fn is_dumb() -> bool {
-    std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb")
+    std::env::var_os("TERM").is_none_or(|terminal| terminal.is_empty() || terminal == "dumb")
 }
 
 /// The bars, and the way for other lines to pass above them.
@@ -102,37 +102,50 @@ pub struct Show {
 /// How often a plain line tells of progress.
 const LINE_EVERY_S: u64 = 10;
 
+/// How often a bar is drawn while nothing happens, so that a run that waits says so.
+const DRAW_EVERY: Duration = Duration::from_millis(250);
+
 /// A bar that is drawn from when it has something to show.
 struct Bar {
     label: &'static str,
+    /// The limit that its requests fall under, if they go to Zoom.
+    limit: Option<Label>,
     drawn: OnceCell<ProgressBar>,
 }
 
 impl Bar {
-    fn new(label: &'static str) -> Self {
+    fn new(label: &'static str, limit: Option<Label>) -> Self {
         Self {
             label,
+            limit,
             drawn: OnceCell::new(),
         }
     }
 
-    fn draw(&self, bars: &MultiProgress, done: u64, due: u64, message: String) {
+    fn draw(&self, bars: &MultiProgress, done: u64, due: u64, pacer: Option<&Arc<Pacer>>) {
         let bar = self.drawn.get_or_init(|| {
             let bar = bars.add(ProgressBar::no_length());
+            let limit = self.limit.zip(pacer.cloned());
+            // Asked for whenever the bar is drawn: a run that stands still must not show what was true before.
+            let pace = move |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+                let left = state.len().unwrap_or(0).saturating_sub(state.pos());
+                let _ = out.write_str(&pace(state.pos(), left, state.per_sec()));
+                if let Some((label, _)) = limit.as_ref().filter(|(label, pacer)| pacer.waits(*label)) {
+                    let _ = write!(out, ", limited by {label}");
+                }
+            };
             // Only a template with an unknown key fails, and then the default style does.
-            let template = "{prefix:>9} [{wide_bar}] {human_pos}/{human_len}, {rate}, {eta} to go{msg}";
-            if let Ok(style) = ProgressStyle::with_template(template) {
-                let rate = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
-                    let _ = write!(out, "{:.0}/s", state.per_sec());
-                };
-                bar.set_style(style.progress_chars("=> ").with_key("rate", rate));
+            if let Ok(style) =
+                ProgressStyle::with_template("{prefix:>9} [{wide_bar}] {human_pos}/{human_len}{pace}")
+            {
+                bar.set_style(style.progress_chars("=> ").with_key("pace", pace));
             }
             bar.set_prefix(self.label);
+            bar.enable_steady_tick(DRAW_EVERY);
             bar
         });
         bar.set_length(done + due);
         bar.set_position(done);
-        bar.set_message(message);
     }
 
     fn clear(&self) {
@@ -142,13 +155,35 @@ impl Bar {
     }
 }
 
+/// `, 43/s, 12 s to go`: nothing before the first is done, and no time to go for what stands still.
+fn pace(done: u64, left: u64, per_second: f64) -> String {
+    if done == 0 || left == 0 {
+        return String::new();
+    }
+    if per_second < 0.05 {
+        return ", 0/s".to_owned();
+    }
+    let rate = if per_second < 9.95 {
+        format!("{per_second:.1}")
+    } else {
+        thousands(per_second.round() as u64)
+    };
+    // Rounded up: what is not done yet takes at least a second.
+    let to_go = (left as f64 / per_second).ceil().max(1.0) as u64;
+    let to_go = match to_go {
+        ..10 => format!("{to_go} s"),
+        _ => duration(Duration::from_secs(to_go)),
+    };
+    format!(", {rate}/s, {to_go} to go")
+}
+
 impl Show {
     /// Ready to show; nothing appears before there is something to say.
     pub fn new(bars: &Bars, quiet: bool) -> Self {
         Self {
-            fetch: Bar::new("details"),
-            publish: Bar::new("published"),
-            compare: Bar::new("compared"),
+            fetch: Bar::new("details", Some(Label::Heavy)),
+            publish: Bar::new("published", None),
+            compare: Bar::new("compared", None),
             bars: bars.clone(),
             quiet,
             pacer: None,
@@ -160,15 +195,6 @@ impl Show {
     pub fn paced_by(mut self, pacer: Option<Arc<Pacer>>) -> Self {
         self.pacer = pacer;
         self
-    }
-
-    /// The label whose limit is waited for just now.
-    fn limited(&self) -> String {
-        let waits = |label: &Label| self.pacer.as_ref().is_some_and(|pacer| pacer.waits(*label));
-        match Label::ALL.into_iter().rev().find(waits) {
-            Some(label) => format!(", limited by {label}"),
-            None => String::new(),
-        }
     }
 
     /// Lets others print, the bars out of their way.
@@ -197,7 +223,7 @@ impl Show {
         if done + due == 0 {
             // No bar for what has nothing to do.
         } else if self.bars.terminal {
-            bar.draw(&self.bars.all, done, due, self.limited());
+            bar.draw(&self.bars.all, done, due, self.pacer.as_ref());
         } else {
             let now = Instant::now();
             let since = self
@@ -250,5 +276,20 @@ impl Observer for Show {
             Progress::Note(text) => self.line(text),
             Progress::Problem(text) => self.problem(text),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pace;
+
+    #[test]
+    fn the_pace_is_told_once_there_is_one_and_the_time_to_go_is_never_nothing() {
+        assert_eq!(pace(0, 100, 0.0), "");
+        assert_eq!(pace(100, 0, 40.0), "");
+        assert_eq!(pace(1, 99, 0.0), ", 0/s");
+        assert_eq!(pace(60, 1, 43.4), ", 43/s, 1 s to go");
+        assert_eq!(pace(60, 100, 8.04), ", 8.0/s, 13 s to go");
+        assert_eq!(pace(60, 30_000, 8.0), ", 8.0/s, 1 h 2 min to go");
     }
 }

@@ -238,10 +238,7 @@ mod tests {
             }],
             quota: vec![QuotaDay {
                 day: "2026-03-01".to_owned(),
-                light: 1,
-                medium: 2,
-                heavy: 3,
-                resource_intensive: 4,
+                requests: [1, 2, 3, 4],
                 used: 7,
             }],
             meetings: largest(),
@@ -281,10 +278,7 @@ mod tests {
             quota: (0..365)
                 .map(|n| QuotaDay {
                     day: (first + chrono::Days::new(n)).to_string(),
-                    light: 1,
-                    medium: 2,
-                    heavy: 300,
-                    resource_intensive: 20,
+                    requests: [1, 2, 300, 20],
                     used: 320,
                 })
                 .collect(),

@@ -8,6 +8,7 @@ use maud::{Markup, PreEscaped, html};
 use super::{About, charts};
 use crate::{
     catalog::{DayFigures, Figures, Largest},
+    model::Label,
     untrusted::clean,
 };
 
@@ -251,14 +252,24 @@ pub(super) fn quota(figures: &Figures, about: &About) -> Markup {
                 } @else { "No request was counted in these days." }
             }
             @if !used.is_empty() {
-                div.charts { (figure("Requests of the daily quota, by day", &used, Some(about.daily_share))) }
+                div.charts {
+                    (figure("Requests of the daily quota, by day", &used, Some(about.daily_share)))
+                    @for (n, label) in Label::ALL.into_iter().enumerate() {
+                        @let of_label: Vec<(String, u64)> =
+                            figures.quota.iter().filter_map(|day| Some((day.day.clone(), *day.requests.get(n)?))).collect();
+                        // Of a label that was never asked for there is nothing to see.
+                        @if of_label.iter().any(|(_, requests)| *requests > 0) {
+                            (figure(&format!("{label} requests, by day"), &of_label, None))
+                        }
+                    }
+                }
                 details {
                     summary { "By label" }
                     div.wide { table {
-                        thead { tr { th { "day" } th { "Light" } th { "Medium" } th { "Heavy" } th { "Resource-intensive" } th { "of the daily quota" } } }
+                        thead { tr { th { "day" } @for label in Label::ALL { th { (label.as_str()) } } th { "of the daily quota" } } }
                         tbody { @for day in &figures.quota {
-                            tr { td.time { (day.day) } td.number { (grouped(day.light)) } td.number { (grouped(day.medium)) }
-                                td.number { (grouped(day.heavy)) } td.number { (grouped(day.resource_intensive)) } td.number { (grouped(day.used)) } }
+                            tr { td.time { (day.day) } @for requests in day.requests { td.number { (grouped(requests)) } }
+                                td.number { (grouped(day.used)) } }
                         } }
                     } }
                 }

@@ -289,6 +289,13 @@ struct LaneState {
 }
 
 impl LaneState {
+    fn room_at(&mut self, now: Instant) -> Room {
+        match self.not_before {
+            Some(at) if at > now => Room::At(at),
+            _ => self.slots.room_at(now),
+        }
+    }
+
     fn balance_at(&mut self, now: Instant) -> u32 {
         if self.balance_ends.is_some_and(|ends| ends <= now) {
             self.balance = 0;
@@ -380,7 +387,9 @@ impl Pacer {
 
     /// Whether a request waits for this label's limit just now.
     pub fn waits(&self, label: Label) -> bool {
-        self.lane(label).turn.try_lock().is_err()
+        let lane = self.lane(label);
+        // Somebody's turn, and no room: else what is waited for is the catalog, which is asked about the daily quota.
+        lane.turn.try_lock().is_err() && lane.state().room_at(Instant::now()) != Room::Now
     }
 
     /// Waits until a request may go out.
@@ -396,10 +405,7 @@ impl Pacer {
             let (room, needs_grant) = {
                 let mut state = lane.state();
                 let now = Instant::now();
-                let room = match state.not_before {
-                    Some(at) if at > now => Room::At(at),
-                    _ => state.slots.room_at(now),
-                };
+                let room = state.room_at(now);
                 let balance = state.balance_at(now);
                 if room == Room::Now && (balance > 0 || self.grants.is_none()) {
                     state.balance = balance.saturating_sub(1);
@@ -711,6 +717,28 @@ mod tests {
             requests,
             lasts: Duration::from_secs(lasts_s),
         }
+    }
+
+    #[tokio::test]
+    async fn to_wait_for_the_limit_is_told_from_waiting_for_a_grant() {
+        let (sender, mut receiver) = mpsc::channel::<GrantRequest>(1);
+        let pacer = Pacer::new(Plan::Pro, 0.1, Some(sender));
+        let acquire = |pacer: &Arc<Pacer>| {
+            let pacer = Arc::clone(pacer);
+            tokio::spawn(async move { pacer.acquire(Label::Heavy).await })
+        };
+        let first = acquire(&pacer);
+        let asked = receiver.recv().await.unwrap();
+        assert!(!pacer.waits(Label::Heavy), "only the grant is missing");
+        asked.reply.send(granted(5, 3600)).unwrap();
+        let permit = first.await.unwrap().unwrap();
+
+        let second = acquire(&pacer);
+        tokio::task::yield_now().await;
+        assert!(pacer.waits(Label::Heavy) && !pacer.waits(Label::Light));
+        drop(permit);
+        second.await.unwrap().unwrap();
+        assert!(!pacer.waits(Label::Heavy));
     }
 
     #[tokio::test]

@@ -99,6 +99,17 @@ async fn bars_and_tables_fit_the_terminal_and_say_how_long_and_what_limits() {
             bars.iter().any(|bar| bar.contains("limited by Heavy")),
             "{bars:#?}"
         );
+        // No time to go before anything is done, and none that is nothing while something is left.
+        for bar in &bars {
+            assert!(!bar.contains(" 0/") && !bar.contains(", 0 s to go"), "{bar}");
+        }
+        // Only Zoom's requests fall under Zoom's limits.
+        assert!(
+            !lines(&sync)
+                .iter()
+                .any(|line| line.contains("published") && line.contains("limited by")),
+            "{sync}"
+        );
         // What a bar does not fit is cut by the library that draws it.
         assert_fits(&sync, columns);
         // The summary can be pasted: it is there as text, whole.
@@ -116,23 +127,28 @@ async fn bars_and_tables_fit_the_terminal_and_say_how_long_and_what_limits() {
         // Nothing to do, no bar.
         let idle = shown(&stage, columns, "sync --no-publish", &[]);
         assert!(!idle.contains(" to go"), "{idle}");
+        // Days between that nobody listed are a long line.
+        shown(&stage, columns, "sync --no-publish --from 60d --to 50d", &[]);
         for command in ["status", "doctor", "plan --from 9d"] {
             assert_fits(&shown(&stage, columns, command, &[]), columns);
         }
         let status = shown(&stage, columns, "status", &[]);
         let first = lines(&status).into_iter().find(|line| !line.is_empty()).unwrap();
+        assert!(first.starts_with("not complete: "), "{first}");
         assert!(
-            first.starts_with("complete") || first.starts_with("not complete"),
-            "{first}"
+            status.contains("never listed  ") && status.contains(" more"),
+            "{status}"
         );
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_steers_where_nothing_can_be_steered() {
-    let dumb = shown(&staged(), 80, "sync --no-publish --from 9d", &[("TERM", "dumb")]);
-    assert!(!dumb.contains('\u{1b}'), "{dumb:?}");
-    assert!(dumb.contains("details: "), "progress in lines: {dumb}");
+    for name in ["dumb", ""] {
+        let dumb = shown(&staged(), 80, "sync --no-publish --from 9d", &[("TERM", name)]);
+        assert!(!dumb.contains('\u{1b}'), "{dumb:?}");
+        assert!(dumb.contains("details: "), "progress in lines: {dumb}");
+    }
 
     // Bars move, but nothing is coloured.
     let plain = shown(&staged(), 80, "sync --no-publish --from 9d", &[("NO_COLOR", "1")]);
