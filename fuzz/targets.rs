@@ -9,7 +9,9 @@ use reqwest::{
 };
 use zoom_harvester::{
     config::{Config, Error, Inputs, assignments},
-    model::{Detail, Json, Label, ListingType, MeetingUuid, Row, RowEdit, iso, json_text, parse_time},
+    model::{
+        Detail, Json, Label, ListingType, MeetingKind, MeetingUuid, Row, RowEdit, iso, json_text, parse_time,
+    },
     untrusted::{one_line, steers},
     zoom::{
         http::{Answer, LONGEST_RETRY_AFTER, Verdict, judge, retry_after},
@@ -53,7 +55,7 @@ pub fn wire(bytes: &[u8]) {
         assert!(page.rows.is_some() || !value.is_list(), "{name}");
         for row in page.rows.into_iter().flatten().flatten() {
             let _ = (wire::host(&row), wire::series(&row));
-            if let Ok(meeting) = wire::listed_meeting(row.clone(), ListingType::Past) {
+            if let Ok(meeting) = wire::listed_meeting(row.clone(), MeetingKind::Meeting, ListingType::Past) {
                 assert!(!meeting.uuid.as_str().is_empty());
                 assert_eq!(meeting.listed_checksum(), meeting.listed_checksum());
                 let _ = meeting.shown_checksum();

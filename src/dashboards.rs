@@ -52,14 +52,16 @@ const fn panel(
 }
 
 #[rustfmt::skip] // A table: one panel a line.
-static PANELS: [Panel; 11] = [
+static PANELS: [Panel; 13] = [
     panel("meetings-over-time", "Meetings over time", IndexKind::Meetings, Kind::Bars, Bucket::Time, None),
+    panel("occurrences-over-time", "Meetings over time, begun again or not (distinct occurrences)", IndexKind::Meetings, Kind::Bars, Bucket::Time, Some("occurrence_id")),
     panel("sessions-over-time", "Sessions over time", IndexKind::Sessions, Kind::Bars, Bucket::Time, None),
     panel("people-over-time", "People over time (distinct emails)", IndexKind::Sessions, Kind::Bars, Bucket::Time, Some("email")),
     panel("lengths", "Lengths of meetings (seconds)", IndexKind::Meetings, Kind::Bars, Bucket::Steps("duration", 900), None),
     panel("sizes", "Sizes of meetings (sessions)", IndexKind::Meetings, Kind::Bars, Bucket::Steps("participant_sessions", 5), None),
     panel("devices", "Devices", IndexKind::Sessions, Kind::Pie, Bucket::Terms("device"), None),
     panel("networks", "Networks", IndexKind::Sessions, Kind::Pie, Bucket::Terms("network_type"), None),
+    panel("kinds", "Meetings and webinars", IndexKind::Meetings, Kind::Pie, Bucket::Terms("kind"), None),
     panel("countries", "Countries", IndexKind::Sessions, Kind::Table, Bucket::Terms("country"), None),
     panel("hosts", "Hosts with most meetings", IndexKind::Meetings, Kind::Table, Bucket::Terms("host.email"), None),
     panel("departments", "Departments with most meetings", IndexKind::Meetings, Kind::Table, Bucket::Terms("host.dept"), None),

@@ -1,6 +1,6 @@
 //! The account: whose meetings these are, and what was asked of the catalog as a whole.
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use sea_query::{Expr, ExprTrait, Query};
 
 use super::{
@@ -9,6 +9,9 @@ use super::{
     sql::{execute, first},
 };
 use crate::model::{AccountId, Kept, from_iso, iso};
+
+/// How long Zoom's word that an account has no webinars is taken for granted: the add-on can be bought any day.
+const WEBINARS_ASKED_AGAIN: TimeDelta = TimeDelta::days(1);
 
 impl Catalog {
     /// Ties the catalog to a Zoom account; `catalog_id` names the catalog if it is new.
@@ -129,6 +132,30 @@ impl Catalog {
             .from(Account::Table)
             .take();
         Ok(first(&self.conn, &select, |row| row.get::<_, String>(0))?.and_then(|at| from_iso(&at)))
+    }
+
+    /// Since when Zoom says that the account has no webinars.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn no_webinars_since(&self) -> Result<Option<DateTime<Utc>>, Error> {
+        let select = Query::select()
+            .column(Account::WebinarsRefusedAt)
+            .from(Account::Table)
+            .take();
+        let at = first(&self.conn, &select, |row| {
+            row.get::<_, Option<String>>("webinars_refused_at")
+        })?;
+        Ok(at.flatten().as_deref().and_then(from_iso))
+    }
+
+    /// Whether Zoom said within the last day that the account has no webinars: it is not asked again so soon.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn has_no_webinars(&self, now: DateTime<Utc>) -> Result<bool, Error> {
+        let since = self.no_webinars_since()?;
+        Ok(since.is_some_and(|at| now - at < WEBINARS_ASKED_AGAIN))
     }
 
     /// Writes down that the last 30 days were listed whole.

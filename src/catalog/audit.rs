@@ -22,8 +22,10 @@ pub struct Overview {
     pub account_id: Option<String>,
     /// How far it reaches.
     pub coverage: Coverage,
-    /// Meetings by status.
+    /// Meetings and webinars by status.
     pub meetings: BTreeMap<&'static str, u64>,
+    /// How many of them are webinars.
+    pub webinars: u64,
     /// Meetings no longer listed.
     pub vanished: u64,
     /// Meetings accepted although their detail stayed unfinished.
@@ -182,17 +184,19 @@ impl Catalog {
                 Expr::cust("coalesce(sum(incomplete), 0)"),
                 Expr::cust("count(doubt)"),
                 Expr::cust("coalesce(sum(sessions), 0)"),
+                Expr::cust("coalesce(sum(kind = 'webinar'), 0)"),
             ])
             .from(Meetings::Table)
             .take();
-        let (vanished, incomplete, doubted, sessions) = first(&self.conn, &sums, |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        let (vanished, incomplete, doubted, sessions, webinars) = first(&self.conn, &sums, |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
         })?
         .unwrap_or_default();
         Ok(Overview {
             account_id: self.account()?.map(|id| id.as_str().to_owned()),
             coverage: self.coverage()?,
             meetings: self.count_by_status()?,
+            webinars,
             vanished,
             incomplete,
             doubted,

@@ -49,7 +49,7 @@ const RESTORE: &str = "put a backup in its place; without one, move the catalog 
 const LIST_AGAIN: &str = "list the day again: `zoom-harvester sync --from DAY --to DAY`";
 const HANDS: &str = "somebody else changed the catalog: put a backup in its place, or undo the change";
 
-const INVARIANTS: [Invariant; 15] = [
+const INVARIANTS: [Invariant; 16] = [
     Invariant {
         name: "payload_there",
         meaning: "every meeting with a detail checksum keeps the detail, and no other does",
@@ -111,6 +111,14 @@ const INVARIANTS: [Invariant; 15] = [
         remedy: LIST_AGAIN,
         sql: "SELECT meeting_uuid, 'it counts for ' || listed_day FROM meetings
               WHERE listed_day IS NOT coalesce(date(end_time), date(start_time), listed_day)",
+    },
+    Invariant {
+        name: "occurrence",
+        meaning: "an instance goes on an earlier one of its series, which goes on none itself",
+        remedy: HANDS,
+        sql: "SELECT meeting_uuid, 'it goes on ' || occurrence_id || ', which is no such instance' FROM meetings m
+              WHERE occurrence_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM meetings f WHERE f.meeting_uuid = m.occurrence_id
+                AND f.series_id = m.series_id AND f.occurrence_id IS NULL AND f.start_time <= m.start_time)",
     },
     Invariant {
         name: "windows",
@@ -311,6 +319,7 @@ columns! {
         shown_checksum: Checksum,
         document_checksum: Option<Checksum>,
         host_id: Option<HostId>,
+        occurrence_id: Option<MeetingUuid>,
         listing: Vec<u8>,
         listing_bytes: i64,
         listing_dictionary: Option<i64>,
@@ -383,6 +392,7 @@ fn payload_flaw(conn: &Connection, packers: &Packers, kept: &Vouched) -> Result<
             &kept.shown_checksum,
             &kept.detail_checksum,
             kept.host_id.as_ref(),
+            kept.occurrence_id.as_ref(),
         );
         if kept.document_checksum.as_ref() != Some(&document) {
             return Ok(Some(

@@ -103,25 +103,27 @@ impl Catalog {
                     Meetings::HostId,
                     Meetings::IndexedChecksum,
                     Meetings::RejectedChecksum,
+                    Meetings::OccurrenceId,
                 ])
                 .from(Meetings::Table)
                 .and_where(Expr::col(Meetings::MeetingUuid).eq(one.uuid.as_str()))
                 .take();
             let belief = first(&self.conn, &select, |row| {
-                let text = |column| row.get::<_, Option<String>>(column);
-                let checksum = |column| text(column).map(|hex| Checksum::from_hex(hex.unwrap_or_default()));
+                let detail: Option<Checksum> = row.get("detail_checksum")?;
                 let today = Kept::document_checksum(
-                    &checksum(0)?,
-                    &checksum(1)?,
-                    &checksum(2)?,
-                    text(3)?.map(HostId::new).as_ref(),
+                    &row.get("listed_checksum")?,
+                    &row.get("shown_checksum")?,
+                    &detail.unwrap_or_else(|| Checksum::from_hex(String::new())),
+                    row.get::<_, Option<HostId>>("host_id")?.as_ref(),
+                    row.get::<_, Option<MeetingUuid>>("occurrence_id")?.as_ref(),
                 );
-                let (indexed, rejected) = (checksum(4)?, checksum(5)?);
-                Ok(if indexed == one.document_checksum {
+                let indexed: Option<Checksum> = row.get("indexed_checksum")?;
+                let rejected: Option<Checksum> = row.get("rejected_checksum")?;
+                Ok(if indexed.as_ref() == Some(&one.document_checksum) {
                     Belief::Published {
                         exact: today == one.document_checksum,
                     }
-                } else if rejected == one.document_checksum {
+                } else if rejected.as_ref() == Some(&one.document_checksum) {
                     Belief::Rejected
                 } else {
                     Belief::Due

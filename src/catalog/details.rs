@@ -9,20 +9,26 @@ use sea_query::{Expr, ExprTrait, OnConflict, Order, Query, SelectStatement};
 use super::{
     Catalog, Error, Packed, RunId, changes, lookups,
     meetings::{ATTEMPTS, MeetingState},
+    occurrences::{self, Place},
     schema::{Meetings, Payloads},
     sessions,
     sql::{all, first, run, text, var},
 };
-use crate::model::{Checksum, Event, ListingType, MeetingUuid, Status, from_iso, iso};
+use crate::model::{Checksum, Event, ListingType, MeetingKind, MeetingUuid, Status, from_iso, iso};
 
 /// Zoom shows details for twelve months (code 12702).
 const DETAILS_REACH_BACK: TimeDelta = TimeDelta::days(365);
+
+/// The reports show those of webinars for six months (OpenAPI description of `/report/webinars/{webinarId}/participants`).
+const REPORTED_WEBINARS_REACH_BACK: TimeDelta = TimeDelta::days(180);
 
 /// A detail that wants fetching.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Due {
     /// Whose.
     pub uuid: MeetingUuid,
+    /// Whether it is a webinar.
+    pub kind: MeetingKind,
     /// The list it stands in, and has to be asked for with.
     pub listing_type: ListingType,
     /// What the listing says as this is asked for: the kept detail will vouch for that, not for a later listing.
@@ -68,6 +74,7 @@ impl Catalog {
                 due.extend(all(&self.conn, &select, |row| {
                     Ok(Due {
                         uuid: row.get("meeting_uuid")?,
+                        kind: row.get("kind")?,
                         listing_type: row.get("listing_type")?,
                         listed_checksum: row.get("listed_checksum")?,
                     })
@@ -257,6 +264,9 @@ fn keep_one(conn: &Connection, run: RunId, detail: &Packed, now: DateTime<Utc>) 
         )?;
         sessions::put(conn, state.meeting_id, &detail.sessions, before.is_some())?;
         changes::note(conn, run, state.meeting_id, "detail", before.as_ref(), now)?;
+        if let Some(place) = Place::of(&state).filter(Place::is_in_personal_room) {
+            occurrences::settle(conn, &place, now)?;
+        }
     }
     Ok(Keeping::Kept {
         sessions,
@@ -338,6 +348,7 @@ fn due_columns() -> SelectStatement {
     Query::select()
         .columns([
             Meetings::MeetingUuid,
+            Meetings::Kind,
             Meetings::ListingType,
             Meetings::ListedChecksum,
         ])
@@ -348,16 +359,20 @@ fn due_columns() -> SelectStatement {
 /// How long before Zoom forgets a detail it goes before all others.
 const NEARLY_FORGOTTEN: TimeDelta = TimeDelta::days(30);
 
-/// What ended before that is about to be forgotten.
-fn forgotten_soon(now: DateTime<Utc>) -> String {
-    iso(now - DETAILS_REACH_BACK + NEARLY_FORGOTTEN)
+/// What is about to be forgotten: `end_time` lies before the bounds of [`forgotten_soon`]. The reports show webinars for six months only.
+/// The first condition is for the index.
+const FORGOTTEN_SOON: &str = "end_time < ? AND (end_time < ? OR (kind = 'webinar' AND source = 'reports'))";
+
+/// The bounds of [`FORGOTTEN_SOON`].
+fn forgotten_soon(now: DateTime<Utc>) -> [String; 2] {
+    [REPORTED_WEBINARS_REACH_BACK, DETAILS_REACH_BACK].map(|reach| iso(now - reach + NEARLY_FORGOTTEN))
 }
 
 fn nearly_forgotten_query(run: RunId, now: DateTime<Utc>, limit: u64) -> SelectStatement {
     due_columns()
         .and_where(Expr::cust(DETAIL_DUE))
         .and_where(Expr::col(Meetings::LastAttemptRun).is_not(run.0))
-        .and_where(Expr::col(Meetings::EndTime).lt(forgotten_soon(now)))
+        .and_where(Expr::cust_with_values(FORGOTTEN_SOON, forgotten_soon(now)))
         .order_by(Meetings::EndTime, Order::Asc)
         .limit(limit)
         .take()
@@ -369,8 +384,8 @@ fn due_query(status: Status, run: RunId, now: DateTime<Utc>, limit: u64) -> Sele
         .and_where(Expr::col(Meetings::Status).eq(status.as_str()))
         .and_where(Expr::col(Meetings::LastAttemptRun).is_not(run.0))
         .and_where(Expr::cust_with_values(
-            "(end_time IS NULL OR end_time >= ?)",
-            [forgotten_soon(now)],
+            format!("(end_time IS NULL OR NOT ({FORGOTTEN_SOON}))"),
+            forgotten_soon(now),
         ))
         .order_by(Meetings::EndTime, Order::Desc)
         .limit(limit)

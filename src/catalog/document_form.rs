@@ -7,10 +7,11 @@ use sea_query::{Expr, ExprTrait, Order, Query};
 use super::{
     Catalog, Error,
     meetings::MeetingState,
+    occurrences,
     schema::{Account, Meetings},
     sql::{all, execute, first},
 };
-use crate::model::{Event, Kept, MeetingUuid};
+use crate::model::{Kept, MeetingUuid};
 
 /// Meetings looked up at a time.
 const BATCH: u64 = 1_000;
@@ -28,6 +29,8 @@ impl Catalog {
             return Ok(());
         }
         let tx = self.transaction()?;
+        // No time is known here: revisions grow by one.
+        occurrences::settle_every_series(&tx, DateTime::UNIX_EPOCH)?;
         let mut after = MeetingUuid::new("");
         loop {
             let select = Query::select()
@@ -59,13 +62,6 @@ fn renew(conn: &Connection, uuid: &MeetingUuid) -> Result<(), Error> {
     let Some(mut state) = MeetingState::of(conn, uuid)? else {
         return Ok(());
     };
-    // No time is known here: the revision grows by one.
-    if state.detail_kept() {
-        state.documents_follow(Event::DocumentsDue, DateTime::UNIX_EPOCH);
-    } else {
-        // They wait for the detail that is due.
-        state.document_checksum = state.document();
-        state.raise_revision(DateTime::UNIX_EPOCH);
-    }
+    state.documents_are_others(DateTime::UNIX_EPOCH);
     state.save(conn)
 }

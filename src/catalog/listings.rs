@@ -1,9 +1,6 @@
 //! What listings said: the days they covered, the meetings they showed, and what that changed.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    sync::LazyLock,
-};
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeDelta, Utc};
 use rusqlite::Connection;
@@ -13,12 +10,13 @@ use super::{
     Catalog, Error, PackedKind, Packer, RunId, Tally, changes,
     lookups::{note_host, note_series},
     meetings::MeetingState,
-    schema::{Meetings, Windows},
+    occurrences::{self, Place},
+    schema::{Account, Meetings, Windows},
     sql::{all, execute, first, one, run, text, var},
 };
 use crate::model::{
-    Change, DateBasis, Event, HostId, Known, KnownMeeting, ListedMeeting, Listing, MeetingUuid, Source,
-    Status, Window, iso,
+    Change, DateBasis, Event, HostId, Known, KnownMeeting, ListedMeeting, Listing, MeetingKind, MeetingUuid,
+    Shown, Source, Status, Webinars, Window, iso,
 };
 
 /// A day is listed again until it is this old and a listing, not its first, has changed nothing.
@@ -89,18 +87,21 @@ impl Catalog {
             .and_then(|day| day.parse().ok()))
     }
 
-    /// The days inside the window that no sync needs to list again.
+    /// The days inside the window that no sync needs to list again. With `webinars`, those whose last listing spoke for webinars as well.
     ///
     /// # Errors
     /// As SQLite fails.
-    pub fn settled_days(&self, window: Window) -> Result<Vec<NaiveDate>, Error> {
-        let select = Query::select()
+    pub fn settled_days(&self, window: Window, webinars: bool) -> Result<Vec<NaiveDate>, Error> {
+        let mut select = Query::select()
             .column(Windows::Day)
             .from(Windows::Table)
             .and_where(Expr::col(Windows::Day).between(window.from.to_string(), window.to.to_string()))
             .and_where(Expr::col(Windows::SettledAt).is_not_null())
             .order_by(Windows::Day, Order::Asc)
             .take();
+        if webinars {
+            select.and_where(Expr::col(Windows::Webinars).is_not_null());
+        }
         let days = all(&self.conn, &select, |row| row.get::<_, String>(0))?;
         Ok(days.iter().filter_map(|day| day.parse().ok()).collect())
     }
@@ -142,20 +143,17 @@ impl Catalog {
         Ok(known)
     }
 
-    /// The meetings that a listing of these days would have to show, but for those that have vanished already. Where it was put together host by
-    /// host, those of its hosts that lie inside of the days by both their times: by which of them Zoom selects is not known.
+    /// The meetings of a kind that a listing would have to show, but for those that have vanished already. Where it was put together host by host,
+    /// those of its hosts that lie inside of its days by both their times: by which of them Zoom selects is not known.
     ///
     /// # Errors
     /// As SQLite fails.
-    pub fn expected(
-        &self,
-        window: Window,
-        basis: DateBasis,
-        hosts: Option<&HashSet<HostId>>,
-    ) -> Result<Vec<MeetingUuid>, Error> {
+    pub fn expected(&self, listing: &Listing, kind: MeetingKind) -> Result<Vec<MeetingUuid>, Error> {
+        let window = listing.window;
         let (from, to) = (window.from.to_string(), (window.to + Days::new(1)).to_string());
-        let mut select = expected_query(basis, &from, &to);
-        let Some(hosts) = hosts else {
+        let mut select = expected_query(listing.basis, &from, &to);
+        select.and_where(Expr::col(Meetings::Kind).eq(kind.as_str()));
+        let Some(hosts) = &listing.hosts else {
             return all(&self.conn, &select, |row| row.get("meeting_uuid"));
         };
         select
@@ -171,13 +169,17 @@ impl Catalog {
         Ok(theirs.map(|(uuid, _)| uuid).collect())
     }
 
-    /// How many meetings the last listing of each of these days showed.
+    /// How many meetings of a kind the last listing of each of these days showed.
     ///
     /// # Errors
     /// As SQLite fails.
-    pub fn shown_last(&self, window: Window) -> Result<u64, Error> {
+    pub fn shown_last(&self, window: Window, kind: MeetingKind) -> Result<u64, Error> {
+        let sum = match kind {
+            MeetingKind::Meeting => "coalesce(sum(meetings), 0)",
+            MeetingKind::Webinar => "coalesce(sum(webinars), 0)",
+        };
         let select = Query::select()
-            .expr(Expr::cust("coalesce(sum(meetings), 0)"))
+            .expr(Expr::cust(sum))
             .from(Windows::Table)
             .and_where(Expr::col(Windows::Day).between(window.from.to_string(), window.to.to_string()))
             .take();
@@ -257,14 +259,15 @@ impl Catalog {
                 changed.add(day, listing.window);
             }
         }
-        let mut shown: BTreeMap<NaiveDate, i64> = BTreeMap::new();
-        for day in listing.shown.values() {
-            *shown.entry(*day).or_default() += 1;
+        let mut shown: BTreeMap<(NaiveDate, MeetingKind), i64> = BTreeMap::new();
+        for Shown { day, kind } in listing.shown.values() {
+            *shown.entry((*day, *kind)).or_default() += 1;
         }
         for day in days.iter().copied().filter(|day| listing.window.contains(*day)) {
-            let meetings = shown.get(&day).copied().unwrap_or(0);
-            record_day(&tx, day, listing, meetings, changed.of(day), now)?;
+            let counts = MeetingKind::ALL.map(|kind| shown.get(&(day, kind)).copied().unwrap_or(0));
+            record_day(&tx, day, listing, counts, changed.of(day), now)?;
         }
+        record_webinars(&tx, &listing.webinars, now)?;
         tx.commit()?;
         counted.listings += 1;
         *tally = counted;
@@ -276,7 +279,7 @@ fn record_day(
     conn: &Connection,
     day: NaiveDate,
     listing: &Listing,
-    meetings: i64,
+    [meetings, webinars]: [i64; 2],
     changes: i64,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
@@ -295,6 +298,7 @@ fn record_day(
             Windows::FirstListedAt,
             Windows::LastListedAt,
             Windows::SettledAt,
+            Windows::Webinars,
         ])
         .values_panic([
             day.to_string().into(),
@@ -305,6 +309,9 @@ fn record_day(
             iso(now).into(),
             iso(now).into(),
             settled.then(|| iso(now)).into(),
+            Some(webinars)
+                .filter(|_| listing.webinars != Webinars::NotAsked)
+                .into(),
         ])
         .on_conflict(
             OnConflict::column(Windows::Day)
@@ -314,6 +321,7 @@ fn record_day(
                     Windows::Changes,
                     Windows::LastListedAt,
                     Windows::SettledAt,
+                    Windows::Webinars,
                 ])
                 .value(
                     Windows::Listings,
@@ -323,6 +331,21 @@ fn record_day(
         )
         .take();
     execute(conn, &insert)?;
+    Ok(())
+}
+
+/// Notes whether Zoom refused to list webinars.
+fn record_webinars(conn: &Connection, webinars: &Webinars, now: DateTime<Utc>) -> Result<(), Error> {
+    let refused_at = match webinars {
+        Webinars::NotInPlan { refusal: Some(_) } => Some(iso(now)),
+        Webinars::Listed => None,
+        Webinars::NotAsked | Webinars::NotInPlan { refusal: None } => return Ok(()),
+    };
+    let update = Query::update()
+        .table(Account::Table)
+        .value(Account::WebinarsRefusedAt, refused_at)
+        .take();
+    execute(conn, &update)?;
     Ok(())
 }
 
@@ -377,7 +400,8 @@ fn expected_query(basis: DateBasis, from: &str, to: &str) -> SelectStatement {
 }
 
 /// The columns that a listing fills, of new meetings and of changed ones.
-const LISTED: [(Meetings, &str); 16] = [
+const LISTED: [(Meetings, &str); 17] = [
+    (Meetings::Kind, ":kind"),
     (Meetings::SeriesId, ":series"),
     (Meetings::HostKey, ":host_key"),
     (Meetings::ListingType, ":listing_type"),
@@ -474,6 +498,7 @@ impl<'a> Listed<'a> {
         let listing_bytes = meeting.row.as_str().len() as i64;
         let mut params: Vec<(&str, &dyn rusqlite::ToSql)> = vec![
             (":uuid", &meeting.uuid),
+            (":kind", &meeting.kind),
             (":series", &series),
             (":host_key", &self.host_key),
             (":listing_type", &listing_type),
@@ -519,7 +544,11 @@ fn insert_meeting(
             (":revision", &revision),
         ],
     )?;
-    changes::note(conn, run, conn.last_insert_rowid(), "new", None, now)
+    changes::note(conn, run, conn.last_insert_rowid(), "new", None, now)?;
+    match Place::of_listed(meeting, host_id) {
+        Some(place) => occurrences::settle(conn, &place, now),
+        None => Ok(()),
+    }
 }
 
 fn update_meeting(
@@ -534,6 +563,7 @@ fn update_meeting(
     let Some(mut state) = MeetingState::of(conn, &meeting.uuid)? else {
         return insert_meeting(conn, run, packer, meeting, window, now);
     };
+    let place = Place::of(&state);
     let (host_key, looked_up) = note_host(conn, meeting)?;
     // A host once known stays: the email may have been given to somebody else since.
     if host_key != state.host_key || state.host_id.is_none() {
@@ -571,6 +601,10 @@ fn update_meeting(
     }
     if shown != state.shown_checksum {
         changes::note(conn, run, state.meeting_id, "shown", Some(&shown), now)?;
+    }
+    let after = Place::of_listed(meeting, state.host_id.clone());
+    if after != place {
+        occurrences::moved(conn, &meeting.uuid, [place, after], now)?;
     }
     Ok(())
 }

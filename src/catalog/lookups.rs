@@ -9,11 +9,13 @@ use sea_query::{Cond, Expr, ExprTrait, OnConflict, Order, Query, SelectStatement
 use super::{
     Catalog, Error,
     meetings::MeetingState,
+    occurrences::{self, Place},
     schema::{HostLookups, Hosts, Meetings, Series},
     sql::{all, execute, first, one, run, text, var},
 };
 use crate::model::{
-    Event, Host, HostId, ListedMeeting, Listing, MeetingUuid, SeriesId, SeriesKind, SeriesRow, iso,
+    Event, Host, HostId, ListedMeeting, Listing, MeetingKind, MeetingUuid, SeriesId, SeriesKind, SeriesRow,
+    iso,
 };
 
 /// How long a host's list of series is believed.
@@ -65,7 +67,9 @@ impl Catalog {
         };
         Ok(NewQuestions {
             host: status.is_none() && meeting.host_email.trim().is_empty(),
-            series: !series_known && status.as_deref() != Some("not_found"),
+            series: !series_known
+                && meeting.kind == MeetingKind::Meeting
+                && status.as_deref() != Some("not_found"),
             host_key,
         })
     }
@@ -150,7 +154,7 @@ impl Catalog {
                 let newest = Query::select()
                     .column(Meetings::MeetingUuid)
                     .from(Meetings::Table)
-                    .and_where(Expr::cust("host_id IS NULL"))
+                    .and_where(Expr::cust("host_id IS NULL AND kind = 'meeting'"))
                     .and_where(Expr::col(Meetings::HostKey).eq(question.host_key.as_str()))
                     .and_where(Expr::col(Meetings::VanishedAt).is_null())
                     .order_by(Meetings::EndTime, Order::Desc)
@@ -367,14 +371,16 @@ static NOTE_SERIES: LazyLock<String> = LazyLock::new(|| {
             Series::Topic,
             Series::HostId,
             Series::FirstSeenAt,
+            Series::LookedUpAt,
         ])
         .values_panic([
             var(":series"),
             "unknown".into(),
-            "pending".into(),
+            var(":status"),
             var(":topic"),
             var(":host_id"),
             var(":now"),
+            var(":looked_up_at"),
         ])
         .on_conflict(OnConflict::column(Series::SeriesId).do_nothing().to_owned())
         .take();
@@ -391,14 +397,22 @@ pub(super) fn note_series(
     let Some(series_id) = meeting.series_id else {
         return Ok(());
     };
+    let now = iso(now);
+    // A host's list holds no webinars: there is nothing to look up.
+    let (status, looked_up_at) = match meeting.kind {
+        MeetingKind::Meeting => ("pending", None),
+        MeetingKind::Webinar => ("known", Some(&now)),
+    };
     run(
         conn,
         &NOTE_SERIES,
         &[
             (":series", &series_id.0),
+            (":status", &status),
             (":topic", &meeting.topic),
             (":host_id", &host_id),
-            (":now", &iso(now)),
+            (":now", &now),
+            (":looked_up_at", &looked_up_at),
         ],
     )?;
     Ok(())
@@ -572,6 +586,9 @@ fn resolve(tx: &Transaction<'_>, key: &str, host_id: &HostId, now: DateTime<Utc>
         state.host_id = Some(host_id.clone());
         state.documents_follow(Event::DocumentsDue, now);
         state.save_with_host(tx)?;
+        if let Some(place) = Place::of(&state).filter(Place::is_in_personal_room) {
+            occurrences::settle(tx, &place, now)?;
+        }
         if let Some(series_id) = series_id {
             let update = Query::update()
                 .table(Series::Table)

@@ -29,6 +29,8 @@ columns! {
     /// What decides about a meeting, as it stands in the catalog. Times are text, as they are stored.
     MeetingState {
         meeting_id: i64,
+        series_id: Option<i64>,
+        occurrence_id: Option<MeetingUuid>,
         host_key: String,
         host_id: Option<HostId>,
         participants: Option<i64>,
@@ -94,6 +96,7 @@ static SAVE: LazyLock<String> = LazyLock::new(|| {
             (Meetings::Doubt, var(":doubt")),
             (Meetings::Source, var(":source")),
             (Meetings::IndexYear, var(":index_year")),
+            (Meetings::OccurrenceId, var(":occurrence_id")),
         ])
         .and_where(Expr::col(Meetings::MeetingId).eq(var(":meeting_id")))
         .take();
@@ -151,6 +154,7 @@ impl MeetingState {
                 (":doubt", &self.doubt),
                 (":source", &self.source),
                 (":index_year", &self.index_year),
+                (":occurrence_id", &self.occurrence_id),
             ],
         )?;
         Ok(())
@@ -190,6 +194,7 @@ impl MeetingState {
             &self.shown_checksum,
             detail,
             self.host_id.as_ref(),
+            self.occurrence_id.as_ref(),
         ))
     }
 
@@ -197,6 +202,16 @@ impl MeetingState {
     pub fn documents_follow(&mut self, event: Event, now: DateTime<Utc>) {
         if let Some(document) = self.document() {
             self.put_document(event, document, now);
+        }
+    }
+
+    /// What its documents are built from is other than it was, but for the detail: they are due, unless they wait for a detail that is due.
+    pub fn documents_are_others(&mut self, now: DateTime<Utc>) {
+        if self.detail_kept() {
+            self.documents_follow(Event::DocumentsDue, now);
+        } else if self.document_checksum.is_some() {
+            self.document_checksum = self.document();
+            self.raise_revision(now);
         }
     }
 

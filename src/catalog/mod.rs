@@ -21,6 +21,7 @@ mod listings;
 mod lock;
 mod lookups;
 mod meetings;
+mod occurrences;
 mod outbox;
 mod packing;
 mod quota;

@@ -20,8 +20,8 @@ use super::{
     sql::{all, columns, execute, first, run, text, var},
 };
 use crate::model::{
-    AccountId, Checksum, Detail, Event, HostId, IndexYear, Kept, MeetingUuid, Row, SeriesId, SessionId,
-    Source, Window, from_iso, iso,
+    AccountId, Checksum, Detail, Event, HostId, IndexYear, Kept, MeetingKind, MeetingUuid, Row, SeriesId,
+    SessionId, Source, Window, from_iso, iso,
 };
 
 /// What was sent of a meeting and acknowledged: never what stands in the catalog by now, which may be newer.
@@ -61,9 +61,11 @@ columns! {
         meeting_id: i64,
         series_id: Option<i64>,
         host_id: Option<HostId>,
+        occurrence_id: Option<MeetingUuid>,
         start_time: Option<String>,
         end_time: Option<String>,
         duration_s: Option<i64>,
+        kind: MeetingKind,
         source: Source,
         revision: i64,
         document_checksum: Checksum,
@@ -95,9 +97,11 @@ impl Stored {
         let detail = detail_of(&self.uuid, payload)?;
         Ok(Kept {
             account_id: self.account_id,
+            kind: columns.kind,
             source: columns.source,
             series_id: columns.series_id.map(SeriesId),
             host_id: columns.host_id,
+            occurrence_id: columns.occurrence_id,
             start_time: columns.start_time.as_deref().and_then(from_iso),
             end_time: columns.end_time.as_deref().and_then(from_iso),
             duration_s: columns.duration_s,

@@ -45,8 +45,10 @@ pub struct DayFigures {
     pub day: String,
     /// `complete`, `partial`, `failed`, `unsettled` or `missing`.
     pub state: String,
-    /// Meetings that Zoom listed.
+    /// Meetings and webinars that Zoom listed.
     pub listed: u64,
+    /// Of these, webinars.
+    pub webinars: u64,
     /// Of these, with their detail as listed.
     pub fetched: u64,
     /// Of these, acknowledged by Elasticsearch.
@@ -138,9 +140,9 @@ const LAST_SUCCESS: &str =
 const LAST_RUN: &str = "SELECT ended_at AS at, exit_code FROM runs WHERE command = 'sync' AND ended_at IS NOT NULL ORDER BY run_id DESC LIMIT 1";
 
 const DAYS: &str = "
-    SELECT day, state, listed, fetched, indexed, failed, gone, incomplete, sessions FROM coverage WHERE day BETWEEN :from AND :to
+    SELECT day, state, listed, webinars, fetched, indexed, failed, gone, incomplete, sessions FROM coverage WHERE day BETWEEN :from AND :to
     UNION ALL
-    SELECT day, 'missing', 0, 0, 0, 0, 0, 0, 0 FROM unlisted_days WHERE day BETWEEN :from AND :to
+    SELECT day, 'missing', 0, 0, 0, 0, 0, 0, 0, 0 FROM unlisted_days WHERE day BETWEEN :from AND :to
     ORDER BY day";
 const HOURS: &str = "
     SELECT (strftime('%w', start_time) + 6) % 7 AS weekday, CAST(strftime('%H', start_time) AS INTEGER) AS hour, count(*) AS meetings
@@ -283,6 +285,7 @@ fn day(row: &Row<'_>) -> rusqlite::Result<DayFigures> {
         day: row.get("day")?,
         state: row.get("state")?,
         listed: row.get("listed")?,
+        webinars: row.get("webinars")?,
         fetched: row.get("fetched")?,
         indexed: row.get("indexed")?,
         failed: row.get("failed")?,

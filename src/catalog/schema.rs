@@ -14,12 +14,12 @@ macro_rules! tables {
 }
 
 tables! {
-    Account { AccountId, CatalogId, CreatedAt, Singleton, WholeListedAt, WantedFrom, DocumentForm }
+    Account { AccountId, CatalogId, CreatedAt, Singleton, WholeListedAt, WantedFrom, DocumentForm, WebinarsRefusedAt }
     Runs {
         RunId, Command, StartedAt, EndedAt, ExitCode, Message, Listings, New, Changed, Vanished, Details, Sessions,
         Failed, Published,
     }
-    Windows { Day, Basis, Meetings, Changes, Listings, FirstListedAt, LastListedAt, SettledAt }
+    Windows { Day, Basis, Meetings, Changes, Listings, FirstListedAt, LastListedAt, SettledAt, Webinars }
     UnlistedDays { Day }
     Hosts { HostId, Email, Name, Dept, UserType, Status, RecordedAt, SeriesListedAt }
     HostLookups { HostKey, HostId, Status, MeetingUuid, AskedAt }
@@ -30,7 +30,7 @@ tables! {
         DurationS, Participants, ListedDay, Status, ListedChecksum, ShownChecksum, FetchedFor, DetailChecksum,
         DocumentChecksum, IndexedChecksum, RejectedChecksum, Revision, Sessions, Reconciled, FirstListedAt, ChangedAt,
         FetchedAt, IndexedAt, VanishedAt, Attempts, LastAttemptRun, Failure, LookAgainStep, LookAgainAt, Incomplete, Doubt,
-        Listing, ListingBytes, ListingDictionary, IndexYear, Source,
+        Listing, ListingBytes, ListingDictionary, IndexYear, Source, Kind, OccurrenceId,
     }
     Payloads { MeetingId, Payload, PayloadBytes, DictionaryId }
     Sessions { MeetingId, SessionId, UserName, Email, JoinTime, LeaveTime }

@@ -8,7 +8,9 @@ use sea_query::{Expr, QueryStatementWriter, SqliteQueryBuilder};
 use sea_query_rusqlite::RusqliteBinder;
 
 use super::Error;
-use crate::model::{Checksum, HostId, IndexKind, IndexYear, ListingType, MeetingUuid, Source, Status};
+use crate::model::{
+    Checksum, HostId, IndexKind, IndexYear, ListingType, MeetingKind, MeetingUuid, Source, Status,
+};
 
 /// Something in the file that this program never writes.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +89,19 @@ impl FromSql for ListingType {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         let text = value.as_str()?;
         Self::parse(text).ok_or_else(|| strange(format!("the listing type {text:?}")))
+    }
+}
+
+impl FromSql for MeetingKind {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let text = value.as_str()?;
+        Self::parse(text).ok_or_else(|| strange(format!("a meeting of the kind {text:?}")))
+    }
+}
+
+impl ToSql for MeetingKind {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.as_str().into())
     }
 }
 

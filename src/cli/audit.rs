@@ -98,7 +98,11 @@ fn as_text(overview: &Overview, context: &Context) -> String {
         if statuses.is_empty() {
             "none yet".to_owned()
         } else {
-            format!("{} ({})", n(total), statuses.join(", "))
+            let webinars = match overview.webinars {
+                0 => String::new(),
+                webinars => format!("; {} of them are webinars", n(webinars)),
+            };
+            format!("{} ({}){webinars}", n(total), statuses.join(", "))
         },
     ]);
     rows.push(vec![

@@ -164,6 +164,7 @@ impl Context {
             answer_limit_bytes: zoom::ANSWER_LIMIT_BYTES,
             proxies: self.config.proxies.clone(),
             source: self.source(),
+            webinars: self.config.webinars,
             traffic: Arc::clone(&self.traffic),
             authorities: self.authorities(std::slice::from_ref(&self.config.oauth_url))?,
             seed: self.seed(),

@@ -48,6 +48,9 @@ pub struct SimulateArgs {
     /// Sessions over all meetings
     #[arg(long, default_value_t = 6400)]
     sessions: usize,
+    /// Webinars beside them, one every other day; the settings that are printed then ask for them
+    #[arg(long, default_value_t = 0)]
+    webinars: usize,
     /// Days back from now
     #[arg(long, default_value_t = 30)]
     days: u32,
@@ -123,14 +126,14 @@ pub fn simulate(context: &Context, args: &SimulateArgs) -> Result<Exit, Failure>
         latency: Duration::from_millis(args.latency_ms),
         ..Setup::default()
     };
-    let served =
-        Simulator::start(World::generate(&spec), setup, args.port, now_of(context)).map_err(|error| {
-            Failure::usage(format!(
-                "port {} cannot be had: {}; name another with --port",
-                args.port,
-                system_said(&error)
-            ))
-        })?;
+    let world = World::generate(&spec).with_webinars(args.webinars, spec.now);
+    let served = Simulator::start(world, setup, args.port, now_of(context)).map_err(|error| {
+        Failure::usage(format!(
+            "port {} cannot be had: {}; name another with --port",
+            args.port,
+            system_said(&error)
+        ))
+    })?;
     served.set_faults(faults);
     // Before the line that others wait for: a signal right after it must find us listening.
     let interrupt = Interrupt::watch()?;
@@ -138,7 +141,15 @@ pub fn simulate(context: &Context, args: &SimulateArgs) -> Result<Exit, Failure>
         SimulatedPlan::Business => "",
         SimulatedPlan::Pro => " ZOOM_PLAN=pro",
     };
-    out::print(&format!("{}{plan}", environment(&served, &args.account)))?;
+    let webinars = if args.webinars > 0 {
+        " ZOOM_HARVESTER_WEBINARS=true"
+    } else {
+        ""
+    };
+    out::print(&format!(
+        "{}{plan}{webinars}",
+        environment(&served, &args.account)
+    ))?;
     context.block_on(async {
         let _ = interrupt.stop().wait_for(|stop| *stop).await;
         Ok(Exit::Done)
@@ -165,10 +176,15 @@ pub fn demo(context: &Context, args: &DemoArgs) -> Result<Exit, Failure> {
         None => (Spec::small_university(now), DEMO_DAYS, demo_file(context)?),
     };
     let spoken = args.example.is_none();
-    let served = Simulator::start(World::generate(&spec), Setup::default(), 0, now_of(context))?;
+    let mut world = World::generate(&spec);
+    if !spoken {
+        world = world.with_webinars(EXAMPLE_WEBINARS, now);
+    }
+    let served = Simulator::start(world, Setup::default(), 0, now_of(context))?;
     let mut context = pointed_at(context, &served, &db);
     if !spoken {
         (context.quiet, context.config.retries) = (true, 1);
+        context.config.webinars = true;
     }
     if spoken {
         out::print(&format!(
@@ -227,8 +243,11 @@ pub fn demo(context: &Context, args: &DemoArgs) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-/// What happens to the account of the example: details that Zoom cannot give, has no more, or gives twice; changes, a meeting that is deleted, and
-/// somebody who is forgotten. So that every question of an auditor has an answer in it.
+/// Webinars of the example's account.
+const EXAMPLE_WEBINARS: usize = 3;
+
+/// What happens to the account of the example: details that Zoom cannot give, has no more, or gives twice; changes, a meeting that is begun again,
+/// one that is deleted, and somebody who is forgotten. So that every question of an auditor has an answer in it.
 const EXAMPLE_FAULTS: &str = r#"{"rules": [
     {"endpoint": "detail", "meeting": 5, "times": "always", "action": {"status": 500}},
     {"endpoint": "detail", "meeting": 9, "times": "always", "action": {"refused": {"status": 404, "code": 3001, "message": "Meeting does not exist"}}},
@@ -269,6 +288,7 @@ fn example_story(
         world.extend(at(20), 15);
         world.add_session(at(21));
         world.remove_session(at(22));
+        world.restart(at(24));
         if let Some(meeting) = world.meeting_mut(at(23)) {
             meeting.topic.push_str(" (moved)");
         }

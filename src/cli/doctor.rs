@@ -7,7 +7,7 @@ use crate::{
     catalog::{Catalog, Error},
     config::Origin,
     elastic::Check,
-    model::{AccountId, DateBasis, Source, Window},
+    model::{AccountId, DateBasis, Listing, Source, Webinars, Window},
     zoom::{self, Zoom},
 };
 
@@ -40,6 +40,30 @@ const REPORTS_SCOPES: [(&str, &[&str]); 2] = [
         &["report:read:admin", "report:read:list_meeting_participants:admin"],
     ),
 ];
+
+/// The same, of webinars, by each source.
+const WEBINAR_SCOPES: [(&str, &[&str]); 2] = [
+    (
+        "list webinars",
+        &[
+            "dashboard_webinars:read:admin",
+            "dashboard:read:admin",
+            "dashboard:read:list_webinars:admin",
+        ],
+    ),
+    (
+        "read a webinar's participants",
+        &[
+            "dashboard_webinars:read:admin",
+            "dashboard:read:admin",
+            "dashboard:read:list_webinar_participants:admin",
+        ],
+    ),
+];
+const REPORTED_WEBINAR_SCOPES: [(&str, &[&str]); 1] = [(
+    "read a webinar's participants",
+    &["report:read:admin", "report:read:list_webinar_participants:admin"],
+)];
 
 /// The same, for either.
 const SCOPES: [(&str, &[&str]); 3] = [
@@ -180,8 +204,23 @@ fn catalog(context: &Context) -> Vec<Check> {
     }
 }
 
+/// What a listing says of webinars; nothing if they are not wanted.
+fn webinars(listing: &Listing) -> Option<Check> {
+    match &listing.webinars {
+        Webinars::NotAsked => None,
+        Webinars::Listed => Some(well("webinars", "are harvested as well")),
+        Webinars::NotInPlan { refusal } => Some(well(
+            "webinars",
+            format!(
+                "this account has none: {}",
+                refusal.as_deref().unwrap_or("Zoom said so within the last day")
+            ),
+        )),
+    }
+}
+
 /// Where meetings will be asked for, and what that gives and costs.
-async fn source(zoom: &Zoom, today: Window) -> (Source, Check) {
+async fn source(zoom: &Zoom, today: Window) -> (Source, Vec<Check>) {
     let mut listed = zoom.list_meetings(today, DateBasis::EndTime, &|_| {}).await;
     let by_start = matches!(
         listed,
@@ -191,6 +230,7 @@ async fn source(zoom: &Zoom, today: Window) -> (Source, Check) {
         listed = zoom.list_meetings(today, DateBasis::StartTime, &|_| {}).await;
     }
     let source = zoom.source();
+    let webinars = listed.as_ref().ok().and_then(webinars);
     let check = match (listed, source) {
         (Ok(listing), Source::Dashboard) => {
             let only = if by_start {
@@ -219,7 +259,7 @@ async fn source(zoom: &Zoom, today: Window) -> (Source, Check) {
             "if it is about the plan or a scope, docs/getting-started.md says which are needed",
         ),
     };
-    (source, check)
+    (source, [check].into_iter().chain(webinars).collect())
 }
 
 pub(super) async fn zoom(context: &Context) -> Vec<Check> {
@@ -260,7 +300,12 @@ pub(super) async fn zoom(context: &Context) -> Vec<Check> {
         Source::Dashboard => &DASHBOARD_SCOPES,
         Source::Reports => &REPORTS_SCOPES,
     };
-    for (what, any_of) in of_source.iter().chain(&SCOPES) {
+    let of_webinars: &[(&str, &[&str])] = match (end.zoom.webinars(), source) {
+        (false, _) => &[],
+        (true, Source::Dashboard) => &WEBINAR_SCOPES,
+        (true, Source::Reports) => &REPORTED_WEBINAR_SCOPES,
+    };
+    for (what, any_of) in of_source.iter().chain(of_webinars).chain(&SCOPES) {
         let has = any_of.iter().find(|scope| scopes.iter().any(|has| has == *scope));
         checks.push(match has {
             Some(scope) => well("scope", format!("{what}: {scope}")),
@@ -273,7 +318,7 @@ pub(super) async fn zoom(context: &Context) -> Vec<Check> {
             ),
         });
     }
-    checks.push(listed);
+    checks.extend(listed);
     let per_second = end.pacer.per_window(crate::model::Label::Heavy);
     let said = format!(
         "{:?}: {per_second} details a second, {} requests a day, by ZOOM_PLAN and ZOOM_RATE_SHARE",

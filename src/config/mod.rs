@@ -118,6 +118,8 @@ pub struct Config {
     pub rate_share: f64,
     /// Where meetings are asked for; if not said, that is found out.
     pub source: Option<Source>,
+    /// Whether webinars are harvested as well.
+    pub webinars: bool,
     /// Details in flight.
     pub concurrency: usize,
     /// Further tries.
@@ -209,6 +211,9 @@ impl Config {
             elastic: (!elastic.urls.is_empty()).then_some(elastic),
             db: values.said("ZOOM_HARVESTER_DB").unwrap_or_default().into(),
             db_said: values.origin("ZOOM_HARVESTER_DB").is_some(),
+            webinars: values.parse("ZOOM_HARVESTER_WEBINARS", "it should be true or false", |text| {
+                text.parse().ok()
+            })?,
             weekly_days: i64::from(values.whole::<u16>("ZOOM_HARVESTER_WEEKLY_DAYS", 1..=365)?),
             privacy: privacy(&values)?,
             proxies,

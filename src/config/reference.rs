@@ -37,7 +37,7 @@ const fn secret(name: &'static str, key: &'static str, help: &'static str) -> Se
 
 /// Every setting there is. The parser, the hints about unknown keys and the reference in docs/configuration.md all come from here.
 #[rustfmt::skip] // A table: one setting, one place to look.
-pub static SETTINGS: [Setting; 54] = [
+pub static SETTINGS: [Setting; 55] = [
     open("ZOOM_ACCOUNT_ID", "zoom.account_id", "",
         "the account id of the Server-to-Server OAuth app"),
     open("ZOOM_CLIENT_ID", "zoom.client_id", "",
@@ -102,6 +102,8 @@ pub static SETTINGS: [Setting; 54] = [
         "the catalog; also `--db`"),
     open("ZOOM_HARVESTER_PROXY", "network.proxy", "",
         "`http://user:password@host:port` for all that leaves this machine, or `none`; if not said, `HTTPS_PROXY`, `HTTP_PROXY` and `ALL_PROXY` are read; `NO_PROXY` is always"),
+    open("ZOOM_HARVESTER_WEBINARS", "harvester.webinars", "false",
+        "`true` or `false`: whether webinars are harvested as well"),
     open("ZOOM_HARVESTER_WEEKLY_DAYS", "harvester.weekly_days", "7",
         "every how many days the last 30 days are listed again whole, settled or not"),
     secret("ZOOM_HARVESTER_PRIVACY_KEY", "privacy.key",

@@ -105,6 +105,7 @@ fn every_setting_has_its_place_in_the_file() {
         [harvester]
         db = "x.db"
         weekly_days = 10
+        webinars = true
         [network]
         proxy = "proxy.example.edu:3128"
         [privacy]
@@ -438,6 +439,7 @@ fn nothing_that_can_be_debugged_shows_a_secret() {
     shown += &format!("{secret:?} {secret:#?}");
     let settings = zoom::Settings {
         source: None,
+        webinars: false,
         account_id: credentials.account_id,
         client_id: credentials.client_id,
         client_secret: credentials.client_secret,

@@ -111,11 +111,13 @@ const SESSION_FIELDS: &[(&str, As)] = &[
 pub(super) fn shared(kept: &Kept) -> String {
     let mut out = String::with_capacity(512);
     put_text(&mut out, "account_id", kept.account_id.as_str());
-    put_text(&mut out, "kind", "meeting");
+    put_text(&mut out, "kind", kept.kind.as_str());
     put_text(&mut out, "source", kept.source.as_str());
     if let Some(series) = kept.series_id {
         put(&mut out, "meeting_series_id", &series.to_string());
     }
+    let occurrence = kept.occurrence_id.as_ref().unwrap_or(&kept.uuid);
+    put_text(&mut out, "occurrence_id", occurrence.as_str());
     let mut host = String::from("{");
     if let Some(host_id) = &kept.host_id {
         put_text(&mut host, "host_id", host_id.as_str());
@@ -421,7 +423,9 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::model::{AccountId, Checksum, Detail, HostId, MeetingUuid, SeriesId, Source, parse_time};
+    use crate::model::{
+        AccountId, Checksum, Detail, HostId, MeetingKind, MeetingUuid, SeriesId, Source, parse_time,
+    };
 
     fn row(value: Value) -> Row {
         Row::read(&value.to_string()).unwrap()
@@ -432,6 +436,8 @@ mod tests {
         Kept {
             uuid: uuid.clone(),
             account_id: AccountId::new("account"),
+            kind: MeetingKind::Meeting,
+            occurrence_id: None,
             source: Source::Dashboard,
             series_id: Some(SeriesId(93_201_235_621)),
             host_id: Some(HostId::new("host-1")),
@@ -673,14 +679,18 @@ mod tests {
             prop::option::of(any::<i64>()),
             prop::option::of(".{0,6}"),
             ".{0,6}",
+            prop::option::of(".{0,6}"),
+            prop::sample::select(&MeetingKind::ALL[..]),
         );
         let rows = (
             any_row(MEETING_FIELDS, OF_MEETINGS),
             prop::collection::vec(any_row(SESSION_FIELDS, OF_SESSIONS), 0..4),
         );
         (ids, time(), time(), prop::option::of(any::<i64>()), rows).prop_map(
-            |((series, host, account), start, end, seconds, (listing, sessions))| Kept {
+            |((series, host, account, occurrence, kind), start, end, seconds, (listing, sessions))| Kept {
                 account_id: AccountId::new(account),
+                kind,
+                occurrence_id: occurrence.map(MeetingUuid::new),
                 source: Source::Reports,
                 series_id: series.map(SeriesId),
                 host_id: host.map(HostId::new),

@@ -2,7 +2,9 @@
 
 use chrono::{DateTime, Datelike, NaiveDate, Utc};
 
-use super::{AccountId, Checksum, Detail, HostId, MeetingUuid, Row, SeriesId, SessionId, Source};
+use super::{
+    AccountId, Checksum, Detail, HostId, MeetingKind, MeetingUuid, Row, SeriesId, SessionId, Source,
+};
 
 /// Everything about one meeting that its documents are built from.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,12 +13,16 @@ pub struct Kept {
     pub uuid: MeetingUuid,
     /// The account it belongs to.
     pub account_id: AccountId,
+    /// Whether it is a webinar.
+    pub kind: MeetingKind,
     /// Where its detail comes from.
     pub source: Source,
     /// Its series, if known.
     pub series_id: Option<SeriesId>,
     /// Its host's id, if known.
     pub host_id: Option<HostId>,
+    /// The instance of its series that it goes on, if it goes on one.
+    pub occurrence_id: Option<MeetingUuid>,
     /// When it began, if known.
     pub start_time: Option<DateTime<Utc>>,
     /// When it ended, if known.
@@ -38,7 +44,7 @@ pub struct Kept {
 impl Kept {
     /// The version of the documents' form: part of every document checksum, so that a new form makes every document
     /// due, from the kept payloads.
-    pub const DOCUMENT_FORM: u32 = 2;
+    pub const DOCUMENT_FORM: u32 = 3;
 
     /// Over everything that the documents are built from.
     pub fn document_checksum(
@@ -46,8 +52,10 @@ impl Kept {
         shown: &Checksum,
         detail: &Checksum,
         host_id: Option<&HostId>,
+        occurrence_id: Option<&MeetingUuid>,
     ) -> Checksum {
-        Checksum::of_json(&(Self::DOCUMENT_FORM, listed, shown, detail, host_id))
+        let form = Self::DOCUMENT_FORM;
+        Checksum::of_json(&(form, listed, shown, detail, host_id, occurrence_id))
     }
 }
 

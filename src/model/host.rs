@@ -72,7 +72,7 @@ impl SeriesKind {
     /// What a series is that its host's complete list does not hold: ten digits are a personal room, the rest
     /// were started without being scheduled. Source: Zoom's blog "Meeting API querying tips", part 1.
     pub fn of_unlisted(series_id: SeriesId) -> Self {
-        if (1_000_000_000..10_000_000_000).contains(&series_id.0) {
+        if series_id.is_personal_room() {
             Self::Personal
         } else {
             Self::Instant

@@ -54,6 +54,14 @@ text_id! {
 #[serde(transparent)]
 pub struct SeriesId(pub i64);
 
+impl SeriesId {
+    /// Whether it is the number of a personal room: these have ten digits, all others nine or eleven. Source: Zoom's blog "Meeting API querying
+    /// tips", part 1.
+    pub fn is_personal_room(self) -> bool {
+        (1_000_000_000..10_000_000_000).contains(&self.0)
+    }
+}
+
 impl fmt::Display for SeriesId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

@@ -33,6 +33,34 @@ impl ListingType {
     }
 }
 
+/// What was held. Both are kept and published in the same way; Zoom lists them apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MeetingKind {
+    /// A meeting.
+    #[default]
+    Meeting,
+    /// A webinar: panelists speak, attendees listen.
+    Webinar,
+}
+
+impl MeetingKind {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Meeting, Self::Webinar];
+
+    /// As the catalog and the documents name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Meeting => "meeting",
+            Self::Webinar => "webinar",
+        }
+    }
+
+    /// The kind of that name.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
 /// Where Zoom's knowledge of a meeting comes from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Source {
@@ -87,6 +115,8 @@ pub struct ListedMeeting {
     pub uuid: MeetingUuid,
     /// Its series, if Zoom named one that is a number.
     pub series_id: Option<SeriesId>,
+    /// Whether it is a webinar.
+    pub kind: MeetingKind,
     /// The list it stands in.
     pub listing_type: ListingType,
     /// Whose list that is.
@@ -200,16 +230,51 @@ pub struct Listing {
     pub window: Window,
     /// By which time Zoom selected.
     pub basis: DateBasis,
-    /// The meetings it shows, each with the day that it counts for.
-    pub shown: HashMap<MeetingUuid, NaiveDate>,
+    /// What it shows.
+    pub shown: HashMap<MeetingUuid, Shown>,
     /// Rows that could not be read; with any of these nothing may be concluded from absence.
     pub malformed: Vec<Malformed>,
     /// Pages read.
     pub pages: u32,
     /// Of whose meetings it speaks, where it was put together host by host; otherwise of everybody's.
     pub hosts: Option<HashSet<HostId>>,
+    /// Whether it speaks for webinars as well.
+    pub webinars: Webinars,
     /// What people should know of it.
     pub notes: Vec<String>,
+}
+
+impl Listing {
+    /// What it speaks for: meetings, and webinars if they are in it.
+    pub fn kinds(&self) -> &'static [MeetingKind] {
+        match self.webinars {
+            Webinars::Listed => &MeetingKind::ALL,
+            Webinars::NotAsked | Webinars::NotInPlan { .. } => &[MeetingKind::Meeting],
+        }
+    }
+}
+
+/// A meeting that a listing shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// The day that it counts for.
+    pub day: NaiveDate,
+    /// Whether it is a webinar.
+    pub kind: MeetingKind,
+}
+
+/// What a listing says of webinars.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Webinars {
+    /// They were not asked for.
+    NotAsked,
+    /// They are in it.
+    Listed,
+    /// The account has none: its plan lacks the add-on.
+    NotInPlan {
+        /// Zoom's words, unless it was known before and not asked again.
+        refusal: Option<String>,
+    },
 }
 
 /// What the catalog knows of a meeting that a listing may show.

@@ -10,6 +10,7 @@ mod host;
 mod id;
 mod label;
 mod listing;
+mod occurrence;
 mod row;
 mod state;
 mod time;
@@ -23,8 +24,9 @@ pub use id::{AccountId, HostId, MeetingUuid, SeriesId, SessionId};
 pub use label::Label;
 pub use listing::{
     Change, DateBasis, Known, KnownMeeting, ListedMeeting, Listing, ListingPage, ListingType, Malformed,
-    Source, VOLATILE_LISTING_FIELDS,
+    MeetingKind, Shown, Source, VOLATILE_LISTING_FIELDS, Webinars,
 };
+pub use occurrence::{Instance, LONGEST_MEETING, LONGEST_PAUSE, occurrences};
 pub use row::{CanonicalJson, Items, Json, Members, Row, RowEdit, RowView, json_text};
 pub use state::{Disposition, Event, Status};
 pub use time::{Clock, Window, from_iso, iso, parse_time};

@@ -150,6 +150,7 @@ mod tests {
             day: day.to_owned(),
             state: state.to_owned(),
             listed: 3,
+            webinars: 0,
             fetched: 3,
             indexed: 3,
             failed: 0,

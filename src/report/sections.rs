@@ -49,6 +49,7 @@ fn sum(figures: &Figures, of: impl Fn(&DayFigures) -> u64) -> u64 {
 pub(super) fn numbers(figures: &Figures) -> Markup {
     let (listed, fetched) = (sum(figures, |day| day.listed), sum(figures, |day| day.fetched));
     let (indexed, gone) = (sum(figures, |day| day.indexed), sum(figures, |day| day.gone));
+    let webinars = sum(figures, |day| day.webinars);
     let steps = [
         ("listed", listed, "by Zoom"),
         ("fetched", fetched, "with their participants"),
@@ -65,7 +66,8 @@ pub(super) fn numbers(figures: &Figures) -> Markup {
     html! {
         dl.numbers {
             div { dt { "days" } dd { (grouped(figures.days.len() as u64)) } }
-            div { dt { "meetings" } dd { (grouped(listed)) } }
+            div { dt { "meetings" } dd { (grouped(listed - webinars)) } }
+            @if webinars > 0 { div { dt { "webinars" } dd { (grouped(webinars)) } } }
             div { dt { "sessions" } dd { (grouped(sum(figures, |day| day.sessions))) } }
             div { dt { "failed" } dd { (grouped(sum(figures, |day| day.failed))) } }
             div { dt { "incomplete" } dd { (grouped(sum(figures, |day| day.incomplete))) } }
@@ -123,10 +125,16 @@ fn one_day(date: NaiveDate, day: &DayFigures) -> Markup {
     let column = date.weekday().num_days_from_monday() + 1;
     let said = match day.state.as_str() {
         "missing" => format!("{}: missing, no listing covered it", day.day),
-        state => format!(
-            "{}: {state}, {} listed, {} fetched, {} indexed, {} failed, {} sessions",
-            day.day, day.listed, day.fetched, day.indexed, day.failed, day.sessions
-        ),
+        state => {
+            let of_webinars = match day.webinars {
+                0 => String::new(),
+                webinars => format!(" (webinars: {webinars})"),
+            };
+            format!(
+                "{}: {state}, {} listed{of_webinars}, {} fetched, {} indexed, {} failed, {} sessions",
+                day.day, day.listed, day.fetched, day.indexed, day.failed, day.sessions
+            )
+        }
     };
     html! {
         button type="button" class={ "day " (day.state) } style={ "grid-column:" (column) } tabindex="-1" title=(said) aria-label=(said)

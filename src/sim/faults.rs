@@ -96,6 +96,12 @@ pub enum Endpoint {
     ReportListing,
     /// `GET /report/meetings/{uuid}/participants`.
     ReportDetail,
+    /// `GET /metrics/webinars`.
+    Webinars,
+    /// `GET /metrics/webinars/{uuid}/participants`.
+    WebinarDetail,
+    /// `GET /report/webinars/{uuid}/participants`.
+    ReportWebinarDetail,
 }
 
 impl Endpoint {
@@ -109,6 +115,9 @@ impl Endpoint {
             Self::Detail => "detail",
             Self::ReportListing => "report_listing",
             Self::ReportDetail => "report_detail",
+            Self::Webinars => "webinars",
+            Self::WebinarDetail => "webinar_detail",
+            Self::ReportWebinarDetail => "report_webinar_detail",
         }
     }
 }

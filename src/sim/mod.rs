@@ -30,6 +30,8 @@ pub struct Setup {
     pub limits: Limits,
     /// Whether there are dashboards: only Business plans and up have them.
     pub dashboards: bool,
+    /// Whether the plan has the webinar add-on.
+    pub webinars: bool,
     /// Whether `query_date_type=end_time` is refused with 12700.
     pub refuse_end_time: bool,
     /// Rows of a page at most, whatever is asked; a fault plan may say another.
@@ -87,12 +89,14 @@ impl Default for Setup {
             account_id: ACCOUNT_ID.to_owned(),
             limits: Limits::BUSINESS,
             dashboards: true,
+            webinars: true,
             refuse_end_time: false,
             page_size_cap: None,
             token_lives: Duration::from_secs(15 * 60),
             expires_in: 3599,
             latency: Duration::ZERO,
-            scopes: "dashboard_meetings:read:admin report:read:admin meeting:read:admin user:read:admin"
+            scopes: "dashboard_meetings:read:admin dashboard_webinars:read:admin report:read:admin meeting:read:admin \
+                     user:read:admin"
                 .to_owned(),
         }
     }
@@ -103,7 +107,8 @@ impl Default for Setup {
 pub struct Logged {
     /// When.
     pub at: Instant,
-    /// `token`, `listing`, `hosts`, `series`, `past_meeting`, `detail`, `report_listing`, `report_detail` or `other`.
+    /// `token`, `listing`, `hosts`, `series`, `past_meeting`, `detail`, `report_listing`, `report_detail`,
+    /// `webinars`, `webinar_detail`, `report_webinar_detail` or `other`.
     pub endpoint: &'static str,
     /// `Light`, `Medium`, `Heavy`, `Resource-intensive`; empty for tokens.
     pub label: &'static str,

@@ -104,6 +104,8 @@ pub struct Meeting {
     pub sessions_from: DateTime<Utc>,
     /// Whether it stands among the meetings of one person.
     pub one_person: bool,
+    /// Whether it is a webinar, which has lists and details of its own.
+    pub webinar: bool,
     /// The volatile scores: `good`, `fair`, `poor`, `bad`.
     pub quality: String,
     pub sessions: Vec<Session>,
@@ -281,6 +283,7 @@ impl World {
                 visible_from: DateTime::UNIX_EPOCH,
                 sessions_from: DateTime::UNIX_EPOCH,
                 one_person: more == 0,
+                webinar: false,
                 quality: "good".to_owned(),
                 sessions,
             });
@@ -334,12 +337,47 @@ impl World {
             visible_from: DateTime::UNIX_EPOCH,
             sessions_from: DateTime::UNIX_EPOCH,
             one_person: sessions == 1,
+            webinar: false,
             quality: "good".to_owned(),
             sessions: (0..sessions)
                 .map(|m| session(&mut dice, start, end, m, n, id))
                 .collect(),
         });
         uuid
+    }
+
+    /// The same, of a webinar: its host, a panelist, and attendees.
+    pub fn add_webinar(
+        &mut self,
+        host: usize,
+        start: DateTime<Utc>,
+        minutes: i64,
+        sessions: usize,
+    ) -> String {
+        let uuid = self.add_meeting(host, start, minutes, sessions);
+        self.rename_series(&uuid, &format!("Webinar {}", self.made));
+        if let Some(webinar) = self.meeting_mut(&uuid) {
+            webinar.webinar = true;
+            webinar.one_person = false;
+            for (index, session) in webinar.sessions.iter_mut().enumerate() {
+                let role = match index {
+                    0 => "host",
+                    1 => "panelist",
+                    _ => "attendee",
+                };
+                session.row.insert("role".to_owned(), role.into());
+            }
+        }
+        uuid
+    }
+
+    /// Adds webinars, one every other day back from `now`, by one host after another.
+    pub fn with_webinars(mut self, webinars: usize, now: DateTime<Utc>) -> Self {
+        for n in 0..webinars {
+            let start = now - Duration::hours(48 * i64::try_from(n).unwrap_or(0) + 5);
+            self.add_webinar(n % self.hosts.len().max(1), start, 60, 12 + n);
+        }
+        self
     }
 
     /// The host dropped out: the same series goes on 20 seconds later, under another UUID.

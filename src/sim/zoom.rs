@@ -42,6 +42,12 @@ struct Asked {
     page: u32,
 }
 
+impl Asked {
+    fn is_of_webinar(&self) -> bool {
+        matches!(self.endpoint, "webinar_detail" | "report_webinar_detail")
+    }
+}
+
 /// What will be answered.
 struct Reply {
     status: u16,
@@ -258,7 +264,7 @@ impl State {
         let Ok(mut body) = serde_json::from_slice::<Value>(&reply.body) else {
             return reply;
         };
-        let list = ["meetings", "users", "participants"]
+        let list = ["meetings", "webinars", "users", "participants"]
             .into_iter()
             .find(|list| body[list].is_array());
         let list = list.unwrap_or("participants");
@@ -412,6 +418,11 @@ fn take_apart(uri: &Uri, state: &State) -> Asked {
         ["oauth", "token"] => ("token", "", None),
         ["v2", "metrics", "meetings"] => ("listing", "Resource-intensive", None),
         ["v2", "metrics", "meetings", meeting, "participants"] => ("detail", "Heavy", Some(*meeting)),
+        ["v2", "metrics", "webinars"] => ("webinars", "Resource-intensive", None),
+        ["v2", "metrics", "webinars", webinar, "participants"] => ("webinar_detail", "Heavy", Some(*webinar)),
+        ["v2", "report", "webinars", webinar, "participants"] => {
+            ("report_webinar_detail", "Heavy", Some(*webinar))
+        }
         ["v2", "report", "users", _, "meetings"] => ("report_listing", "Heavy", None),
         ["v2", "report", "meetings", meeting, "participants"] => ("report_detail", "Heavy", Some(*meeting)),
         ["v2", "report", "users"] => ("hosts", "Heavy", None),
@@ -481,15 +492,21 @@ impl State {
             return refused;
         }
         match asked.endpoint {
-            "listing" | "detail" if !self.setup.dashboards => Reply::error(
+            "webinars" | "webinar_detail" | "report_webinar_detail" if !self.setup.webinars => Reply::error(
+                400,
+                200,
+                "Webinar plan is missing. You must subscribe to the webinar plan and enable webinars for this user in order to perform \
+                 this action.",
+            ),
+            "listing" | "detail" | "webinars" | "webinar_detail" if !self.setup.dashboards => Reply::error(
                 400,
                 200,
                 "Only available for paid accounts that have dashboard feature enabled.",
             ),
             "report_listing" => self.report_listing(asked, now),
-            "report_detail" => self.report_detail(asked, now),
-            "listing" => self.listing(asked, now),
-            "detail" => self.detail(asked, now),
+            "report_detail" | "report_webinar_detail" => self.report_detail(asked, now),
+            "listing" | "webinars" => self.listing(asked, now),
+            "detail" | "webinar_detail" => self.detail(asked, now),
             "hosts" => self.hosts(asked, now),
             "series" => self.series(asked),
             "past_meeting" => self.past_meeting(asked, now),
@@ -612,7 +629,7 @@ impl State {
         if by_end && (self.setup.refuse_end_time || kind != "past") {
             return Reply::error(400, 12700, "This account cannot query meetings by `end_time`.");
         }
-        let hosts = &self.world.hosts;
+        let (hosts, webinars) = (&self.world.hosts, asked.endpoint == "webinars");
         let rows = || {
             self.world
                 .meetings
@@ -621,17 +638,22 @@ impl State {
                     let day = if by_end { meeting.end } else { meeting.start }.date_naive();
                     let listed = match kind {
                         "past" => !meeting.one_person,
-                        "pastOne" => meeting.one_person,
+                        "pastOne" => meeting.one_person && !webinars,
                         _ => false,
                     };
-                    listed && from <= day && day <= to && meeting.visible_from <= now && meeting.end <= now
+                    listed
+                        && meeting.webinar == webinars
+                        && from <= day
+                        && day <= to
+                        && meeting.visible_from <= now
+                        && meeting.end <= now
                 })
                 .map(|meeting| listing_row(meeting, hosts.get(meeting.host)))
                 .collect()
         };
         let echo = json!({"from": from.to_string(), "to": to.to_string()});
         let rows: Option<Vec<Value>> = (!asked.query.contains_key("next_page_token")).then(rows);
-        self.page(asked, rows, "meetings", echo)
+        self.page(asked, rows, if webinars { "webinars" } else { "meetings" }, echo)
     }
 
     fn detail(&mut self, asked: &Asked, now: DateTime<Utc>) -> Reply {
@@ -641,7 +663,7 @@ impl State {
         let Some(meeting) = self
             .world
             .meeting(uuid)
-            .filter(|meeting| meeting.visible_from <= now)
+            .filter(|meeting| meeting.visible_from <= now && meeting.webinar == asked.is_of_webinar())
         else {
             return missing();
         };
@@ -691,7 +713,8 @@ impl State {
             );
         };
         let kind = asked.query.get("type").map_or("past", String::as_str);
-        let mut rows: Vec<Value> = self
+        // Webinars are mixed in.
+        let rows: Vec<Value> = self
             .world
             .meetings
             .iter()
@@ -707,12 +730,6 @@ impl State {
             })
             .map(|meeting| report_row(meeting, host))
             .collect();
-        // Webinars are mixed in.
-        if let Some(mut webinar) = rows.first().cloned() {
-            webinar["uuid"] = format!("Webinar{index:015}==").into();
-            webinar["type"] = 5.into();
-            rows.push(webinar);
-        }
         let echo = json!({"from": from.to_string(), "to": to.to_string()});
         let rows = (!asked.query.contains_key("next_page_token")).then_some(rows);
         self.page(asked, rows, "meetings", echo)
@@ -723,11 +740,12 @@ impl State {
         let found = self
             .world
             .meeting(uuid)
-            .filter(|meeting| meeting.visible_from <= now);
+            .filter(|meeting| meeting.visible_from <= now && meeting.webinar == asked.is_of_webinar());
         let Some(meeting) = found else {
             return Reply::error(404, 3001, &format!("Meeting {uuid} not found or has expired."));
         };
-        if meeting.end < now.checked_sub_months(Months::new(12)).unwrap_or(now) {
+        let months = if meeting.webinar { 6 } else { 12 };
+        if meeting.end < now.checked_sub_months(Months::new(months)).unwrap_or(now) {
             return Reply::error(400, 12702, "Can not access meeting a year ago.");
         }
         let registrants = asked
@@ -815,7 +833,7 @@ impl State {
         let found = self
             .world
             .meeting(uuid)
-            .filter(|meeting| meeting.visible_from <= now && meeting.end <= now);
+            .filter(|meeting| meeting.visible_from <= now && meeting.end <= now && !meeting.webinar);
         let Some(meeting) = found else {
             return Reply::error(404, 3001, &format!("Meeting does not exist: {uuid}."));
         };
@@ -873,7 +891,7 @@ fn report_row(meeting: &Meeting, host: &Host) -> Value {
     json!({
         "uuid": meeting.uuid,
         "id": meeting.series,
-        "type": 2,
+        "type": if meeting.webinar { 5 } else { 2 },
         "topic": meeting.topic,
         "user_name": host.name,
         "user_email": host.email,

@@ -1,7 +1,7 @@
 //! The worker of listings: which days are wanted, in which windows they are listed, and what an answer means. It decides; applying what
 //! it decided is another's, or nobody's: the dry run shows it only.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
@@ -13,7 +13,10 @@ use super::{
 };
 use crate::{
     catalog::{self, Catalog, DayChanges},
-    model::{Change, DateBasis, ListedMeeting, Listing, ListingPage, Malformed, MeetingUuid, Window},
+    model::{
+        Change, DateBasis, ListedMeeting, Listing, ListingPage, Malformed, MeetingKind, MeetingUuid,
+        Webinars, Window,
+    },
     privacy::Screen,
     zoom,
 };
@@ -21,7 +24,7 @@ use crate::{
 /// Listings at once: they share the tightest limit, and page tokens live for 15 minutes only.
 const LISTINGS_AT_ONCE: usize = 2;
 
-/// A listing that shows none at all, where at least so many meetings are known, is believed only when the next run hears it again:
+/// A listing that shows none at all (or no webinar), where at least so many meetings are known, is believed only when the next run hears it again:
 /// single meetings are deleted, not all of a window's.
 const EMPTIED: usize = 3;
 
@@ -71,6 +74,8 @@ pub(super) struct Listings {
     whole_listing_every: TimeDelta,
     /// Whether what the reports told is to be had again from the dashboards.
     enrich: bool,
+    /// Whether webinars are wanted as well.
+    webinars: bool,
     wanted: BTreeSet<NaiveDate>,
     basis: DateBasis,
     /// Whether the wanted days are also the whole listing of the last 30 days.
@@ -85,11 +90,12 @@ pub(super) struct Listings {
 }
 
 impl Listings {
-    pub fn new(scope: Scope, whole_listing_every: TimeDelta, enrich: bool) -> Self {
+    pub fn new(scope: Scope, whole_listing_every: TimeDelta, enrich: bool, webinars: bool) -> Self {
         Self {
             scope,
             whole_listing_every,
             enrich,
+            webinars,
             wanted: BTreeSet::new(),
             basis: DateBasis::EndTime,
             whole: false,
@@ -123,7 +129,7 @@ impl Listings {
     ) -> Result<(BTreeSet<NaiveDate>, bool), catalog::Error> {
         let today = now.date_naive();
         let settled = match Window::new(earliest_day(today), today) {
-            Some(reach) => catalog.settled_days(reach)?.into_iter().collect(),
+            Some(reach) => catalog.settled_days(reach, self.webinars)?.into_iter().collect(),
             None => BTreeSet::new(),
         };
         // Days that were asked for and not listed, because that run was stopped, are still to be had.
@@ -233,10 +239,19 @@ impl Listings {
             Err(error) => return Ok(Heard::Failed(ask.window, error)),
         };
         let rows = listing.shown.len();
-        listing.shown.retain(|_, day| !screen.is_forgotten_day(*day));
+        listing
+            .shown
+            .retain(|_, shown| !screen.is_forgotten_day(shown.day));
         let ignored = rows - listing.shown.len();
-        let expected = catalog.expected(listing.window, listing.basis, listing.hosts.as_ref())?;
-        let absent = plan::absent(&listing, expected);
+        let mut absent = BTreeMap::new();
+        for kind in listing.kinds() {
+            let expected = catalog.expected(&listing, *kind)?;
+            absent.extend(
+                plan::absent(&listing, expected)
+                    .into_iter()
+                    .map(|uuid| (uuid, *kind)),
+            );
+        }
         let Some(vanished) = self.believed(catalog, ask.window, &mut listing, absent)? else {
             self.queue.push_front(ask.window);
             return Ok(Heard::Again(None));
@@ -266,21 +281,32 @@ impl Listings {
         catalog: &Catalog,
         window: Window,
         listing: &mut Listing,
-        absent: Vec<MeetingUuid>,
+        absent: BTreeMap<MeetingUuid, MeetingKind>,
     ) -> Result<Option<Vec<MeetingUuid>>, catalog::Error> {
         let before = self.doubted.remove(&window);
         if absent.is_empty() {
-            return Ok(Some(absent));
+            return Ok(Some(Vec::new()));
         }
         let Some(before) = before else {
-            self.doubted.insert(window, absent.into_iter().collect());
+            self.doubted.insert(window, absent.into_keys().collect());
             return Ok(None);
         };
-        let emptied =
-            listing.shown.is_empty() && absent.len() >= EMPTIED && catalog.shown_last(listing.window)? > 0;
-        let (vanished, unproven): (Vec<_>, Vec<_>) = absent
-            .into_iter()
-            .partition(|uuid| !emptied && before.contains(uuid));
+        let mut emptied = Vec::new();
+        for kind in listing.kinds() {
+            let shows_none = !listing.shown.values().any(|shown| shown.kind == *kind);
+            let lacks = absent.values().filter(|of| *of == kind).count();
+            if shows_none && lacks >= EMPTIED && catalog.shown_last(listing.window, *kind)? > 0 {
+                emptied.push(*kind);
+            }
+        }
+        let (mut vanished, mut unproven) = (Vec::new(), Vec::new());
+        for (uuid, kind) in absent {
+            if !emptied.contains(&kind) && before.contains(&uuid) {
+                vanished.push(uuid);
+            } else {
+                unproven.push(uuid);
+            }
+        }
         if !unproven.is_empty() {
             listing.malformed.push(Malformed {
                 place: format!("meetings of {window}"),
@@ -309,6 +335,13 @@ impl Listings {
         }
         for note in &listing.notes {
             state.note(note);
+        }
+        if let Webinars::NotInPlan { refusal: Some(said) } = &listing.webinars
+            && state.catalog.no_webinars_since()?.is_none()
+        {
+            state.note(&format!(
+                "this account has no webinars ({said}); it is asked again once a day, and this is not said again"
+            ));
         }
         for bad in &listing.malformed {
             state.problem(format!("{}: {}", bad.place, bad.reason));

@@ -59,13 +59,16 @@ pub(super) mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::model::{DateBasis, ListingType, Malformed, Row, SeriesId, Source};
+    use crate::model::{
+        DateBasis, ListingType, Malformed, MeetingKind, Row, SeriesId, Shown, Source, Webinars,
+    };
 
     pub fn meeting(uuid: &str, topic: &str, participants: i64) -> ListedMeeting {
         let at = |text: &str| crate::model::from_iso(text);
         ListedMeeting {
             uuid: MeetingUuid::new(uuid),
             series_id: Some(SeriesId(91_234_567_890)),
+            kind: MeetingKind::Meeting,
             listing_type: ListingType::Past,
             source: Source::Dashboard,
             topic: topic.into(),
@@ -87,9 +90,10 @@ pub(super) mod tests {
 
     pub fn listing(meetings: &[ListedMeeting]) -> Listing {
         let window = Window::day("2026-03-04".parse().unwrap());
-        let shown = meetings
-            .iter()
-            .map(|one| (one.uuid.clone(), one.listed_day(window)));
+        let shown = meetings.iter().map(|one| {
+            let (day, kind) = (one.listed_day(window), one.kind);
+            (one.uuid.clone(), Shown { day, kind })
+        });
         Listing {
             window,
             basis: DateBasis::EndTime,
@@ -97,6 +101,7 @@ pub(super) mod tests {
             malformed: Vec::new(),
             pages: 2,
             hosts: None,
+            webinars: Webinars::NotAsked,
             notes: Vec::new(),
         }
     }

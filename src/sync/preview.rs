@@ -44,9 +44,12 @@ pub(super) async fn preview(
     now: DateTime<Utc>,
     mut see: impl FnMut(Seen<'_>) -> Result<(), catalog::Error>,
 ) -> Result<(), Failure> {
-    let mut listings = Listings::new(scope, whole_listing_every, false);
+    let mut listings = Listings::new(scope, whole_listing_every, false, zoom.webinars());
     listings.want_days(catalog, now)?;
     zoom.harvested_before(catalog.last_source()?);
+    if catalog.has_no_webinars(now)? {
+        zoom.spare_webinars();
+    }
     while let Some(ask) = listings.next() {
         let (show_page, mut pages) = mpsc::unbounded_channel::<ListingPage>();
         let show = |page| drop(show_page.send(page));

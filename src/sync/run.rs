@@ -99,7 +99,13 @@ impl<'a> Harvest<'a> {
         observer: &'a dyn Observer,
     ) -> Result<Self, Error> {
         let state = RunState::new(catalog, run, options.policy, clock, observer)?;
-        let mut listings = Listings::new(options.scope, options.whole_listing_every, options.enrich);
+        let webinars = sides.zoom.as_ref().is_some_and(|(zoom, ..)| zoom.webinars());
+        let mut listings = Listings::new(
+            options.scope,
+            options.whole_listing_every,
+            options.enrich,
+            webinars,
+        );
         let zoom = sides.zoom.map(|(client, pacer, grants)| ZoomEnd {
             client,
             pacer,
@@ -108,6 +114,9 @@ impl<'a> Harvest<'a> {
         if let Some(ZoomEnd { client, pacer, .. }) = &zoom {
             client.harvested_before(state.catalog.last_source()?);
             let now = state.now();
+            if state.catalog.has_no_webinars(now)? {
+                client.spare_webinars();
+            }
             for label in Label::ALL {
                 pacer.remember(label, &state.catalog.recent_requests(label, now)?, now);
             }
@@ -172,7 +181,7 @@ impl<'a> Harvest<'a> {
             while let Some(due) = self.details.next_fetch(&mut self.state)? {
                 let zoom = Arc::clone(&zoom);
                 self.start(async move {
-                    let fetched = zoom.detail(&due.uuid, due.listing_type).await;
+                    let fetched = zoom.detail(&due.uuid, due.kind, due.listing_type).await;
                     Done::Details(details::Answer::Fetched(due, fetched))
                 });
             }

@@ -13,7 +13,9 @@ use super::plan::{
 };
 use crate::{
     catalog::{Acknowledgement, Catalog, DayChanges, Due, Found, IndexRecord, RunId, Tally},
-    model::{AccountId, Checksum, Detail, IndexKind, IndexYear, Kept, MeetingUuid, Row, from_iso},
+    model::{
+        AccountId, Checksum, Detail, IndexKind, IndexYear, Kept, MeetingKind, MeetingUuid, Row, from_iso,
+    },
 };
 
 fn acknowledgement(kept: &Kept) -> Acknowledgement {
@@ -225,7 +227,7 @@ impl Play {
                             .unwrap(),
                     );
                 }
-                let expected = catalog.expected(listing.window, listing.basis, None).unwrap();
+                let expected = catalog.expected(&listing, MeetingKind::Meeting).unwrap();
                 let vanished = absent(&listing, expected);
                 let days = [listing.window.from];
                 catalog

@@ -83,6 +83,21 @@ pub enum Error {
         /// In Zoom's words.
         message: String,
     },
+    /// The account has no webinars.
+    #[error("this account has no access to webinars ({message}): they need Zoom's webinar add-on")]
+    NoWebinars {
+        /// In Zoom's words.
+        message: String,
+    },
+    /// The app may see meetings, but no webinars.
+    #[error(
+        "the Zoom app lacks scopes for webinars: {message} Add them to the app in the Zoom App Marketplace and activate it again, or set \
+         ZOOM_HARVESTER_WEBINARS=false"
+    )]
+    WebinarScopes {
+        /// In Zoom's words, which name them.
+        message: String,
+    },
     /// Zoom does not have it (any more).
     #[error("Zoom does not have {what}: {message} (code {code})")]
     NotFound {
@@ -196,6 +211,22 @@ pub enum Error {
 }
 
 impl Error {
+    /// What a refusal means where it is an answer about webinars: it says nothing of meetings.
+    pub(super) fn of_webinars(self) -> Self {
+        match self {
+            // Code 200 is Zoom's for a plan that is missing: "Webinar plan is missing. You must subscribe to the webinar plan …".
+            Self::NoDashboard { message }
+            | Self::Refused {
+                status: 400 | 403,
+                code: Some(200),
+                message,
+                ..
+            } => Self::NoWebinars { message },
+            Self::Scopes { message } => Self::WebinarScopes { message },
+            error => error,
+        }
+    }
+
     /// What to do about it.
     pub fn disposition(&self) -> Disposition {
         match self {
@@ -206,6 +237,7 @@ impl Error {
             | Self::ShareSpent { .. }
             | Self::Credentials { .. }
             | Self::Scopes { .. }
+            | Self::WebinarScopes { .. }
             | Self::NoDashboard { .. }
             | Self::NoReports { .. }
             | Self::Configuration(_)
@@ -213,6 +245,7 @@ impl Error {
             | Self::RunOver => Disposition::Stop,
             Self::NotFound { .. }
             | Self::TooOld { .. }
+            | Self::NoWebinars { .. }
             | Self::Blocked { .. }
             | Self::EndTimeRefused
             | Self::ReportsByStart

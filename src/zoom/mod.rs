@@ -32,7 +32,8 @@ pub use error::Error;
 use crate::{
     model::{
         AccountId, Clock, DateBasis, Detail, Host, HostId, Label, ListedMeeting, Listing, ListingPage,
-        ListingType, Malformed, MeetingUuid, PastMeeting, Row, SeriesRow, Source, Window,
+        ListingType, Malformed, MeetingKind, MeetingUuid, PastMeeting, Row, SeriesRow, Shown, Source,
+        Webinars, Window,
     },
     network::{Authorities, Proxies, Way},
     untrusted::Secrets,
@@ -120,6 +121,8 @@ pub struct Settings {
     pub authorities: Authorities,
     /// Where meetings are asked for; if not said, the dashboards where they answer, else the reports.
     pub source: Option<Source>,
+    /// Whether webinars are harvested as well.
+    pub webinars: bool,
     /// Where requests are counted.
     pub traffic: Arc<traffic::Traffic>,
     /// For the chance in the pauses.
@@ -152,6 +155,8 @@ pub struct Zoom {
     scopes_seen: OnceCell<()>,
     /// Whether people were told of that.
     told: AtomicBool,
+    /// Whether the account is known to have no webinars, so that they are not asked for.
+    no_webinars: AtomicBool,
 }
 
 impl Zoom {
@@ -184,6 +189,7 @@ impl Zoom {
             by_reports_before: AtomicBool::new(false),
             scopes_seen: OnceCell::new(),
             told: AtomicBool::new(false),
+            no_webinars: AtomicBool::new(false),
             settings,
             client,
             tokens,
@@ -246,6 +252,16 @@ impl Zoom {
         self.by_reports_before.store(by_reports, Ordering::Relaxed);
     }
 
+    /// Whether webinars are harvested as well.
+    pub fn webinars(&self) -> bool {
+        self.settings.webinars
+    }
+
+    /// Zoom said not long ago that the account has no webinars: they are not asked for in this run.
+    pub fn spare_webinars(&self) {
+        self.no_webinars.store(true, Ordering::Relaxed);
+    }
+
     /// The same, once the app's scopes were looked at, if they may tell.
     ///
     /// # Errors
@@ -306,9 +322,9 @@ impl Zoom {
         Ok(listing)
     }
 
-    /// Lists the meetings that ended (or began, by `basis`) inside the window: both of Zoom's lists, one after the other, united by UUID.
-    /// `see` is shown each page as it arrives, so that work can begin before the last one is read; a list that is begun again shows its rows
-    /// again.
+    /// Lists the meetings that ended (or began, by `basis`) inside the window: both of Zoom's lists, one after the other, united by UUID, and the
+    /// webinars where they are wanted. `see` is shown each page as it arrives, so that work can begin before the last one is read; a list that is
+    /// begun again shows its rows again.
     ///
     /// One-person meetings are selected by their start in any case: Zoom documents `query_date_type` for `past` only.
     ///
@@ -320,59 +336,95 @@ impl Zoom {
         basis: DateBasis,
         see: &dyn Fn(ListingPage),
     ) -> Result<Listing, Error> {
-        let past = self
-            .list_type(window, basis, ListingType::Past, &HashMap::new(), see)
+        let mut listing = self
+            .list_type(window, basis, MeetingList::PAST, &HashMap::new(), see)
             .await?;
         let one = self
-            .list_type(window, basis, ListingType::PastOne, &past.shown, see)
+            .list_type(window, basis, MeetingList::PAST_ONE, &listing.shown, see)
             .await?;
-        let covered = past.window.intersection(one.window);
-        let mut listing = Listing {
-            window: covered.ok_or_else(|| Error::Malformed {
-                what: format!("meetings of {window}"),
-                reason: format!(
-                    "the two lists are for different days: {} and {}",
-                    past.window, one.window
-                ),
-            })?,
-            pages: past.pages + one.pages,
-            ..past
-        };
-        listing.shown.extend(one.shown);
-        listing.malformed.extend(one.malformed);
+        let mut lists = vec![one];
+        if self.settings.webinars {
+            match self.list_webinars(window, basis, see).await? {
+                Ok(webinars) => {
+                    lists.push(webinars);
+                    listing.webinars = Webinars::Listed;
+                }
+                Err(refusal) => listing.webinars = Webinars::NotInPlan { refusal },
+            }
+        }
+        for list in lists {
+            listing.window = listing
+                .window
+                .intersection(list.window)
+                .ok_or_else(|| Error::Malformed {
+                    what: format!("meetings of {window}"),
+                    reason: format!(
+                        "the lists are for different days: {} and {}",
+                        listing.window, list.window
+                    ),
+                })?;
+            listing.pages += list.pages;
+            listing.shown.extend(list.shown);
+            listing.malformed.extend(list.malformed);
+        }
         Ok(listing)
     }
 
-    /// One of the two lists, but for those meetings that the other one shows.
+    /// The webinars of the window; or, where the account has none, Zoom's words, if it was asked.
+    async fn list_webinars(
+        &self,
+        window: Window,
+        basis: DateBasis,
+        see: &dyn Fn(ListingPage),
+    ) -> Result<Result<Listing, Option<String>>, Error> {
+        if self.no_webinars.load(Ordering::Relaxed) {
+            return Ok(Err(None));
+        }
+        let listed = self
+            .list_type(window, basis, MeetingList::WEBINARS, &HashMap::new(), see)
+            .await;
+        match listed.map_err(Error::of_webinars) {
+            Ok(listing) => Ok(Ok(listing)),
+            Err(Error::NoWebinars { message }) => {
+                self.spare_webinars();
+                Ok(Err(Some(message)))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// One of the lists, but for those meetings that another one shows.
     async fn list_type(
         &self,
         window: Window,
         basis: DateBasis,
-        listing_type: ListingType,
-        elsewhere: &HashMap<MeetingUuid, chrono::NaiveDate>,
+        list: MeetingList,
+        elsewhere: &HashMap<MeetingUuid, Shown>,
         see: &dyn Fn(ListingPage),
     ) -> Result<Listing, Error> {
-        let kind = listing_type.as_str();
-        let what = format!("meetings ({kind}) of {window}");
+        let MeetingList { kind, listing_type } = list;
+        let what = format!("{list} of {window}");
         let mut query = vec![
-            ("type", kind.to_owned()),
+            ("type", listing_type.as_str().to_owned()),
             ("from", window.from.to_string()),
             ("to", window.to.to_string()),
             ("page_size", PAGE_SIZE.to_string()),
-            ("include_fields", "tracking_fields".to_owned()),
         ];
+        if kind == MeetingKind::Meeting {
+            query.push(("include_fields", "tracking_fields".to_owned()));
+        }
         if basis == DateBasis::EndTime && listing_type == ListingType::Past {
             query.push(("query_date_type", basis.as_str().to_owned()));
         }
         let request = ListRequest {
             label: Label::ResourceIntensive,
             what: &what,
-            path: "/metrics/meetings",
+            path: &format!("/metrics/{}", plural(kind)),
             query: &query,
-            array: "meetings",
+            array: plural(kind),
             may_be_split: window.from != window.to,
         };
-        let row = |row| wire::listed_meeting(row, listing_type).map(Some);
+        let row = |row| wire::listed_meeting(row, kind, listing_type).map(Some);
         let reader = || ListingReader {
             what: &what,
             asked: window,
@@ -405,6 +457,7 @@ impl Zoom {
             malformed: read.malformed,
             pages: pages.read,
             hosts: None,
+            webinars: Webinars::NotAsked,
             notes: Vec::new(),
         })
     }
@@ -495,23 +548,34 @@ impl Zoom {
         Ok(wire::past_meeting(&answer.head))
     }
 
-    /// All sessions of a meeting, asked for in the list it stands in.
+    /// All sessions of a meeting or webinar, asked for in the list it stands in.
     ///
     /// # Errors
     /// Any; a detail that is not complete is none.
-    pub async fn detail(&self, uuid: &MeetingUuid, listing_type: ListingType) -> Result<Fetched, Error> {
+    pub async fn detail(
+        &self,
+        uuid: &MeetingUuid,
+        kind: MeetingKind,
+        listing_type: ListingType,
+    ) -> Result<Fetched, Error> {
+        let of_kind = |error| match kind {
+            MeetingKind::Meeting => error,
+            MeetingKind::Webinar => Error::of_webinars(error),
+        };
         if self.chosen_source().await? == Source::Dashboard {
-            match self.detail_by_dashboard(uuid, listing_type).await {
+            let fetched = self.detail_by_dashboard(uuid, kind, listing_type).await;
+            match fetched.map_err(of_kind) {
                 Err(error) if self.falls_back(&error) => {}
                 fetched => return fetched,
             }
         }
-        self.detail_by_reports(uuid).await
+        self.detail_by_reports(uuid, kind).await.map_err(of_kind)
     }
 
     async fn detail_by_dashboard(
         &self,
         uuid: &MeetingUuid,
+        kind: MeetingKind,
         listing_type: ListingType,
     ) -> Result<Fetched, Error> {
         let query = [
@@ -519,11 +583,11 @@ impl Zoom {
             ("page_size", PAGE_SIZE.to_string()),
             ("include_fields", "registrant_id".to_owned()),
         ];
-        let what = format!("sessions of meeting {uuid}");
+        let what = sessions_of(uuid, kind);
         let request = ListRequest {
             label: Label::Heavy,
             what: &what,
-            path: &format!("/metrics/meetings/{}/participants", encode_uuid(uuid)),
+            path: &format!("/metrics/{}/{}/participants", plural(kind), encode_uuid(uuid)),
             query: &query,
             array: "participants",
             may_be_split: false,
@@ -536,6 +600,48 @@ impl Zoom {
             source: Source::Dashboard,
         })
     }
+}
+
+/// One of the dashboards' lists.
+#[derive(Clone, Copy)]
+struct MeetingList {
+    kind: MeetingKind,
+    listing_type: ListingType,
+}
+
+impl MeetingList {
+    const PAST: Self = Self {
+        kind: MeetingKind::Meeting,
+        listing_type: ListingType::Past,
+    };
+    const PAST_ONE: Self = Self {
+        kind: MeetingKind::Meeting,
+        listing_type: ListingType::PastOne,
+    };
+    /// Zoom has no list of webinars of one person.
+    const WEBINARS: Self = Self {
+        kind: MeetingKind::Webinar,
+        listing_type: ListingType::Past,
+    };
+}
+
+impl std::fmt::Display for MeetingList {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({})", plural(self.kind), self.listing_type.as_str())
+    }
+}
+
+/// As Zoom's paths and answers name them.
+fn plural(kind: MeetingKind) -> &'static str {
+    match kind {
+        MeetingKind::Meeting => "meetings",
+        MeetingKind::Webinar => "webinars",
+    }
+}
+
+/// A detail in words.
+fn sessions_of(uuid: &MeetingUuid, kind: MeetingKind) -> String {
+    format!("sessions of {} {uuid}", kind.as_str())
 }
 
 /// The rows of a detail, if every one of them can be read.
@@ -577,10 +683,10 @@ struct ListingReader<'a> {
     /// The days that Zoom answers for, by its first page.
     covered: Option<Window>,
     row: MeetingOfRow<'a>,
-    elsewhere: &'a HashMap<MeetingUuid, chrono::NaiveDate>,
+    elsewhere: &'a HashMap<MeetingUuid, Shown>,
     see: &'a dyn Fn(ListingPage),
     rows: usize,
-    shown: HashMap<MeetingUuid, chrono::NaiveDate>,
+    shown: HashMap<MeetingUuid, Shown>,
     malformed: Vec<Malformed>,
 }
 
@@ -597,8 +703,11 @@ impl Sink for ListingReader<'_> {
             let read = row.ok_or_else(|| "it is no object".to_owned()).and_then(self.row);
             match read {
                 Ok(Some(meeting)) if !self.elsewhere.contains_key(&meeting.uuid) => {
-                    let day = meeting.listed_day(window);
-                    self.shown.insert(meeting.uuid.clone(), day);
+                    let shown = Shown {
+                        day: meeting.listed_day(window),
+                        kind: meeting.kind,
+                    };
+                    self.shown.insert(meeting.uuid.clone(), shown);
                     // Shown twice: the list moved while it was read. The later row is the newer one.
                     let place = places.entry(meeting.uuid.clone()).or_insert(meetings.len());
                     match meetings.get_mut(*place) {

@@ -3,7 +3,6 @@
 
 use std::collections::{HashMap, HashSet};
 
-use chrono::NaiveDate;
 use futures::{StreamExt, stream};
 
 use super::{
@@ -13,8 +12,8 @@ use super::{
     wire,
 };
 use crate::model::{
-    DateBasis, Disposition, Host, HostId, Label, Listing, ListingPage, ListingType, Malformed, MeetingUuid,
-    Row, Source, Window,
+    DateBasis, Disposition, Host, HostId, Label, Listing, ListingPage, ListingType, Malformed, MeetingKind,
+    MeetingUuid, Row, Shown, Source, Webinars, Window,
 };
 
 /// Hosts whose lists are read at once. Their requests share the limit of Heavy requests, ten a second on Pro.
@@ -33,7 +32,7 @@ enum HostListed {
 /// What a host's lists show.
 #[derive(Default)]
 struct OneHost {
-    shown: HashMap<MeetingUuid, NaiveDate>,
+    shown: HashMap<MeetingUuid, Shown>,
     malformed: Vec<Malformed>,
     pages: u32,
     covered: Option<Window>,
@@ -68,6 +67,11 @@ impl Zoom {
             malformed: Vec::new(),
             pages: 1,
             hosts: None,
+            // They stand among the meetings.
+            webinars: match self.settings.webinars {
+                true => Webinars::Listed,
+                false => Webinars::NotAsked,
+            },
             notes: Vec::new(),
         };
         if !all_hosts {
@@ -178,7 +182,7 @@ impl Zoom {
             array: "meetings",
             may_be_split: false,
         };
-        let row = |row: Row| wire::reported_meeting(&row, listing_type, host);
+        let row = |row: Row| wire::reported_meeting(&row, listing_type, host, self.settings.webinars);
         let reader = || ListingReader {
             what,
             asked: window,
@@ -205,17 +209,25 @@ impl Zoom {
         })
     }
 
-    /// All sessions of a meeting, by its report.
-    pub(super) async fn detail_by_reports(&self, uuid: &MeetingUuid) -> Result<Fetched, Error> {
+    /// All sessions of a meeting or webinar, by its report.
+    pub(super) async fn detail_by_reports(
+        &self,
+        uuid: &MeetingUuid,
+        kind: MeetingKind,
+    ) -> Result<Fetched, Error> {
         let query = [
             ("page_size", PAGE_SIZE.to_string()),
             ("include_fields", "registrant_id".to_owned()),
         ];
-        let what = format!("sessions of meeting {uuid}");
+        let what = super::sessions_of(uuid, kind);
         let request = ListRequest {
             label: Label::Heavy,
             what: &what,
-            path: &format!("/report/meetings/{}/participants", encode_uuid(uuid)),
+            path: &format!(
+                "/report/{}/{}/participants",
+                super::plural(kind),
+                encode_uuid(uuid)
+            ),
             query: &query,
             array: "participants",
             may_be_split: false,

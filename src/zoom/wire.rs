@@ -11,8 +11,8 @@ use serde::{
 use serde_json::value::RawValue;
 
 use crate::model::{
-    CanonicalJson, Host, HostId, Json, ListedMeeting, ListingType, MeetingUuid, PastMeeting, Row, RowEdit,
-    SeriesId, SeriesKind, SeriesRow, Source, json_text,
+    CanonicalJson, Host, HostId, Json, ListedMeeting, ListingType, MeetingKind, MeetingUuid, PastMeeting,
+    Row, RowEdit, SeriesId, SeriesKind, SeriesRow, Source, json_text,
 };
 
 /// An answer: the rows of its list, and what it says beside them.
@@ -190,14 +190,19 @@ pub fn echoed_day(head: &Row, name: &str) -> Option<NaiveDate> {
     head.text(name).get(..10)?.parse().ok()
 }
 
-/// A row of `/metrics/meetings`.
+/// A row of `/metrics/meetings` or `/metrics/webinars`.
 ///
 /// # Errors
 /// What makes it no meeting.
-pub fn listed_meeting(row: Row, listing_type: ListingType) -> Result<ListedMeeting, String> {
+pub fn listed_meeting(
+    row: Row,
+    kind: MeetingKind,
+    listing_type: ListingType,
+) -> Result<ListedMeeting, String> {
     let mut meeting = ListedMeeting {
         uuid: MeetingUuid::new(""),
         series_id: None,
+        kind,
         listing_type,
         source: Source::Dashboard,
         topic: String::new(),
@@ -233,7 +238,7 @@ pub fn listed_meeting(row: Row, listing_type: ListingType) -> Result<ListedMeeti
 /// Zoom's types of webinars, which the reports mix in among meetings: without, with any, and with fixed times.
 const WEBINARS: [i64; 3] = [5, 6, 9];
 
-/// A row of `/report/users/{id}/meetings`, in the names and units of the dashboards; nothing for a webinar.
+/// A row of `/report/users/{id}/meetings`, in the names and units of the dashboards; nothing for a webinar, unless these are wanted.
 ///
 /// # Errors
 /// What makes it no meeting.
@@ -241,12 +246,13 @@ pub fn reported_meeting(
     row: &Row,
     listing_type: ListingType,
     host: &Host,
+    webinars: bool,
 ) -> Result<Option<ListedMeeting>, String> {
-    if row
-        .get("type")
-        .and_then(whole)
-        .is_some_and(|kind| WEBINARS.contains(&kind))
-    {
+    let kind = match row.get("type").and_then(whole) {
+        Some(kind) if WEBINARS.contains(&kind) => MeetingKind::Webinar,
+        _ => MeetingKind::Meeting,
+    };
+    if kind == MeetingKind::Webinar && !webinars {
         return Ok(None);
     }
     let mut edit = renamed(
@@ -278,7 +284,7 @@ pub fn reported_meeting(
             edit.set_text(name, value);
         }
     }
-    let mut meeting = listed_meeting(edit.finish(), listing_type)?;
+    let mut meeting = listed_meeting(edit.finish(), kind, listing_type)?;
     meeting.source = Source::Reports;
     Ok(Some(meeting))
 }
@@ -482,13 +488,20 @@ mod tests {
 
     #[test]
     fn a_row_without_a_uuid_is_malformed_and_nothing_else_is() {
-        assert!(listed_meeting(row(json!({"topic": "x"})), ListingType::Past).is_err());
+        assert!(
+            listed_meeting(
+                row(json!({"topic": "x"})),
+                MeetingKind::Meeting,
+                ListingType::Past
+            )
+            .is_err()
+        );
         assert_eq!(
             page(br#"{"meetings":[7]}"#, "meetings").unwrap().rows,
             Some(vec![None])
         );
         let odd = json!({"uuid": "u==", "id": {}, "participants": "3", "start_time": 5, "duration": []});
-        let meeting = listed_meeting(row(odd), ListingType::PastOne).unwrap();
+        let meeting = listed_meeting(row(odd), MeetingKind::Meeting, ListingType::PastOne).unwrap();
         assert_eq!(
             (meeting.series_id, meeting.participants, meeting.start_time),
             (None, Some(3), None)

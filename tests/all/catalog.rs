@@ -199,10 +199,16 @@ async fn an_unchanged_day_costs_the_same_in_a_small_and_in_a_large_catalog() {
             malformed: Vec::new(),
             pages: 2,
             hosts: None,
+            webinars: zoom_harvester::model::Webinars::Listed,
             notes: Vec::new(),
         };
         assert!(catalog.known_of(&[]).unwrap().is_empty());
-        assert!(catalog.expected(window, listing.basis, None).unwrap().is_empty());
+        assert!(
+            catalog
+                .expected(&listing, zoom_harvester::model::MeetingKind::Webinar)
+                .unwrap()
+                .is_empty()
+        );
         assert!(!catalog.asks_for_hosts(&listing).unwrap());
         let mut tally = zoom_harvester::catalog::Tally::default();
         catalog
@@ -232,7 +238,7 @@ async fn an_unchanged_day_costs_the_same_in_a_small_and_in_a_large_catalog() {
                 .is_empty()
         );
         catalog.first_day().unwrap();
-        catalog.settled_days(window).unwrap();
+        catalog.settled_days(window, true).unwrap();
         catalog.count_troubled().unwrap();
         catalog.count_due_details(now).unwrap();
         catalog.count_due_documents().unwrap();

@@ -97,6 +97,7 @@ fn plan(rule: Value) -> FaultPlan {
 struct Account {
     spec: Spec,
     plan: Plan,
+    webinars: usize,
 }
 
 fn spec(hosts: usize, meetings: usize, sessions: usize, now: DateTime<Utc>) -> Account {
@@ -111,12 +112,19 @@ fn spec(hosts: usize, meetings: usize, sessions: usize, now: DateTime<Utc>) -> A
     Account {
         spec,
         plan: Plan::Business,
+        webinars: 0,
     }
 }
 
 /// An account whose pages are small, so that a kill falls between two of them.
 fn stage(account: &Account) -> Stage {
-    let mut stage = Stage::new(World::generate(&account.spec), Some(ENGINES[0]));
+    let mut world = World::generate(&account.spec);
+    for n in 0..account.webinars {
+        let start = account.spec.now - chrono::TimeDelta::hours(30 * (n as i64 + 1));
+        world.add_webinar(n, start, 20, 4);
+    }
+    let mut stage = Stage::new(world, Some(ENGINES[0]));
+    stage.webinars = account.webinars > 0;
     stage.sim.with_setup(|setup| {
         setup.page_size_cap = Some(3);
         setup.dashboards = account.plan == Plan::Business;
@@ -145,6 +153,7 @@ fn command(stage: &Stage, elastic: &str, args: &[&str]) -> Command {
                 "business"
             },
         )
+        .env("ZOOM_HARVESTER_WEBINARS", stage.webinars.to_string())
         .env("ELASTICSEARCH_URL", elastic)
         .env("ELASTICSEARCH_INDEX_PREFIX", &stage.es().prefix)
         .env("ELASTICSEARCH_REPLICAS", "0")
@@ -379,7 +388,7 @@ impl Undisturbed {
 /// Pages of details that Zoom was asked for: the meeting and the page.
 fn pages(log: &[sim::Logged]) -> Vec<(String, u32)> {
     log.iter()
-        .filter(|one| matches!(one.endpoint, "detail" | "report_detail"))
+        .filter(|one| one.endpoint.ends_with("detail"))
         .map(|one| (one.uuid.clone().unwrap(), one.page))
         .collect()
 }
@@ -440,7 +449,10 @@ async fn at_each(spec: &Account, kills: Vec<Vec<Kill>>, undisturbed: Undisturbed
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_every_request_the_next_run_ends_where_an_undisturbed_one_does() {
-    let spec = spec(3, 8, 20, Utc::now());
+    let spec = Account {
+        webinars: 2,
+        ..spec(3, 8, 20, Utc::now())
+    };
     let undisturbed = Undisturbed::of(&spec).await;
     let kills: Vec<Vec<Kill>> = undisturbed.kills().into_iter().map(|kill| vec![kill]).collect();
     let planned = kills.len();
@@ -460,6 +472,7 @@ async fn killed_at_every_request_the_next_run_ends_where_an_undisturbed_one_does
 async fn a_pro_account_killed_at_every_request_ends_there_as_well() {
     let spec = Account {
         plan: Plan::Pro,
+        webinars: 1,
         ..spec(3, 6, 14, Utc::now())
     };
     let undisturbed = Undisturbed::of(&spec).await;

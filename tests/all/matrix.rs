@@ -265,6 +265,10 @@ impl Case {
         match (self.endpoint, self.fault.action) {
             // A host's list of series is believed for a week.
             ("series", r#""empty_list""#) => TimeDelta::days(8),
+            // An account that has no webinars is asked again a day later.
+            ("listing", fault) if self.served == "webinars" && fault.contains("dashboard") => {
+                TimeDelta::hours(25)
+            }
             ("detail", _) => TimeDelta::minutes(11),
             _ => TimeDelta::zero(),
         }
@@ -276,13 +280,41 @@ impl Case {
     }
 }
 
-fn cases(endpoint: &'static str, plan: Plan) -> Vec<Case> {
-    let served = match (endpoint, plan) {
-        ("listing", Plan::Pro) => "report_listing",
-        ("detail", Plan::Pro) => "report_detail",
+/// The account that is asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Account {
+    Business,
+    Pro,
+    /// With webinars, which the fault is about.
+    Webinars,
+    ProWebinars,
+}
+
+impl Account {
+    fn is_pro(self) -> bool {
+        matches!(self, Self::Pro | Self::ProWebinars)
+    }
+
+    fn has_webinars(self) -> bool {
+        matches!(self, Self::Webinars | Self::ProWebinars)
+    }
+}
+
+fn cases(endpoint: &'static str, account: Account) -> Vec<Case> {
+    let served = match (endpoint, account) {
+        ("listing", Account::Pro) => "report_listing",
+        ("detail", Account::Pro) => "report_detail",
+        ("listing", Account::Webinars) => "webinars",
+        ("detail", Account::Webinars) => "webinar_detail",
+        ("detail", Account::ProWebinars) => "report_webinar_detail",
         _ => endpoint,
     };
-    let exit = |code: &str| (served != "report_listing").then(|| code.parse().unwrap());
+    // The code of a listing where the word is not about all that was asked for.
+    let refused = match served {
+        "webinars" => Some(0),
+        "webinar_detail" | "report_webinar_detail" => Some(2),
+        _ => None,
+    };
     let column = ENDPOINTS.iter().position(|one| *one == endpoint).unwrap();
     let paged = !matches!(endpoint, "token" | "past_meeting");
     let mut cases = Vec::new();
@@ -290,6 +322,16 @@ fn cases(endpoint: &'static str, plan: Plan) -> Vec<Case> {
         let cell = fault.ends.split(' ').nth(column).unwrap();
         let Some((once, always)) = cell.split_once('/') else {
             continue;
+        };
+        let refused = refused.filter(|_| fault.action.contains("dashboard"));
+        let exit = |code: &str| {
+            let code: u8 = code.parse().unwrap();
+            // A few webinars fail among many meetings that do not: Zoom is not ill.
+            let code = match (code, fault.does) {
+                (3, AGAIN | SLOWER) if endpoint == "detail" && account.has_webinars() => 2,
+                _ => code,
+            };
+            (served != "report_listing").then(|| refused.unwrap_or(code))
         };
         let slow = matches!(fault.action, "\"stall\"" | "\"silent\"");
         let minute = endpoint == "listing"
@@ -302,7 +344,7 @@ fn cases(endpoint: &'static str, plan: Plan) -> Vec<Case> {
             || (endpoint == "detail" && fault.action == "\"empty_list\"");
         let positions: &[Option<&str>] = match paged {
             false => &[None],
-            true if first_alone => &[Some("first")],
+            true if first_alone || account.has_webinars() && !long() => &[Some("first")],
             true => &[Some("first"), Some("middle"), Some("last")],
         };
         for position in positions {
@@ -351,7 +393,7 @@ fn noon() -> DateTime<Utc> {
         .and_utc()
 }
 
-async fn harvested(variable: Option<&str>, plan: Plan) -> Stage {
+async fn harvested(variable: Option<&str>, account: Account) -> Stage {
     let now = noon();
     let mut world = World::generate(&Spec {
         seed: 5,
@@ -364,12 +406,18 @@ async fn harvested(variable: Option<&str>, plan: Plan) -> Stage {
     for n in 0..3 {
         world.add_meeting(n, now - TimeDelta::days(3) - TimeDelta::hours(n as i64), 20, 9);
     }
+    for n in 0..if account.has_webinars() { 3 } else { 0 } {
+        world.add_webinar(n, now - TimeDelta::days(2) - TimeDelta::hours(n as i64), 20, 9);
+    }
     let mut stage = Stage::new(world, variable);
-    stage.plan = plan;
-    stage.source = (plan == Plan::Pro).then_some(Source::Reports);
-    stage
-        .sim
-        .with_setup(|setup| setup.dashboards = plan == Plan::Business);
+    stage.webinars = account.has_webinars();
+    stage.plan = if account.is_pro() {
+        Plan::Pro
+    } else {
+        Plan::Business
+    };
+    stage.source = account.is_pro().then_some(Source::Reports);
+    stage.sim.with_setup(|setup| setup.dashboards = !account.is_pro());
     stage.clock.advance(now - Utc::now());
     let first = stage.sync(stage.days(9)).await;
     assert_eq!(first.ending, Ending::Done, "{:?}", first.message);
@@ -379,10 +427,11 @@ async fn harvested(variable: Option<&str>, plan: Plan) -> Stage {
 /// Changes the account a little: what the case's run finds. Answers the meeting whose three pages of sessions the fault is about.
 fn change(world: &mut World, now: DateTime<Utc>) -> String {
     let known: Vec<String> = world.meetings.iter().map(|one| one.uuid.clone()).collect();
+    let has_webinars = world.meetings.iter().any(|one| one.webinar);
     let target = world
         .meetings
         .iter()
-        .find(|one| one.sessions.len() == 9)
+        .find(|one| one.sessions.len() == 9 && one.webinar == has_webinars)
         .unwrap()
         .uuid
         .clone();
@@ -444,7 +493,8 @@ fn cap(endpoint: &str, world: &World) -> usize {
                 .div_ceil(3)
         }
         "series" => 2,
-        "detail" | "report_detail" => 3,
+        "detail" | "report_detail" | "webinar_detail" | "report_webinar_detail" => 3,
+        "webinars" => 1,
         "report_listing" => 2,
         _ => 300,
     }
@@ -625,8 +675,8 @@ async fn meets(stage: &mut Stage, case: &Case) {
 /// Cases that share an account and an index, one after the other: what one leaves behind, the next begins with.
 const CHAIN: usize = 9;
 
-async fn matrix(endpoint: &'static str, plan: Plan) {
-    let (weeks, rest): (Vec<Case>, Vec<Case>) = cases(endpoint, plan)
+async fn matrix(endpoint: &'static str, account: Account) {
+    let (weeks, rest): (Vec<Case>, Vec<Case>) = cases(endpoint, account)
         .into_iter()
         .partition(|case| case.wait() > TimeDelta::days(1));
     let mut chains: Vec<Vec<Case>> = weeks.into_iter().map(|case| vec![case]).collect();
@@ -646,7 +696,7 @@ async fn matrix(endpoint: &'static str, plan: Plan) {
             n if n + 1 == last && matches!(endpoint, "listing" | "detail") => Some(ENGINES[0]),
             _ => None,
         };
-        let mut stage = harvested(variable, plan).await;
+        let mut stage = harvested(variable, account).await;
         for case in &chain {
             meets(&mut stage, case).await;
         }
@@ -659,42 +709,53 @@ async fn matrix(endpoint: &'static str, plan: Plan) {
 
 #[tokio::test]
 async fn whatever_goes_wrong_with_tokens_the_next_run_ends_with_the_truth() {
-    matrix("token", Plan::Business).await;
+    matrix("token", Account::Business).await;
 }
 
 #[tokio::test]
 async fn whatever_goes_wrong_with_listings_the_next_run_ends_with_the_truth() {
-    matrix("listing", Plan::Business).await;
+    matrix("listing", Account::Business).await;
 }
 
 #[tokio::test]
 async fn whatever_goes_wrong_with_hosts_the_next_run_ends_with_the_truth() {
-    matrix("hosts", Plan::Business).await;
+    matrix("hosts", Account::Business).await;
 }
 
 #[tokio::test]
 async fn whatever_goes_wrong_with_series_the_next_run_ends_with_the_truth() {
-    matrix("series", Plan::Business).await;
+    matrix("series", Account::Business).await;
 }
 
 #[tokio::test]
 async fn whatever_goes_wrong_with_past_meetings_the_next_run_ends_with_the_truth() {
-    matrix("past_meeting", Plan::Business).await;
+    matrix("past_meeting", Account::Business).await;
 }
 
 #[tokio::test]
 async fn whatever_goes_wrong_with_details_the_next_run_ends_with_the_truth() {
-    matrix("detail", Plan::Business).await;
+    matrix("detail", Account::Business).await;
 }
 
 #[tokio::test]
 async fn whatever_goes_wrong_with_reported_listings_the_next_run_ends_with_the_truth() {
-    matrix("listing", Plan::Pro).await;
+    matrix("listing", Account::Pro).await;
 }
 
 #[tokio::test]
 async fn whatever_goes_wrong_with_reported_details_the_next_run_ends_with_the_truth() {
-    matrix("detail", Plan::Pro).await;
+    matrix("detail", Account::Pro).await;
+}
+
+#[tokio::test]
+async fn whatever_goes_wrong_with_lists_of_webinars_the_next_run_ends_with_the_truth() {
+    matrix("listing", Account::Webinars).await;
+}
+
+#[tokio::test]
+async fn whatever_goes_wrong_with_details_of_webinars_the_next_run_ends_with_the_truth() {
+    matrix("detail", Account::Webinars).await;
+    matrix("detail", Account::ProWebinars).await;
 }
 
 #[test]
@@ -761,7 +822,7 @@ async fn a_day_whose_first_listing_was_cut_is_listed_again_by_the_next_sync() {
 
 #[tokio::test]
 async fn a_window_that_zoom_empties_for_good_is_believed_at_the_second_run() {
-    let stage = harvested(None, Plan::Business).await;
+    let stage = harvested(None, Account::Business).await;
     let gone = stage
         .sim
         .with_world(|world| std::mem::take(&mut world.meetings).len() as i64);
@@ -775,7 +836,7 @@ async fn a_window_that_zoom_empties_for_good_is_believed_at_the_second_run() {
 
 #[tokio::test]
 async fn what_changes_while_it_is_harvested_is_there_after_the_next_run() {
-    let mut stage = harvested(Some(ENGINES[0]), Plan::Business).await;
+    let mut stage = harvested(Some(ENGINES[0]), Account::Business).await;
     let now = stage.clock.now();
     let target = stage.sim.with_world(|world| change(world, now));
     let plan = json!({"page_size_cap": 4, "edits": [

@@ -60,6 +60,7 @@ async fn zooms_own_examples_go_through_the_whole_job() {
     let pacer = Pacer::new(Plan::Business, 1.0, Some(grants));
     let settings = zoom::Settings {
         source: None,
+        webinars: false,
         account_id: account,
         client_id: "c".into(),
         client_secret: "s".to_owned().into(),

@@ -10,6 +10,7 @@ use crate::{
         Error,
         index_years::{doom_meeting, present},
         meetings::next_revision,
+        occurrences,
         schema::{Changes, HostLookups, LostSessions, Meetings, Payloads, Series, Sessions, Windows},
         sql::{all, execute},
     },
@@ -77,6 +78,7 @@ pub(super) fn delete_before(
         .and_where(Expr::col(Windows::Day).lt(day.as_str()))
         .take();
     execute(tx, &windows)?;
+    occurrences::settle_orphans(tx, now)?;
     // Questions about meetings that are no more; where their host has others, one of those is asked about.
     const UNUSED: &str = "NOT EXISTS (SELECT 1 FROM meetings m WHERE m.host_key = host_lookups.host_key) \
                           AND (status <> 'known' OR host_key LIKE 'meeting:%')";
@@ -102,7 +104,7 @@ pub(super) fn delete_before(
     let series = Query::delete()
         .from_table(Series::Table)
         .and_where(Expr::cust(
-            "status <> 'known' AND NOT EXISTS (SELECT 1 FROM meetings m WHERE m.series_id = series.series_id)",
+            "(status <> 'known' OR kind = 'unknown') AND NOT EXISTS (SELECT 1 FROM meetings m WHERE m.series_id = series.series_id)",
         ))
         .take();
     execute(tx, &series)?;

@@ -13,6 +13,7 @@ use crate::{
         details::put_payload,
         lookups::host_key,
         meetings::MeetingState,
+        occurrences::{self, Place},
         outbox::kept_detail,
         packing::{PackedKind, Packers, unpacked},
         schema::{HostLookups, Hosts, Meetings, Runs, Series},
@@ -35,6 +36,8 @@ pub(super) struct Rewriter<'a> {
     erased: &'a mut Erased,
     /// Words that were erased: remarks may quote them.
     words: BTreeSet<String>,
+    /// Instances in personal rooms, where who took part decides which belong together.
+    rewritten: Vec<Place>,
     /// Of each series, whether a host of its meetings was erased, and the names they had.
     series: BTreeMap<i64, (bool, BTreeSet<String>)>,
 }
@@ -65,6 +68,7 @@ impl<'a> Rewriter<'a> {
             now,
             erased,
             words: BTreeSet::new(),
+            rewritten: Vec::new(),
             series: BTreeMap::new(),
         }
     }
@@ -72,6 +76,9 @@ impl<'a> Rewriter<'a> {
     pub fn rewrite(mut self) -> Result<(), Error> {
         let hosts_names = self.hosts()?;
         self.meetings()?;
+        for place in &self.rewritten {
+            occurrences::settle(self.tx, place, self.now)?;
+        }
         self.series(&hosts_names)?;
         self.words.retain(|word| word.chars().count() > 2);
         self.remarks()
@@ -233,6 +240,8 @@ impl<'a> Rewriter<'a> {
         }
         state.documents_follow(Event::DocumentsDue, self.now);
         state.save(tx)?;
+        self.rewritten
+            .extend(Place::of(&state).filter(Place::is_in_personal_room));
         if before.is_some() {
             changes::note(
                 tx,

@@ -78,7 +78,7 @@ pub(super) fn read(
             let answer = serde_json::json!({"plainToken": plain, "encryptedToken": encrypted});
             Ok(Said::Validation(answer.to_string()))
         }
-        "meeting.ended" | "meeting.participant_left" => {
+        "meeting.ended" | "meeting.participant_left" | "webinar.ended" | "webinar.participant_left" => {
             if payload["account_id"].as_str() != Some(account) {
                 return Err(Refused::Account);
             }

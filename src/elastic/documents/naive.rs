@@ -71,8 +71,10 @@ fn shared(kept: &Kept) -> Map<String, Value> {
     let listing = tree(kept.listing.as_str());
     let mut body = Map::new();
     body.insert("account_id".into(), kept.account_id.as_str().into());
-    body.insert("kind".into(), "meeting".into());
+    body.insert("kind".into(), kept.kind.as_str().into());
     body.insert("source".into(), kept.source.as_str().into());
+    let occurrence = kept.occurrence_id.as_ref().unwrap_or(&kept.uuid);
+    body.insert("occurrence_id".into(), occurrence.as_str().into());
     put(
         &mut body,
         "meeting_series_id",

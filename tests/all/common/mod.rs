@@ -87,6 +87,7 @@ pub struct Stage {
     /// Where meetings are asked for; if not said, the client finds out.
     pub source: Option<Source>,
     pub enrich: bool,
+    pub webinars: bool,
     /// Whether there is an index a year.
     pub period: IndexPeriod,
 }
@@ -288,6 +289,29 @@ impl Drop for Stage {
     }
 }
 
+/// Of each instance of a series the one that it goes on, itself if none; but for personal rooms, where people decide.
+pub fn occurrences(world: &World) -> std::collections::BTreeMap<&str, &str> {
+    let mut found = std::collections::BTreeMap::new();
+    for series in &world.series {
+        let mut instances: Vec<_> = world
+            .meetings
+            .iter()
+            .filter(|one| one.series == series.id && !(1_000_000_000..10_000_000_000).contains(&one.series))
+            .collect();
+        instances.sort_by_key(|one| (one.start, one.uuid.as_str()));
+        let mut before: Option<(&str, DateTime<Utc>)> = None;
+        for one in instances {
+            let (first, end) = match before {
+                Some((first, end)) if one.start <= end + TimeDelta::minutes(15) => (first, end.max(one.end)),
+                _ => (one.uuid.as_str(), one.end),
+            };
+            found.insert(one.uuid.as_str(), first);
+            before = Some((first, end));
+        }
+    }
+    found
+}
+
 impl Stage {
     pub fn new(world: World, variable: Option<&str>) -> Self {
         Self::of_account(sim::ACCOUNT_ID, world, variable)
@@ -317,6 +341,7 @@ impl Stage {
             plan: Plan::Business,
             source: None,
             enrich: false,
+            webinars: false,
             period: IndexPeriod::None,
         }
     }
@@ -381,6 +406,7 @@ impl Stage {
             timeout: self.timeout,
             answer_limit_bytes: 50 << 20,
             source: self.source,
+            webinars: self.webinars,
             traffic: Default::default(),
             proxies: Default::default(),
             authorities: Default::default(),
@@ -457,11 +483,13 @@ impl Stage {
     /// Asserts that the index is the account: every meeting once, every session once, none beside them.
     pub async fn assert_index_is_the_account(&self) {
         let (meetings, sessions) = (self.es().all("meetings").await, self.es().all("sessions").await);
-        let world = self.sim.with_world(|world| world.clone());
+        let mut world = self.sim.with_world(|world| world.clone());
+        world.meetings.retain(|one| self.webinars || !one.webinar);
         let expected: std::collections::BTreeSet<&str> =
             world.meetings.iter().map(|one| one.uuid.as_str()).collect();
         let found: std::collections::BTreeSet<&str> = meetings.keys().map(String::as_str).collect();
         assert_eq!(found, expected);
+        let occurrences = occurrences(&world);
         let mut per_meeting: std::collections::HashMap<&str, Vec<&Value>> = std::collections::HashMap::new();
         for (_, source) in sessions.values() {
             per_meeting
@@ -475,6 +503,13 @@ impl Stage {
             let (_, source) = &meetings[&meeting.uuid];
             assert_eq!(source["topic"], meeting.topic.as_str());
             assert_eq!(source["meeting_series_id"], meeting.series);
+            if let Some(first) = occurrences.get(meeting.uuid.as_str()) {
+                assert_eq!(source["occurrence_id"], *first, "{}", meeting.uuid);
+            }
+            assert_eq!(
+                source["kind"],
+                if meeting.webinar { "webinar" } else { "meeting" }
+            );
             assert_eq!(source["host"]["email"], host.email.as_str());
             assert_eq!(source["host"]["host_id"], host.id.as_str());
             assert_eq!(source["duration"], (meeting.end - meeting.start).num_seconds());
