@@ -442,7 +442,7 @@ fn change(world: &mut World, now: DateTime<Utc>) -> String {
     let shrinks = world
         .meetings
         .iter()
-        .find(|one| one.sessions.len() > 2 && one.uuid != target)
+        .find(|one| one.sessions.len() > 2 && one.uuid != target && one.webinar == has_webinars)
         .unwrap();
     let shrinks = shrinks.uuid.clone();
     world.remove_session(&shrinks);
