@@ -648,7 +648,10 @@ impl State {
                         && meeting.visible_from <= now
                         && meeting.end <= now
                 })
-                .map(|meeting| listing_row(meeting, hosts.get(meeting.host)))
+                .map(|meeting| {
+                    let row = listing_row(meeting, hosts.get(meeting.host));
+                    without(row, if webinars { &MEETINGS_ONLY } else { &[] })
+                })
                 .collect()
         };
         let echo = json!({"from": from.to_string(), "to": to.to_string()});
@@ -686,7 +689,8 @@ impl State {
                 if !registrants {
                     row.remove("registrant_id");
                 }
-                Value::Object(row)
+                let lacks: &[&str] = if meeting.webinar { &IN_MEETINGS_ONLY } else { &[] };
+                without(Value::Object(row), lacks)
             })
             .collect();
         let echo = json!({"meeting_number": meeting.series.to_string()});
@@ -885,6 +889,25 @@ impl State {
         answer["next_page_token"] = token.into();
         Reply::json(200, &answer)
     }
+}
+
+/// What the dashboards say of meetings and not of webinars, and of who was in them.
+const MEETINGS_ONLY: [&str; 4] = ["avg_jointime_cost", "has_qa", "session_key", "tracking_fields"];
+const IN_MEETINGS_ONLY: [&str; 6] = [
+    "aic_disclaimer",
+    "camera",
+    "groupId",
+    "in_room_participants",
+    "status",
+    "total_jointime_cost",
+];
+
+/// A row without those members.
+fn without(mut row: Value, names: &[&str]) -> Value {
+    if let Some(members) = row.as_object_mut() {
+        members.retain(|name, _| !names.contains(&name.as_str()));
+    }
+    row
 }
 
 fn report_row(meeting: &Meeting, host: &Host) -> Value {

@@ -3,13 +3,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::common::{ENGINES, ElasticStage, Heard};
+use crate::common::{ENGINES, ElasticStage, Heard, Stage};
 use axum::{Json, Router, extract::State, http::Uri};
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 use zoom_harvester::{
     catalog::{Catalog, Found},
-    model::{AccountId, Clock, parse_time},
+    model::{AccountId, Clock, Source, parse_time},
+    sim::{
+        self,
+        world::{Spec, World},
+    },
     sync::{Ending, Harvest, Options, Scope, Sides},
     zoom::{
         self, Zoom,
@@ -144,4 +148,99 @@ async fn zooms_own_examples_go_through_the_whole_job() {
     }
     assert_eq!(meeting["duration"], 56);
     assert_eq!(meeting["meeting_series_id"], 93_201_235_621_i64);
+}
+
+/// Zoom's OpenAPI description, cut to the endpoints that are used: `tests/fixtures/zoom-contract.json` has their paths, labels, query parameters (with
+/// the values that each may have) and the fields of a row.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_request_and_every_field_of_the_simulated_account_is_zooms() {
+    let contract: Value = serde_json::from_str(include_str!("../fixtures/zoom-contract.json")).unwrap();
+    let now = chrono::Utc::now();
+    let mut met = std::collections::BTreeSet::new();
+    for dashboards in [true, false] {
+        let mut world = World::generate(&Spec {
+            seed: 71,
+            hosts: 9,
+            meetings: 30,
+            sessions: 90,
+            days: 6,
+            now,
+        })
+        .with_webinars(2, now);
+        // One whose host only the meeting itself tells.
+        world.hosts[1].reported = false;
+        let mut stage = Stage::new(world, None);
+        stage.webinars = true;
+        stage.sim.with_setup(|setup| setup.dashboards = dashboards);
+        stage.source = (!dashboards).then_some(Source::Reports);
+        let run = stage.run(stage.days(8), true, false).await;
+        assert_eq!(run.ending, Ending::Done, "{:?}", run.message);
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let token: Value = serde_json::from_str(
+            &http
+                .post(stage.sim.oauth_url())
+                .basic_auth(sim::CLIENT_ID, Some(sim::CLIENT_SECRET))
+                .header("content-type", "application/x-www-form-urlencoded")
+                .body(format!(
+                    "grant_type=account_credentials&account_id={}",
+                    sim::ACCOUNT_ID
+                ))
+                .send()
+                .await
+                .unwrap()
+                .text()
+                .await
+                .unwrap(),
+        )
+        .unwrap();
+        let mut served = std::collections::BTreeSet::new();
+        for asked in stage.sim.log().iter().filter(|one| one.endpoint != "token") {
+            let known = &contract[asked.endpoint];
+            let what = format!("{}: {}", asked.endpoint, asked.target);
+            assert_eq!(known["label"], asked.label.to_lowercase(), "{what}");
+            let (path, query) = asked.target.split_once('?').unwrap_or((&asked.target, ""));
+            let template = known["path"].as_str().unwrap().split('/');
+            let segments: Vec<&str> = path.trim_start_matches("/v2").split('/').collect();
+            let template: Vec<&str> = template.collect();
+            assert_eq!(segments.len(), template.len(), "{what}");
+            for (segment, wanted) in segments.iter().zip(template) {
+                assert!(wanted.starts_with('{') || *segment == wanted, "{what}");
+            }
+            for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+                let (name, value) = pair.split_once('=').unwrap();
+                let values = known["parameters"]
+                    .get(name)
+                    .unwrap_or_else(|| panic!("{what}: Zoom knows no parameter {name}"));
+                if let Some(values) = values.as_array() {
+                    assert!(values.iter().any(|one| one == value), "{what}: {name}={value}");
+                }
+            }
+            met.insert(asked.endpoint);
+            if asked.status != 200 || !served.insert(asked.endpoint) {
+                continue;
+            }
+            // The same answer again, to look at its fields.
+            let url = format!("{}{}", stage.sim.api_url().trim_end_matches("/v2"), asked.target);
+            let answer = http
+                .get(url)
+                .bearer_auth(token["access_token"].as_str().unwrap())
+                .send();
+            let answer: Value = serde_json::from_str(&answer.await.unwrap().text().await.unwrap()).unwrap();
+            let list = ["meetings", "webinars", "users", "participants"]
+                .into_iter()
+                .find_map(|name| answer[name].as_array());
+            let rows = list.cloned().unwrap_or_else(|| vec![answer.clone()]);
+            assert!(!rows.is_empty(), "{what}: {answer}");
+            for name in rows.iter().flat_map(|row| row.as_object().unwrap().keys()) {
+                let fields = known["fields"].as_array().unwrap();
+                assert!(
+                    fields.iter().any(|field| field == name),
+                    "{what}: Zoom knows no field {name}"
+                );
+            }
+        }
+    }
+    let all: std::collections::BTreeSet<&str> =
+        contract.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(met, all, "every endpoint of the contract is met");
 }
