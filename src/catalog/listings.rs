@@ -11,12 +11,12 @@ use super::{
     lookups::{note_host, note_series},
     meetings::MeetingState,
     occurrences::{self, Place},
-    schema::{Account, Meetings, Windows},
+    schema::{Account, Hosts, Meetings, Windows},
     sql::{all, execute, first, one, run, text, var},
 };
 use crate::model::{
-    Change, DateBasis, Event, HostId, Known, KnownMeeting, ListedMeeting, Listing, MeetingKind, MeetingUuid,
-    Shown, Source, Status, Webinars, Window, iso,
+    Change, DateBasis, Event, Host, HostId, Known, KnownMeeting, ListedMeeting, Listing, MeetingKind,
+    MeetingUuid, Shown, Source, Status, Webinars, Window, iso,
 };
 
 /// A day is listed again until it is this old and a listing, not its first, has changed nothing.
@@ -167,6 +167,44 @@ impl Catalog {
             .into_iter()
             .filter(|(_, host)| host.as_ref().is_some_and(|host| hosts.contains(host)));
         Ok(theirs.map(|(uuid, _)| uuid).collect())
+    }
+
+    /// The hosts of meetings that lie inside of these days and have not vanished.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn hosts_within(&self, window: Window) -> Result<Vec<Host>, Error> {
+        let (from, to) = (window.from.to_string(), (window.to + Days::new(1)).to_string());
+        let theirs = Query::select()
+            .expr(Expr::cust("1"))
+            .from(Meetings::Table)
+            .and_where(Expr::cust(
+                "meetings.host_id = hosts.host_id AND vanished_at IS NULL",
+            ))
+            .and_where(Expr::col(Meetings::StartTime).gte(from.as_str()))
+            .and_where(Expr::col(Meetings::StartTime).lt(to.as_str()))
+            .and_where(Expr::col(Meetings::EndTime).lt(to.as_str()))
+            .take();
+        let select = Query::select()
+            .columns([
+                Hosts::HostId,
+                Hosts::Email,
+                Hosts::Name,
+                Hosts::Dept,
+                Hosts::UserType,
+            ])
+            .from(Hosts::Table)
+            .and_where(Expr::exists(theirs))
+            .take();
+        all(&self.conn, &select, |row| {
+            Ok(Host {
+                host_id: row.get("host_id")?,
+                email: row.get("email")?,
+                name: row.get("name")?,
+                dept: row.get("dept")?,
+                user_type: row.get("user_type")?,
+            })
+        })
     }
 
     /// How many meetings of a kind the last listing of each of these days showed.

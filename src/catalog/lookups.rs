@@ -341,7 +341,13 @@ pub(super) fn note_host(
     meeting: &ListedMeeting,
 ) -> Result<(String, Option<HostId>), Error> {
     let key = host_key(&meeting.host_email, &meeting.uuid);
-    if let Some(host_id) = one(conn, &LOOKUP, &[(":key", &key)], |row| row.get("host_id"))? {
+    let known = one(conn, &LOOKUP, &[(":key", &key)], |row| {
+        row.get::<_, Option<HostId>>("host_id")
+    })?;
+    if let Some(host_id) = known {
+        if host_id.is_none() && meeting.kind == MeetingKind::Meeting {
+            ask_about(conn, &key, &meeting.uuid)?;
+        }
         return Ok((key, host_id));
     }
     let insert = Query::insert()
@@ -359,6 +365,21 @@ pub(super) fn note_host(
         .take();
     execute(conn, &insert)?;
     Ok((key, None))
+}
+
+/// Asks about a meeting whose host was only asked for by way of a webinar, of which Zoom may not tell.
+fn ask_about(conn: &Connection, key: &str, uuid: &MeetingUuid) -> Result<(), Error> {
+    let update = Query::update()
+        .table(HostLookups::Table)
+        .value(HostLookups::Status, "pending")
+        .value(HostLookups::MeetingUuid, uuid.as_str())
+        .and_where(Expr::col(HostLookups::HostKey).eq(key))
+        .and_where(Expr::cust(
+            "EXISTS (SELECT 1 FROM meetings m WHERE m.meeting_uuid = host_lookups.meeting_uuid AND m.kind = 'webinar')",
+        ))
+        .take();
+    execute(conn, &update)?;
+    Ok(())
 }
 
 static NOTE_SERIES: LazyLock<String> = LazyLock::new(|| {

@@ -221,13 +221,15 @@ fn webinars(listing: &Listing) -> Option<Check> {
 
 /// Where meetings will be asked for, and what that gives and costs.
 async fn source(zoom: &Zoom, today: Window) -> (Source, Vec<Check>) {
-    let mut listed = zoom.list_meetings(today, DateBasis::EndTime, &|_| {}).await;
+    let mut listed = zoom.list_meetings(today, DateBasis::EndTime, &[], &|_| {}).await;
     let by_start = matches!(
         listed,
         Err(zoom::Error::EndTimeRefused | zoom::Error::ReportsByStart)
     );
     if by_start {
-        listed = zoom.list_meetings(today, DateBasis::StartTime, &|_| {}).await;
+        listed = zoom
+            .list_meetings(today, DateBasis::StartTime, &[], &|_| {})
+            .await;
     }
     let source = zoom.source();
     let webinars = listed.as_ref().ok().and_then(webinars);

@@ -387,6 +387,7 @@ impl World {
         let meeting = self.meeting_mut(&restarted)?;
         meeting.series = before.series;
         meeting.topic = before.topic;
+        meeting.webinar = before.webinar;
         Some(restarted)
     }
 

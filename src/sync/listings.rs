@@ -14,11 +14,11 @@ use super::{
 use crate::{
     catalog::{self, Catalog, DayChanges},
     model::{
-        Change, DateBasis, ListedMeeting, Listing, ListingPage, Malformed, MeetingKind, MeetingUuid,
+        Change, DateBasis, Host, ListedMeeting, Listing, ListingPage, Malformed, MeetingKind, MeetingUuid,
         Webinars, Window,
     },
     privacy::Screen,
-    zoom,
+    zoom::{self, Zoom},
 };
 
 /// Listings at once: they share the tightest limit, and page tokens live for 15 minutes only.
@@ -33,6 +33,15 @@ const EMPTIED: usize = 3;
 pub(super) struct Ask {
     pub window: Window,
     pub basis: DateBasis,
+}
+
+/// The hosts whose meetings a window would have to show, where they are listed host by host.
+pub(super) fn known_hosts(catalog: &Catalog, zoom: &Zoom, ask: Ask) -> Result<Vec<Host>, catalog::Error> {
+    if zoom.lists_host_by_host() {
+        catalog.hosts_within(ask.window)
+    } else {
+        Ok(Vec::new())
+    }
 }
 
 /// What an answer means.

@@ -5,7 +5,7 @@ use tokio::sync::mpsc;
 
 use super::{
     Scope,
-    listings::{Ask, Complete, Heard, Listings, PagePlan},
+    listings::{Ask, Complete, Heard, Listings, PagePlan, known_hosts},
 };
 use crate::{
     catalog::{self, Catalog},
@@ -53,7 +53,8 @@ pub(super) async fn preview(
     while let Some(ask) = listings.next() {
         let (show_page, mut pages) = mpsc::unbounded_channel::<ListingPage>();
         let show = |page| drop(show_page.send(page));
-        let mut listing = Box::pin(zoom.list_meetings(ask.window, ask.basis, &show));
+        let known = known_hosts(catalog, zoom, ask)?;
+        let mut listing = Box::pin(zoom.list_meetings(ask.window, ask.basis, &known, &show));
         let result = loop {
             let page = tokio::select! {
                 biased;

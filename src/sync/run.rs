@@ -172,7 +172,7 @@ impl<'a> Harvest<'a> {
             && !self.state.is_stopped()
         {
             while let Some(ask) = self.listings.next() {
-                self.list(Arc::clone(&zoom), ask);
+                self.list(Arc::clone(&zoom), ask)?;
             }
             while let Some(ask) = self.lookups.next(&self.state, self.listings.is_idle())? {
                 let zoom = Arc::clone(&zoom);
@@ -238,13 +238,16 @@ impl<'a> Harvest<'a> {
         self.jobs.push(Box::pin(job));
     }
 
-    fn list(&mut self, zoom: Arc<Zoom>, ask: listings::Ask) {
+    fn list(&mut self, zoom: Arc<Zoom>, ask: listings::Ask) -> Result<(), Error> {
+        let known = listings::known_hosts(self.state.catalog, &zoom, ask)?;
         let pages = self.show_page.clone();
         self.start(async move {
             // Nobody receives any more only when the run is over.
             let show = |page| drop(pages.send((ask, page)));
-            Done::Listing(ask, zoom.list_meetings(ask.window, ask.basis, &show).await)
+            let listing = zoom.list_meetings(ask.window, ask.basis, &known, &show);
+            Done::Listing(ask, listing.await)
         });
+        Ok(())
     }
 
     /// A page of a listing that is still being read: what is in it is recorded, so that the first details are fetched meanwhile.

@@ -242,6 +242,11 @@ impl Zoom {
         }
     }
 
+    /// Whether listings will be put together host by host, as far as it is known by now.
+    pub fn lists_host_by_host(&self) -> bool {
+        self.source() == Source::Reports || self.by_reports_before.load(Ordering::Relaxed)
+    }
+
     /// Where the account's newest meeting was found. If that is the dashboards and they refuse now, that is said, and nothing less is taken in
     /// their place. If it is the reports, and the app still has no scope for dashboards, these are not tried again.
     pub fn harvested_before(&self, source: Option<Source>) {
@@ -298,12 +303,16 @@ impl Zoom {
     /// Lists the meetings of the window, by the dashboards or by the reports. `see` is shown each page as it arrives, so that work can begin before
     /// the last one is read; a list that is begun again shows its rows again.
     ///
+    /// `known`: hosts of meetings that are known of these days. The reports are listed host by host, and a host whose last meeting was deleted is
+    /// no longer among those that Zoom calls active.
+    ///
     /// # Errors
     /// Any; a listing that is not complete is none.
     pub async fn list_meetings(
         &self,
         window: Window,
         basis: DateBasis,
+        known: &[Host],
         see: &dyn Fn(ListingPage),
     ) -> Result<Listing, Error> {
         if self.chosen_source().await? == Source::Dashboard {
@@ -312,7 +321,7 @@ impl Zoom {
                 listed => return listed,
             }
         }
-        let mut listing = self.list_by_reports(window, basis, see).await?;
+        let mut listing = self.list_by_reports(window, basis, known, see).await?;
         // Whoever chose them knows.
         if self.settings.source.is_none() && !self.told.swap(true, Ordering::Relaxed) {
             let note = "harvesting by Zoom's reports, which know no devices, networks or locations: the dashboards need a Business plan and \

@@ -23,8 +23,8 @@ const HOSTS_AT_ONCE: usize = 8;
 enum HostListed {
     /// Both were read to their ends.
     Whole(HostId, OneHost),
-    /// The account's report names a host whom this one does not know.
-    Unknown(String),
+    /// Zoom does not know the host; what people should know of that.
+    Unknown(Option<String>),
     /// Zoom did not give them.
     Failed(String, Error),
 }
@@ -47,6 +47,7 @@ impl Zoom {
         &self,
         window: Window,
         basis: DateBasis,
+        known: &[Host],
         see: &dyn Fn(ListingPage),
     ) -> Result<Listing, Error> {
         if basis == DateBasis::EndTime {
@@ -56,9 +57,17 @@ impl Zoom {
             Error::NoDashboard { message } => Error::NoReports { message },
             error => error,
         })?;
-        let asked = hosts.len();
-        let mut answers = stream::iter(hosts)
-            .map(|host| self.list_host(window, host, see))
+        let active: HashSet<&HostId> = hosts.iter().map(|host| &host.host_id).collect();
+        let others: Vec<Host> = known
+            .iter()
+            .filter(|host| !active.contains(&host.host_id))
+            .cloned()
+            .collect();
+        let asked = hosts.len() + others.len();
+        let all = hosts.into_iter().map(|host| (host, true));
+        let all = all.chain(others.into_iter().map(|host| (host, false)));
+        let mut answers = stream::iter(all)
+            .map(|(host, is_active)| self.list_host(window, host, is_active, see))
             .buffer_unordered(HOSTS_AT_ONCE);
         let mut listing = Listing {
             window,
@@ -96,7 +105,7 @@ impl Zoom {
                     }
                     listing.malformed.extend(one.malformed);
                 }
-                HostListed::Unknown(note) => listing.notes.push(note),
+                HostListed::Unknown(note) => listing.notes.extend(note),
                 HostListed::Failed(_, error) if error.disposition() == Disposition::Stop => {
                     return Err(error);
                 }
@@ -117,7 +126,14 @@ impl Zoom {
         Ok(listing)
     }
 
-    async fn list_host(&self, window: Window, host: Host, see: &dyn Fn(ListingPage)) -> HostListed {
+    /// Both lists of a host. `is_active`: whether Zoom itself names it.
+    async fn list_host(
+        &self,
+        window: Window,
+        host: Host,
+        is_active: bool,
+        see: &dyn Fn(ListingPage),
+    ) -> HostListed {
         let mut one = OneHost {
             covered: Some(window),
             ..OneHost::default()
@@ -143,19 +159,24 @@ impl Zoom {
                 }
                 Err(Error::NotFound { .. } | Error::HostNotAllowed { .. }) => {
                     let name = &host.host_id;
-                    return HostListed::Unknown(format!(
-                        "Zoom reports host {name} as active in {window}, and knows no meetings of theirs: they are left out"
-                    ));
+                    // Of one that is gone nothing is concluded: what is kept of it stays.
+                    return HostListed::Unknown(is_active.then(|| {
+                        format!(
+                            "Zoom reports host {name} as active in {window}, and knows no meetings of theirs: they are left out"
+                        )
+                    }));
                 }
                 Err(error) => return HostListed::Failed(what, error),
             }
         }
-        // After their meetings, which then are known to be theirs.
-        see(ListingPage {
-            window,
-            meetings: Vec::new(),
-            hosts: vec![host.clone()],
-        });
+        if is_active {
+            // After their meetings, which then are known to be theirs.
+            see(ListingPage {
+                window,
+                meetings: Vec::new(),
+                hosts: vec![host.clone()],
+            });
+        }
         HostListed::Whole(host.host_id, one)
     }
 

@@ -244,3 +244,31 @@ async fn a_webinar_whose_detail_is_refused_costs_itself_alone() {
         "{reasons:?}"
     );
 }
+
+/// Zoom tells nobody's id by a webinar; the first meeting of its host does, also if the question was closed by then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_first_met_by_a_webinar_is_known_once_a_meeting_of_theirs_is() {
+    let mut world = World::generate(&Spec {
+        seed: 56,
+        hosts: 2,
+        meetings: 0,
+        sessions: 0,
+        days: 3,
+        now: Utc::now(),
+    });
+    for host in &mut world.hosts {
+        host.reported = false;
+    }
+    let at = Utc::now() - TimeDelta::hours(20);
+    world.add_webinar(1, at, 30, 3);
+    let mut stage = Stage::new(world, None);
+    stage.webinars = true;
+    let unknown = "SELECT count(*) FROM meetings WHERE host_id IS NULL";
+    stage.run(stage.days(3), true, false).await;
+    assert_eq!(stage.number(unknown), 1);
+    stage
+        .sim
+        .with_world(|world| world.add_meeting(1, at + TimeDelta::hours(2), 30, 3));
+    stage.run(stage.days(3), true, false).await;
+    assert_eq!(stage.number(unknown), 0);
+}
