@@ -21,7 +21,7 @@ use crate::model::{Checksum, Event, Held, HostId, IndexKind, IndexPeriod, IndexY
 
 /// What the index holds of a meeting, as far as the catalog was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Belief {
+pub enum PublishState {
     /// The documents of the present revision.
     Published {
         /// Whether they are those that would be built today: not so while a changed listing waits for its detail, or will
@@ -92,8 +92,8 @@ impl Catalog {
     ///
     /// # Errors
     /// As SQLite fails.
-    pub fn beliefs(&self, kept: &[Kept]) -> Result<HashMap<MeetingUuid, Belief>, Error> {
-        let mut beliefs = HashMap::with_capacity(kept.len());
+    pub fn publish_states(&self, kept: &[Kept]) -> Result<HashMap<MeetingUuid, PublishState>, Error> {
+        let mut publish_states = HashMap::with_capacity(kept.len());
         for one in kept {
             let select = Query::select()
                 .columns([
@@ -108,7 +108,7 @@ impl Catalog {
                 .from(Meetings::Table)
                 .and_where(Expr::col(Meetings::MeetingUuid).eq(one.uuid.as_str()))
                 .take();
-            let belief = first(&self.conn, &select, |row| {
+            let publish_state = first(&self.conn, &select, |row| {
                 let detail: Option<Checksum> = row.get("detail_checksum")?;
                 let today = Kept::document_checksum(
                     &row.get("listed_checksum")?,
@@ -120,18 +120,18 @@ impl Catalog {
                 let indexed: Option<Checksum> = row.get("indexed_checksum")?;
                 let rejected: Option<Checksum> = row.get("rejected_checksum")?;
                 Ok(if indexed.as_ref() == Some(&one.document_checksum) {
-                    Belief::Published {
+                    PublishState::Published {
                         exact: today == one.document_checksum,
                     }
                 } else if rejected.as_ref() == Some(&one.document_checksum) {
-                    Belief::Rejected
+                    PublishState::Rejected
                 } else {
-                    Belief::Due
+                    PublishState::Due
                 })
             })?;
-            beliefs.extend(belief.map(|belief| (one.uuid.clone(), belief)));
+            publish_states.extend(publish_state.map(|publish_state| (one.uuid.clone(), publish_state)));
         }
-        Ok(beliefs)
+        Ok(publish_states)
     }
 
     /// Sessions in all kept details.

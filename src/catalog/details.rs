@@ -37,7 +37,7 @@ pub struct Due {
 
 /// What became of a detail that was fetched.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Keeping {
+pub enum DetailOutcome {
     /// It is kept.
     Kept {
         /// How many sessions it has.
@@ -47,7 +47,7 @@ pub enum Keeping {
     },
     /// It has fewer sessions than are kept, and Zoom itself counts more than it shows, in this answer or in the listing: those
     /// that are kept stay. It counts as a failed attempt.
-    RefusedFewer {
+    SuspiciousShrink {
         /// How many sessions it has.
         sessions: usize,
         /// How many sessions are kept.
@@ -110,7 +110,7 @@ impl Catalog {
         run: RunId,
         details: &[Packed],
         now: DateTime<Utc>,
-    ) -> Result<Vec<Keeping>, Error> {
+    ) -> Result<Vec<DetailOutcome>, Error> {
         let tx = self.transaction()?;
         let keepings = details
             .iter()
@@ -213,7 +213,12 @@ impl Catalog {
     }
 }
 
-fn keep_one(conn: &Connection, run: RunId, detail: &Packed, now: DateTime<Utc>) -> Result<Keeping, Error> {
+fn keep_one(
+    conn: &Connection,
+    run: RunId,
+    detail: &Packed,
+    now: DateTime<Utc>,
+) -> Result<DetailOutcome, Error> {
     let Some(mut state) = MeetingState::of(conn, &detail.uuid)? else {
         return Err(Error::Nonsense(format!(
             "no meeting {}, though its detail was fetched",
@@ -228,7 +233,7 @@ fn keep_one(conn: &Connection, run: RunId, detail: &Packed, now: DateTime<Utc>) 
             format!("Zoom answered {sessions} sessions, though {kept} are kept and it still counts more");
         state.attempt_failed(run.0, &reason, true, now);
         state.save(conn)?;
-        return Ok(Keeping::RefusedFewer { sessions, kept });
+        return Ok(DetailOutcome::SuspiciousShrink { sessions, kept });
     }
     state.doubt = doubt(&state, detail);
     let look_again_at = if state.doubt.is_none() {
@@ -268,7 +273,7 @@ fn keep_one(conn: &Connection, run: RunId, detail: &Packed, now: DateTime<Utc>) 
             occurrences::settle(conn, &place, now)?;
         }
     }
-    Ok(Keeping::Kept {
+    Ok(DetailOutcome::Kept {
         sessions,
         look_again_at,
     })

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::sql::Strange;
+use super::sql::UnexpectedValue;
 use crate::{model::AccountId, untrusted::system_said};
 
 /// What can go wrong with the catalog.
@@ -151,7 +151,7 @@ impl From<rusqlite::Error> for Error {
     fn from(error: rusqlite::Error) -> Self {
         use rusqlite::ErrorCode as Code;
         if let rusqlite::Error::FromSqlConversionFailure(_, _, source) = &error
-            && let Some(strange) = source.downcast_ref::<Strange>()
+            && let Some(strange) = source.downcast_ref::<UnexpectedValue>()
         {
             return Self::Nonsense(strange.0.clone());
         }

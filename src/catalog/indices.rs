@@ -33,7 +33,7 @@ pub struct IndexRecord {
 
 /// What the catalog makes of the indices it finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trust {
+pub enum IndexIdentity {
     /// They hold what this catalog was told they hold.
     Same,
     /// They are others than before: everything is due again.
@@ -49,10 +49,14 @@ impl Catalog {
     ///
     /// # Errors
     /// As SQLite fails.
-    pub fn meet_indices(&mut self, found: &[IndexRecord], now: DateTime<Utc>) -> Result<Trust, Error> {
+    pub fn meet_indices(
+        &mut self,
+        found: &[IndexRecord],
+        now: DateTime<Utc>,
+    ) -> Result<IndexIdentity, Error> {
         let period = self.period;
         let tx = self.transaction()?;
-        let (mut trust, mut distrusted) = (Trust::Same, BTreeSet::new());
+        let (mut trust, mut distrusted) = (IndexIdentity::Same, BTreeSet::new());
         for index in found {
             let known = read_index(&tx, index.kind, index.year)?;
             let ours = |known: &KnownIndex| {
@@ -63,23 +67,27 @@ impl Catalog {
                     if known.uuid == index.uuid
                         && (ours(known) || (index.stamp.is_none() && known.stamp.is_none())) =>
                 {
-                    Trust::Same
+                    IndexIdentity::Same
                 }
                 // Empty, or our own work restored elsewhere.
-                Some(known) if index.created || index.stamp.is_none() || ours(known) => Trust::Replaced,
-                None if index.created => Trust::Same,
-                _ => Trust::WrittenByAnother,
+                Some(known) if index.created || index.stamp.is_none() || ours(known) => {
+                    IndexIdentity::Replaced
+                }
+                None if index.created => IndexIdentity::Same,
+                _ => IndexIdentity::WrittenByAnother,
             };
-            if judged != Trust::Same {
+            if judged != IndexIdentity::Same {
                 distrusted.insert(index.year);
             }
             trust = match (trust, judged) {
-                (Trust::WrittenByAnother, _) | (_, Trust::WrittenByAnother) => Trust::WrittenByAnother,
-                (Trust::Replaced, _) | (_, Trust::Replaced) => Trust::Replaced,
-                (Trust::Same, Trust::Same) => Trust::Same,
+                (IndexIdentity::WrittenByAnother, _) | (_, IndexIdentity::WrittenByAnother) => {
+                    IndexIdentity::WrittenByAnother
+                }
+                (IndexIdentity::Replaced, _) | (_, IndexIdentity::Replaced) => IndexIdentity::Replaced,
+                (IndexIdentity::Same, IndexIdentity::Same) => IndexIdentity::Same,
             };
             let adopted = match (judged, &known) {
-                (Trust::Same, Some(known)) => known.adopted,
+                (IndexIdentity::Same, Some(known)) => known.adopted,
                 _ => !index.created,
             };
             put_index(&tx, index, adopted, now)?;

@@ -23,7 +23,7 @@ const SERIES_LIST_LASTS: TimeDelta = TimeDelta::days(7);
 
 /// A host that no report named: Zoom is to be asked by way of one of its meetings.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HostQuestion {
+pub struct HostLookup {
     /// Names the question when the answer is recorded.
     pub host_key: String,
     /// The meeting to ask about.
@@ -32,7 +32,7 @@ pub struct HostQuestion {
 
 /// What a meeting that is not known yet would make a sync ask, beside its detail.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NewQuestions {
+pub struct NewLookups {
     /// The key of its host: meetings of one host ask once.
     pub host_key: String,
     /// Whether no report of hosts can tell whose it is, for it is listed without an email.
@@ -46,7 +46,7 @@ impl Catalog {
     ///
     /// # Errors
     /// As SQLite fails.
-    pub fn new_questions(&self, meeting: &ListedMeeting) -> Result<NewQuestions, Error> {
+    pub fn lookups_of_new(&self, meeting: &ListedMeeting) -> Result<NewLookups, Error> {
         let host_key = host_key(&meeting.host_email, &meeting.uuid);
         let lookup = Query::select()
             .column(HostLookups::Status)
@@ -65,7 +65,7 @@ impl Catalog {
             }
             None => true,
         };
-        Ok(NewQuestions {
+        Ok(NewLookups {
             host: status.is_none() && meeting.host_email.trim().is_empty(),
             series: !series_known
                 && meeting.kind == MeetingKind::Meeting
@@ -78,9 +78,9 @@ impl Catalog {
     ///
     /// # Errors
     /// As SQLite fails.
-    pub fn unknown_hosts(&self, limit: u64) -> Result<Vec<HostQuestion>, Error> {
+    pub fn unknown_hosts(&self, limit: u64) -> Result<Vec<HostLookup>, Error> {
         all(&self.conn, &unknown_query(limit), |row| {
-            Ok(HostQuestion {
+            Ok(HostLookup {
                 host_key: row.get("host_key")?,
                 uuid: MeetingUuid::new(row.get::<_, String>("meeting_uuid")?),
             })
@@ -130,9 +130,9 @@ impl Catalog {
     ///
     /// # Errors
     /// As SQLite fails.
-    pub fn record_host_answer(
+    pub fn record_host_lookup(
         &mut self,
-        question: &HostQuestion,
+        question: &HostLookup,
         host: Option<&Host>,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {

@@ -43,14 +43,14 @@ pub use audit::{
 };
 pub use backup::{Backup, Vacuumed};
 pub use check::{Checked, Flaw};
-pub use comparison::{Belief, Repaired, Stray};
-pub use details::{Due, Keeping};
+pub use comparison::{PublishState, Repaired, Stray};
+pub use details::{DetailOutcome, Due};
 pub use error::Error;
 pub use forget::{Erased, HostEmails, KnownBackup, Rules};
-pub use indices::{IndexRecord, Trust};
+pub use indices::{IndexIdentity, IndexRecord};
 pub use listings::DayChanges;
 pub use lock::Lock;
-pub use lookups::{HostQuestion, NewQuestions};
+pub use lookups::{HostLookup, NewLookups};
 pub use outbox::{Acknowledgement, Stored};
 pub use packing::{Dictionary, Packed, PackedKind, Packer, train};
 pub use quota::Reservation;

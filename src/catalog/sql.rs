@@ -15,7 +15,7 @@ use crate::model::{
 /// Something in the file that this program never writes.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct Strange(pub String);
+pub(super) struct UnexpectedValue(pub String);
 
 macro_rules! text_columns {
     ($($type:ty),*) => {
@@ -119,7 +119,7 @@ impl ToSql for Source {
 }
 
 fn strange(what: String) -> FromSqlError {
-    FromSqlError::Other(Box::new(Strange(what)))
+    FromSqlError::Other(Box::new(UnexpectedValue(what)))
 }
 
 /// A struct of columns: its fields are the columns of those names, so that neither can drift.

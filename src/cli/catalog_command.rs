@@ -34,12 +34,12 @@ fn check(context: &Context, json: bool) -> Result<Exit, Failure> {
     if json {
         out::json(&checks)?;
     } else {
-        out::print(&told(&checks, flaws))?;
+        out::print(&as_text(&checks, flaws))?;
     }
     Ok(if flaws == 0 { Exit::Done } else { Exit::Incomplete })
 }
 
-fn told(checks: &[Checked], flaws: u64) -> String {
+fn as_text(checks: &[Checked], flaws: u64) -> String {
     let mut text = String::new();
     for check in checks.iter().filter(|check| check.count > 0) {
         for flaw in &check.flaws {

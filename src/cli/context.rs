@@ -12,7 +12,7 @@ use crate::{
     elastic::{self, Elastic},
     model::{AccountId, Clock, Source, iso},
     network,
-    sync::{Options, Scope, Sides},
+    sync::{Clients, Options, Scope},
     zoom::{self, Zoom, pace::Pacer},
 };
 
@@ -100,7 +100,7 @@ impl Context {
     }
 
     /// Refuses, before anything is asked, days that would be wrong however wrong this machine's clock is.
-    pub fn not_absurd(&self, days: &DayArgs) -> Result<(), Failure> {
+    pub fn refuse_impossible_days(&self, days: &DayArgs) -> Result<(), Failure> {
         let today = self.now().date_naive();
         let farthest = Days::new(zoom::FARTHEST.num_days().unsigned_abs());
         scope(days.from, days.to, today, farthest)
@@ -305,8 +305,8 @@ pub struct ZoomEnd {
 }
 
 /// Both ends, for a run.
-pub fn sides(zoom: Option<ZoomEnd>, elastic: Option<Arc<Elastic>>) -> Sides {
-    Sides {
+pub fn sides(zoom: Option<ZoomEnd>, elastic: Option<Arc<Elastic>>) -> Clients {
+    Clients {
         zoom: zoom.map(|end| (end.zoom, end.pacer, end.requests)),
         elastic,
     }

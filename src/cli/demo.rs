@@ -220,14 +220,14 @@ pub fn demo(context: &Context, args: &DemoArgs) -> Result<Exit, Failure> {
             )
         };
         let (first, exit) = run(window).await?;
-        out::print(&format!("First sync\n{}", sync::told(&first)))?;
+        out::print(&format!("First sync\n{}", sync::as_text(&first)))?;
         if exit != Exit::Done {
             return Ok(exit);
         }
         let (second, exit) = run(Scope::Resume).await?;
         out::print(&format!(
             "Second sync: nothing changed, so nothing is fetched and nothing is sent\n{}",
-            sync::told(&second)
+            sync::as_text(&second)
         ))?;
         Ok(exit)
     })?;

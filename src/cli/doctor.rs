@@ -88,7 +88,7 @@ pub fn run(context: &Context, json: bool) -> Result<Exit, Failure> {
         checks.extend(zoom(context).await);
         match elastic(context).await {
             Ok(found) => checks.extend(found),
-            Err(failure) => checks.push(ill("elasticsearch", failure.message, "set it right")),
+            Err(failure) => checks.push(failed("elasticsearch", failure.message, "set it right")),
         }
         Ok(checks)
     })?;
@@ -122,7 +122,7 @@ pub(super) fn shown(checks: &[Check]) -> String {
     out::table(&rows)
 }
 
-fn well(name: &str, said: impl Into<String>) -> Check {
+fn passed(name: &str, said: impl Into<String>) -> Check {
     Check {
         name: name.to_owned(),
         ok: true,
@@ -131,7 +131,7 @@ fn well(name: &str, said: impl Into<String>) -> Check {
     }
 }
 
-pub(super) fn ill(name: &str, said: impl Into<String>, remedy: &str) -> Check {
+pub(super) fn failed(name: &str, said: impl Into<String>, remedy: &str) -> Check {
     Check {
         name: name.to_owned(),
         ok: false,
@@ -143,10 +143,10 @@ pub(super) fn ill(name: &str, said: impl Into<String>, remedy: &str) -> Check {
 /// What was said and where: the answer to "which file does it take that from?".
 fn settings(context: &Context) -> Vec<Check> {
     let warnings = context.config.warnings.iter();
-    let warnings = warnings.map(|warning| well("setting", warning.as_str()));
+    let warnings = warnings.map(|warning| passed("setting", warning.as_str()));
     let said = context.config.in_force.iter();
     let said = said.filter(|said| said.origin != Origin::Default).map(|said| {
-        well(
+        passed(
             "setting",
             format!("{} = {} ({})", said.setting.name, said.shown, said.origin),
         )
@@ -169,10 +169,10 @@ pub(super) async fn elastic(context: &Context) -> Result<Vec<Check>, Failure> {
     let client = context.elastic_for(account.unwrap_or_else(|| AccountId::new("unknown")))?;
     let Some(elastic) = client else {
         let said = "not configured: the harvest goes into the catalog only";
-        return Ok(vec![well("elasticsearch", said)]);
+        return Ok(vec![passed("elasticsearch", said)]);
     };
     let ways = elastic.ways().into_iter();
-    let mut checks: Vec<Check> = ways.map(|way| well("way to Elasticsearch", way)).collect();
+    let mut checks: Vec<Check> = ways.map(|way| passed("way to Elasticsearch", way)).collect();
     checks.extend(match is_known {
         true => elastic.check(&years).await,
         // Whose indices they would be stands in the line about the credentials as missing.
@@ -184,11 +184,11 @@ pub(super) async fn elastic(context: &Context) -> Result<Vec<Check>, Failure> {
 fn catalog(context: &Context) -> Vec<Check> {
     let path = context.config.db.display();
     match Catalog::open_read_only(&context.config.db) {
-        Err(Error::Absent(_)) => vec![well(
+        Err(Error::Absent(_)) => vec![passed(
             "catalog",
             format!("{path} is not there yet; the first sync makes it"),
         )],
-        Err(error @ Error::Older { .. }) => vec![well("catalog", error.to_string())],
+        Err(error @ Error::Older { .. }) => vec![passed("catalog", error.to_string())],
         Err(error) => vec![Check {
             name: "catalog".to_owned(),
             ok: false,
@@ -197,9 +197,9 @@ fn catalog(context: &Context) -> Vec<Check> {
             remedy: None,
         }],
         Ok(catalog) => vec![match catalog.integrity() {
-            Ok(said) if said == "ok" => well("catalog", format!("{path} is sound")),
-            Ok(said) => ill("catalog", said, "put a backup in its place"),
-            Err(error) => ill("catalog", error.to_string(), "put a backup in its place"),
+            Ok(said) if said == "ok" => passed("catalog", format!("{path} is sound")),
+            Ok(said) => failed("catalog", said, "put a backup in its place"),
+            Err(error) => failed("catalog", error.to_string(), "put a backup in its place"),
         }],
     }
 }
@@ -208,8 +208,8 @@ fn catalog(context: &Context) -> Vec<Check> {
 fn webinars(listing: &Listing) -> Option<Check> {
     match &listing.webinars {
         Webinars::NotAsked => None,
-        Webinars::Listed => Some(well("webinars", "are harvested as well")),
-        Webinars::NotInPlan { refusal } => Some(well(
+        Webinars::Listed => Some(passed("webinars", "are harvested as well")),
+        Webinars::NotInPlan { refusal } => Some(passed(
             "webinars",
             format!(
                 "this account has none: {}",
@@ -241,12 +241,12 @@ async fn source(zoom: &Zoom, today: Window) -> (Source, Vec<Check>) {
                 ""
             };
             let count = listing.shown.len();
-            well(
+            passed(
                 "source",
                 format!("the dashboards; {count} meetings listed for today{only}"),
             )
         }
-        (Ok(listing), Source::Reports) => well(
+        (Ok(listing), Source::Reports) => passed(
             "source",
             format!(
                 "the reports; {} meetings of {} hosts listed for today. Each listing costs two Heavy requests a host; devices, networks \
@@ -255,7 +255,7 @@ async fn source(zoom: &Zoom, today: Window) -> (Source, Vec<Check>) {
                 listing.hosts.map_or(0, |hosts| hosts.len())
             ),
         ),
-        (Err(error), _) => ill(
+        (Err(error), _) => failed(
             "source",
             error.to_string(),
             "if it is about the plan or a scope, docs/getting-started.md says which are needed",
@@ -268,18 +268,18 @@ pub(super) async fn zoom(context: &Context) -> Vec<Check> {
     let end = match context.zoom(false) {
         Ok(end) => end,
         Err(failure) => {
-            return vec![ill(
+            return vec![failed(
                 "credentials",
                 failure.message,
                 "create a Server-to-Server OAuth app in the Zoom App Marketplace",
             )];
         }
     };
-    let mut checks = vec![well("way to Zoom", end.zoom.way().to_string())];
+    let mut checks = vec![passed("way to Zoom", end.zoom.way().to_string())];
     let scopes = match end.zoom.scopes().await {
         Ok(scopes) => scopes,
         Err(error) => {
-            checks.push(ill(
+            checks.push(failed(
                 "credentials",
                 error.to_string(),
                 "compare them with the app's page",
@@ -287,13 +287,13 @@ pub(super) async fn zoom(context: &Context) -> Vec<Check> {
             return checks;
         }
     };
-    checks.push(well("credentials", "Zoom gives a token for them"));
+    checks.push(passed("credentials", "Zoom gives a token for them"));
     // The token is there: nothing more is asked.
     if let Ok(date) = end.zoom.date().await {
         checks.push(match date {
-            zoom::ZoomDate::Missing | zoom::ZoomDate::Agrees => well("clock", date.to_string()),
+            zoom::ZoomDate::Missing | zoom::ZoomDate::Agrees => passed("clock", date.to_string()),
             zoom::ZoomDate::Absurd { .. } | zoom::ZoomDate::Differs { .. } => {
-                ill("clock", date.to_string(), "set this machine's clock, by NTP")
+                failed("clock", date.to_string(), "set this machine's clock, by NTP")
             }
         });
     }
@@ -310,10 +310,10 @@ pub(super) async fn zoom(context: &Context) -> Vec<Check> {
     for (what, any_of) in of_source.iter().chain(of_webinars).chain(&SCOPES) {
         let has = any_of.iter().find(|scope| scopes.iter().any(|has| has == *scope));
         checks.push(match has {
-            Some(scope) => well("scope", format!("{what}: {scope}")),
+            Some(scope) => passed("scope", format!("{what}: {scope}")),
             // Some answers name no scopes at all; then only asking tells.
-            None if scopes.is_empty() => well("scope", format!("{what}: the token does not tell")),
-            None => ill(
+            None if scopes.is_empty() => passed("scope", format!("{what}: the token does not tell")),
+            None => failed(
                 "scope",
                 format!("{what}: missing"),
                 &format!("add one of {} to the app", any_of.join(", ")),
@@ -327,6 +327,6 @@ pub(super) async fn zoom(context: &Context) -> Vec<Check> {
         context.config.plan,
         out::thousands(end.pacer.daily_share())
     );
-    checks.push(well("limits", said));
+    checks.push(passed("limits", said));
     checks
 }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     catalog::{Catalog, Tally},
-    sync::{self as engine, Ending, Forgot, Harvest, Scope, Whom},
+    sync::{self as engine, Ending, ForgetSummary, ForgetTarget, Harvest, Scope},
 };
 
 // No Debug: who is meant goes to no log.
@@ -67,12 +67,12 @@ fn said(text: &str) -> Result<String, String> {
 }
 
 impl ForgetArgs {
-    fn whom(&self) -> Whom {
+    fn whom(&self) -> ForgetTarget {
         match (&self.email, &self.participant, self.before) {
-            (Some(email), _, _) => Whom::Email(email.clone()),
-            (_, Some(id), _) => Whom::Participant(id.clone()),
-            (_, _, Some(day)) => Whom::Before(day),
-            _ => Whom::Policy,
+            (Some(email), _, _) => ForgetTarget::Email(email.clone()),
+            (_, Some(id), _) => ForgetTarget::Participant(id.clone()),
+            (_, _, Some(day)) => ForgetTarget::Before(day),
+            _ => ForgetTarget::Policy,
         }
     }
 }
@@ -103,7 +103,7 @@ pub fn run(context: &Context, args: &ForgetArgs) -> Result<Exit, Failure> {
         };
         if args.dry_run {
             catalog.end_run(run, &Tally::default(), Exit::Done as u8, None, context.now())?;
-            out::print(&told(&forgot, "would be erased", "nothing was erased"))?;
+            out::print(&as_text(&forgot, "would be erased", "nothing was erased"))?;
             return Ok(Exit::Done);
         }
         let without_index = elastic.is_none();
@@ -159,14 +159,14 @@ pub fn run(context: &Context, args: &ForgetArgs) -> Result<Exit, Failure> {
         };
         let message = (exit != Exit::Done).then_some(index.as_str());
         catalog.end_run(run, &summary.tally, exit as u8, message, context.now())?;
-        out::print(&told(&forgot, "erased", &index))?;
+        out::print(&as_text(&forgot, "erased", &index))?;
         Ok(exit)
     })
 }
 
 const STILL_THERE: &str = "the index still holds what was erased, until `zoom-harvester publish`";
 
-fn told(forgot: &Forgot, word: &str, index: &str) -> String {
+fn as_text(forgot: &ForgetSummary, word: &str, index: &str) -> String {
     let n = out::thousands;
     let erased = &forgot.erased;
     let row = |name: &str, said: String| vec![name.to_owned(), said];

@@ -114,7 +114,7 @@ pub fn run(mut context: Context, inputs: &Inputs) -> Result<Exit, Failure> {
         }
         let tried = context.block_on(async {
             Ok(doctor::elastic(&context).await.unwrap_or_else(|failure| {
-                vec![doctor::ill("elasticsearch", failure.message, "set it right")]
+                vec![doctor::failed("elasticsearch", failure.message, "set it right")]
             }))
         })?;
         if goes_on(&tried)? {

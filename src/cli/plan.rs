@@ -14,7 +14,7 @@ use crate::{
 };
 
 pub fn run(context: &Context, args: &PlanArgs) -> Result<Exit, Failure> {
-    context.not_absurd(&args.days)?;
+    context.refuse_impossible_days(&args.days)?;
     let account = context.config.zoom_credentials()?.account_id;
     let catalog = match Catalog::open_read_only(&context.config.db) {
         Err(Error::Absent(_)) => Catalog::in_memory()?,
@@ -41,7 +41,7 @@ pub fn run(context: &Context, args: &PlanArgs) -> Result<Exit, Failure> {
     if args.json {
         out::json(&planned)?
     } else {
-        out::print(&told(&planned))?
+        out::print(&as_text(&planned))?
     }
     Ok(Exit::Done)
 }
@@ -73,7 +73,7 @@ pub async fn looking(context: &Context, catalog: &Catalog) -> Result<ZoomEnd, Fa
     Ok(end)
 }
 
-fn told(planned: &DryRun) -> String {
+fn as_text(planned: &DryRun) -> String {
     let n = out::thousands;
     let mut rows = vec![
         ["window", "meetings", "new", "changed", "vanished", "unchanged"]

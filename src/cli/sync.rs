@@ -23,7 +23,7 @@ use crate::{
 
 pub fn sync(context: &Context, args: &SyncArgs) -> Result<Exit, Failure> {
     let begun = Instant::now();
-    context.not_absurd(&args.days)?;
+    context.refuse_impossible_days(&args.days)?;
     let account = context.config.zoom_credentials()?.account_id;
     let scope = || context.scope(&args.days);
     let publish = !args.no_publish;
@@ -267,7 +267,7 @@ pub fn retry(context: &Context) -> Result<Exit, Failure> {
 }
 
 /// The summary for people.
-pub fn told(summary: &Summary) -> String {
+pub fn as_text(summary: &Summary) -> String {
     out::table(&rows(summary))
 }
 

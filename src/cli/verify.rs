@@ -18,8 +18,8 @@ use crate::{
     catalog::{Catalog, Tally},
     model::{Clock, Window},
     sync::{
-        self as engine, Count, Difference, DifferenceKind, Drift, DriftKind, Observer, Progress, Remedy,
-        Scope, Verified,
+        self as engine, Count, Difference, DifferenceKind, Observer, Progress, Remedy, Scope, Verified,
+        ZoomComparison, ZoomDifferenceKind,
     },
 };
 
@@ -94,7 +94,7 @@ fn indices(context: &Context, args: &VerifyArgs) -> Result<Exit, Failure> {
     if args.json {
         print(&json!({"summary": verified}).to_string())?;
     } else {
-        print(&told(&verified))?;
+        print(&as_text(&verified))?;
     }
     Ok(exit(verified.equal))
 }
@@ -169,7 +169,7 @@ fn line(difference: &Difference) -> String {
 }
 
 /// The summary for people.
-fn told(verified: &Verified) -> String {
+fn as_text(verified: &Verified) -> String {
     let n = out::thousands;
     let both = |count: Count| format!("{} meetings, {} sessions", n(count.meetings), n(count.sessions));
     let mut rows = vec![vec!["compared".to_owned(), both(verified.compared)]];
@@ -293,15 +293,16 @@ fn zoom(context: &Context, args: &VerifyArgs) -> Result<Exit, Failure> {
         from: args.from,
         to: args.to,
     };
-    context.not_absurd(&asked)?;
+    context.refuse_impossible_days(&asked)?;
     let compare = async {
         let end = looking(context, &catalog).await?;
         let window = days_compared(context, &catalog, &asked)?;
         let policy = context.config.privacy.clone();
-        let drift = engine::drift(&catalog, &end.zoom, window, policy, context.now()).await?;
-        Ok::<_, Failure>((drift, window))
+        let comparison =
+            engine::compare_with_zoom(&catalog, &end.zoom, window, policy, context.now()).await?;
+        Ok::<_, Failure>((comparison, window))
     };
-    let (drift, window) = context.block_on(async {
+    let (comparison, window) = context.block_on(async {
         let interrupt = Interrupt::watch()?;
         let mut stop = interrupt.stop();
         tokio::select! {
@@ -313,14 +314,14 @@ fn zoom(context: &Context, args: &VerifyArgs) -> Result<Exit, Failure> {
         }
     })?;
     if args.json {
-        for one in &drift.meetings {
+        for one in &comparison.meetings {
             print(&json!(one).to_string())?;
         }
-        print(&json!({"summary": drift}).to_string())?;
+        print(&json!({"summary": comparison}).to_string())?;
     } else {
-        print(&drift_told(&drift, window))?;
+        print(&zoom_comparison_as_text(&comparison, window))?;
     }
-    Ok(exit(drift.equal))
+    Ok(exit(comparison.equal))
 }
 
 /// The days asked for; without any, the last ones that the catalog covers.
@@ -339,17 +340,17 @@ fn days_compared(context: &Context, catalog: &Catalog, asked: &DayArgs) -> Resul
     })
 }
 
-fn drift_told(drift: &Drift, window: Window) -> String {
+fn zoom_comparison_as_text(comparison: &ZoomComparison, window: Window) -> String {
     let n = out::thousands;
-    let word = |kind: DriftKind| match kind {
-        DriftKind::New => "new",
-        DriftKind::Changed => "changed",
-        DriftKind::Renamed => "renamed",
-        DriftKind::Reappeared => "reappeared",
-        DriftKind::Vanished => "vanished",
+    let word = |kind: ZoomDifferenceKind| match kind {
+        ZoomDifferenceKind::New => "new",
+        ZoomDifferenceKind::Changed => "changed",
+        ZoomDifferenceKind::Renamed => "renamed",
+        ZoomDifferenceKind::Reappeared => "reappeared",
+        ZoomDifferenceKind::Vanished => "vanished",
     };
     let mut text = String::new();
-    for one in drift.meetings.iter().take(SHOWN) {
+    for one in comparison.meetings.iter().take(SHOWN) {
         text.push_str(&out::clean(&format!(
             "{:<10}  meeting {}",
             word(one.kind),
@@ -357,37 +358,44 @@ fn drift_told(drift: &Drift, window: Window) -> String {
         )));
         text.push('\n');
     }
-    if drift.meetings.len() > SHOWN {
+    if comparison.meetings.len() > SHOWN {
         text.push_str(&format!(
             "… and {} more (--json shows every one)\n",
-            n((drift.meetings.len() - SHOWN) as u64)
+            n((comparison.meetings.len() - SHOWN) as u64)
         ));
     }
-    for row in drift.unreadable.iter().take(SHOWN) {
+    for row in comparison.unreadable.iter().take(SHOWN) {
         text.push_str(&out::clean(&format!("unreadable  {row}")));
         text.push('\n');
     }
     let mut rows = vec![
-        vec!["days".to_owned(), drift.window.clone()],
-        vec!["unchanged".to_owned(), format!("{} meetings", n(drift.unchanged))],
+        vec!["days".to_owned(), comparison.window.clone()],
+        vec![
+            "unchanged".to_owned(),
+            format!("{} meetings", n(comparison.unchanged)),
+        ],
     ];
     rows.extend(
-        drift
+        comparison
             .counts
             .iter()
             .map(|(kind, count)| vec![word(*kind).to_owned(), format!("{} meetings", n(*count))]),
     );
-    if !drift.unreadable.is_empty() {
+    if !comparison.unreadable.is_empty() {
         rows.push(vec![
             "unreadable".to_owned(),
             format!(
                 "{} rows; beside them nothing counts as vanished",
-                n(drift.unreadable.len() as u64)
+                n(comparison.unreadable.len() as u64)
             ),
         ]);
     }
-    let vanished = drift.counts.get(&DriftKind::Vanished).copied().unwrap_or(0);
-    if drift.counts.values().sum::<u64>() > 0 {
+    let vanished = comparison
+        .counts
+        .get(&ZoomDifferenceKind::Vanished)
+        .copied()
+        .unwrap_or(0);
+    if comparison.counts.values().sum::<u64>() > 0 {
         let stays = if vanished > 0 {
             " (what vanished is marked, its documents stay)"
         } else {
@@ -401,7 +409,7 @@ fn drift_told(drift: &Drift, window: Window) -> String {
             ),
         ]);
     }
-    let ended = if drift.equal {
+    let ended = if comparison.equal {
         "as the catalog knows it"
     } else {
         "not as the catalog knows it"

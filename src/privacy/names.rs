@@ -30,7 +30,7 @@ const AFTER_THE_HOST: [&str; 4] = [
 
 /// A reason for leaving, with something in place of the name; nothing of one whose wording is not known, for nobody can tell
 /// where the name is in it.
-pub(super) fn reason(said: &str, stand_in: &str) -> Option<String> {
+pub(super) fn reason(said: &str, replacement: &str) -> Option<String> {
     let said = said.trim();
     if said.is_empty() || NAMELESS_REASONS.contains(&said) {
         return Some(said.to_owned());
@@ -44,7 +44,7 @@ pub(super) fn reason(said: &str, stand_in: &str) -> Option<String> {
     let named = if name.trim().is_empty() {
         verb.to_owned()
     } else {
-        format!("{stand_in} {verb}")
+        format!("{replacement} {verb}")
     };
     let why = rest
         .strip_prefix("<br>Reason:")
@@ -57,16 +57,16 @@ pub(super) fn reason(said: &str, stand_in: &str) -> Option<String> {
 }
 
 /// A topic with something in place of its host's names, and of whatever stands where Zoom puts the host's name.
-pub(super) fn without_names(topic: &str, names: &[&str], stand_in: &str) -> String {
+pub(super) fn without_names(topic: &str, names: &[&str], replacement: &str) -> String {
     let mut topic = topic.to_owned();
     for name in names {
-        topic = replace_words(&topic, name, stand_in);
+        topic = replace_words(&topic, name, replacement);
     }
     let default = AFTER_THE_HOST
         .iter()
         .find(|after| topic.trim_end().ends_with(*after));
     match default {
-        Some(after) => format!("{stand_in}{after}"),
+        Some(after) => format!("{replacement}{after}"),
         None => topic,
     }
 }

@@ -93,7 +93,7 @@ impl Screen {
             if let Some(topic) = row.get("topic").and_then(Json::text) {
                 edit.set_text(
                     "topic",
-                    &without_names(&topic, &[&host], &self.stand_in(name, &host)),
+                    &without_names(&topic, &[&host], &self.replacement(name, &host)),
                 );
             }
         }
@@ -134,9 +134,9 @@ impl Screen {
         if name != Treatment::Keep
             && let Some(said) = edit.remove("leave_reason")
         {
-            let stand_in = self.stand_in(name, &plain(row.get("user_name")));
+            let replacement = self.replacement(name, &plain(row.get("user_name")));
             let said = Json::kept(&said).text();
-            if let Some(reason) = said.and_then(|said| reason(&said, &stand_in)) {
+            if let Some(reason) = said.and_then(|said| reason(&said, &replacement)) {
                 edit.set_text("leave_reason", &reason);
             }
         }
@@ -223,7 +223,7 @@ impl Screen {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         if name != Treatment::Keep && self.policy.of(Field::Topic) == Treatment::Keep {
             let host = names.first().copied().unwrap_or_default();
-            *topic = without_names(topic, &names, &self.stand_in(name, host));
+            *topic = without_names(topic, &names, &self.replacement(name, host));
         }
         self.text(Field::Topic, self.policy.of(Field::Topic), topic);
     }
@@ -273,7 +273,7 @@ impl Screen {
         Some(pair.finish().as_str().to_owned())
     }
 
-    fn stand_in(&self, treatment: Treatment, name: &str) -> String {
+    fn replacement(&self, treatment: Treatment, name: &str) -> String {
         let pseudonym = || self.policy.pseudonym(name).filter(|_| !name.trim().is_empty());
         match treatment {
             Treatment::Pseudonymise => pseudonym().unwrap_or_else(|| NAME.to_owned()),

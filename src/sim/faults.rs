@@ -383,7 +383,7 @@ impl FaultPlan {
         } else {
             serde_json::from_str(text)
         };
-        plan.map_err(|error| Wrong(told(&error)))
+        plan.map_err(|error| Wrong(in_words(&error)))
     }
 
     /// The fault of a request, if it has one; counts the rules it matches. `page` is its number, and whether it is the last.
@@ -490,7 +490,7 @@ impl Change {
 }
 
 /// serde's words with the place first, and the nearest of the names it would have taken.
-fn told(error: &serde_json::Error) -> String {
+fn in_words(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());
     let text = text.strip_suffix(&place).unwrap_or(&text);

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 
 use super::{Ending, Error, Progress, run_state::RunState};
 use crate::{
-    catalog::{self, Catalog, Dictionary, Due, Keeping, Packed, PackedKind, Packer},
+    catalog::{self, Catalog, DetailOutcome, Dictionary, Due, Packed, PackedKind, Packer},
     model::{Disposition, MeetingUuid, Row},
     privacy::{Screen, nameless},
     zoom::{self, Fetched},
@@ -178,7 +178,7 @@ impl Details {
     }
 
     /// What came of it; answers how many details were kept.
-    pub fn told(&mut self, state: &mut RunState<'_>, answer: Answer) -> Result<usize, Error> {
+    pub fn handle_answer(&mut self, state: &mut RunState<'_>, answer: Answer) -> Result<usize, Error> {
         match answer {
             Answer::Fetched(due, Ok(fetched)) => {
                 self.answered = true;
@@ -230,12 +230,12 @@ impl Details {
         let mut kept = 0;
         for (packed, keeping) in packed.iter().zip(keepings) {
             match keeping {
-                Keeping::Kept { sessions, .. } => {
+                DetailOutcome::Kept { sessions, .. } => {
                     kept += 1;
                     state.tally.details += 1;
                     state.tally.sessions += sessions as u64;
                 }
-                Keeping::RefusedFewer { sessions, kept } => {
+                DetailOutcome::SuspiciousShrink { sessions, kept } => {
                     state.tally.failed += 1;
                     state.observer.see(Progress::Problem(&format!(
                         "meeting {}: Zoom answered {sessions} sessions and counts more; the {kept} that are kept stay",

@@ -130,7 +130,7 @@ impl Counted {
                 Change::New(meeting) => {
                     self.window.new += 1;
                     self.detail("new", meeting);
-                    let asked = catalog.new_questions(meeting)?;
+                    let asked = catalog.lookups_of_new(meeting)?;
                     if asked.series {
                         self.series.insert(asked.host_key.clone());
                     }

@@ -13,7 +13,7 @@ use crate::{
 
 /// What to forget. Who is meant stands in no log: hence no `Debug`.
 #[derive(Clone, PartialEq, Eq)]
-pub enum Whom {
+pub enum ForgetTarget {
     /// The person with this email, as a participant and as a host.
     Email(String),
     /// The person with this id: `id`, `participant_user_id`, `participant_uuid` or `registrant_id`.
@@ -26,7 +26,7 @@ pub enum Whom {
 
 /// What became of it, in the catalog.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Forgot {
+pub struct ForgetSummary {
     /// What was erased, or would be.
     pub erased: Erased,
     /// Whether the file was rewritten without it; false while somebody reads the catalog.
@@ -43,15 +43,15 @@ pub struct Forgot {
 pub fn forget(
     catalog: &mut Catalog,
     run: RunId,
-    whom: &Whom,
+    whom: &ForgetTarget,
     policy: &Policy,
     dry: bool,
     now: DateTime<Utc>,
-) -> Result<Forgot, Error> {
+) -> Result<ForgetSummary, Error> {
     let mut forgotten = catalog.forgotten()?;
     let mut plain = BTreeSet::new();
     match whom {
-        Whom::Email(email) => {
+        ForgetTarget::Email(email) => {
             let email = email.trim().to_lowercase();
             let mut emails = BTreeSet::from([email.clone()]);
             emails.extend(policy.email_pseudonym(&email));
@@ -65,7 +65,7 @@ pub fn forget(
             remember_hosts(catalog, &mut forgotten, &hosts)?;
             plain.insert(email);
         }
-        Whom::Participant(id) => {
+        ForgetTarget::Participant(id) => {
             let id = id.trim();
             let screen = Screen::new(Policy::default(), forgotten.clone());
             for id in std::iter::once(id.to_owned()).chain(policy.pseudonym(id)) {
@@ -77,19 +77,19 @@ pub fn forget(
                 remember_hosts(catalog, &mut forgotten, &BTreeSet::from([host]))?;
             }
         }
-        Whom::Before(day) => forgotten.before = forgotten.before.max(Some(*day)),
-        Whom::Policy => {}
+        ForgetTarget::Before(day) => forgotten.before = forgotten.before.max(Some(*day)),
+        ForgetTarget::Policy => {}
     }
     let policy = match whom {
-        Whom::Policy => policy.clone(),
-        Whom::Email(_) | Whom::Participant(_) | Whom::Before(_) => Policy::default(),
+        ForgetTarget::Policy => policy.clone(),
+        ForgetTarget::Email(_) | ForgetTarget::Participant(_) | ForgetTarget::Before(_) => Policy::default(),
     };
     let rules = Applied {
         screen: Screen::new(policy, forgotten.clone()),
         plain,
     };
     let erased = catalog.forget(run, &forgotten, &rules, dry, now)?;
-    Ok(Forgot {
+    Ok(ForgetSummary {
         erased,
         scrubbed: dry || catalog.scrub()?,
         backups: catalog.known_backups()?,

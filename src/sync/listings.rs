@@ -45,7 +45,7 @@ pub(super) fn known_hosts(catalog: &Catalog, zoom: &Zoom, ask: Ask) -> Result<Ve
 }
 
 /// What an answer means.
-pub(super) enum Heard {
+pub(super) enum ListingOutcome {
     /// The listing is complete, and so speaks for its days.
     Complete(Complete),
     /// It is not to be used, and what is wanted instead is queued; what people should know of that.
@@ -93,7 +93,7 @@ pub(super) struct Listings {
     under_way: usize,
     listed: BTreeSet<NaiveDate>,
     /// Meetings that a listing lacked, by its window: it is read once more before that counts.
-    doubted: HashMap<Window, HashSet<MeetingUuid>>,
+    to_confirm: HashMap<Window, HashSet<MeetingUuid>>,
     /// What the pages of a listing have changed that is not complete yet.
     changed: HashMap<Ask, DayChanges>,
 }
@@ -111,7 +111,7 @@ impl Listings {
             queue: VecDeque::new(),
             under_way: 0,
             listed: BTreeSet::new(),
-            doubted: HashMap::new(),
+            to_confirm: HashMap::new(),
             changed: HashMap::new(),
         }
     }
@@ -211,18 +211,18 @@ impl Listings {
     }
 
     /// What a listing means now that it has come to its end, or will not.
-    pub fn told(
+    pub fn handle_answer(
         &mut self,
         catalog: &Catalog,
         screen: &Screen,
         ask: Ask,
         result: Result<Listing, zoom::Error>,
         today: NaiveDate,
-    ) -> Result<Heard, catalog::Error> {
+    ) -> Result<ListingOutcome, catalog::Error> {
         self.under_way -= 1;
         if ask.basis != self.basis {
             // Another listing met the refusal below meanwhile; these days stand in the new windows.
-            return Ok(Heard::Again(None));
+            return Ok(ListingOutcome::Again(None));
         }
         let mut listing = match result {
             Ok(listing) => listing,
@@ -230,22 +230,22 @@ impl Listings {
                 if ask.basis == DateBasis::EndTime =>
             {
                 self.basis = DateBasis::StartTime;
-                self.doubted.clear();
+                self.to_confirm.clear();
                 self.queue_windows(today);
                 let note = "this account does not list meetings by their end; listing by their start, from 30 hours before";
                 let by_dashboard = matches!(error, zoom::Error::EndTimeRefused);
-                return Ok(Heard::Again(by_dashboard.then(|| note.to_owned())));
+                return Ok(ListingOutcome::Again(by_dashboard.then(|| note.to_owned())));
             }
             Err(error @ zoom::Error::ListingTooLong { .. }) => {
                 return Ok(match ask.window.halves() {
                     Some((first, second)) => {
                         self.list_instead(ask, [first, second]);
-                        Heard::Again(None)
+                        ListingOutcome::Again(None)
                     }
-                    None => Heard::Failed(ask.window, error),
+                    None => ListingOutcome::Failed(ask.window, error),
                 });
             }
-            Err(error) => return Ok(Heard::Failed(ask.window, error)),
+            Err(error) => return Ok(ListingOutcome::Failed(ask.window, error)),
         };
         let rows = listing.shown.len();
         listing
@@ -261,13 +261,13 @@ impl Listings {
                     .map(|uuid| (uuid, *kind)),
             );
         }
-        let Some(vanished) = self.believed(catalog, ask.window, &mut listing, absent)? else {
+        let Some(vanished) = self.confirm_absences(catalog, ask.window, &mut listing, absent)? else {
             self.queue.push_front(ask.window);
-            return Ok(Heard::Again(None));
+            return Ok(ListingOutcome::Again(None));
         };
         // Zoom may answer for less than was asked.
         self.queue.extend(without(ask.window, listing.window));
-        Ok(Heard::Complete(Complete {
+        Ok(ListingOutcome::Complete(Complete {
             asked: ask.window,
             listing,
             vanished,
@@ -285,19 +285,19 @@ impl Listings {
 
     /// Which absences count. Nothing if the listing is to be read once more before any does. What the second reading shows after all, or
     /// lacks alone, is not taken for vanished; then the days are not settled either.
-    fn believed(
+    fn confirm_absences(
         &mut self,
         catalog: &Catalog,
         window: Window,
         listing: &mut Listing,
         absent: BTreeMap<MeetingUuid, MeetingKind>,
     ) -> Result<Option<Vec<MeetingUuid>>, catalog::Error> {
-        let before = self.doubted.remove(&window);
+        let before = self.to_confirm.remove(&window);
         if absent.is_empty() {
             return Ok(Some(Vec::new()));
         }
         let Some(before) = before else {
-            self.doubted.insert(window, absent.into_keys().collect());
+            self.to_confirm.insert(window, absent.into_keys().collect());
             return Ok(None);
         };
         let mut emptied = Vec::new();

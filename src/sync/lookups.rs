@@ -6,7 +6,7 @@ use chrono::NaiveDate;
 
 use super::{Error, run_state::RunState};
 use crate::{
-    catalog::{self, Catalog, HostQuestion},
+    catalog::{self, Catalog, HostLookup},
     model::{Host, HostId, Listing, MeetingUuid, PastMeeting, SeriesRow, Window},
     zoom::{self, Zoom},
 };
@@ -20,7 +20,7 @@ pub(super) enum Ask {
     /// For the account's report of active hosts.
     Report(Window),
     /// Whose meeting one is.
-    Host(HostQuestion),
+    Host(HostLookup),
     /// For a host's list of series.
     Series(HostId),
 }
@@ -28,7 +28,7 @@ pub(super) enum Ask {
 /// What Zoom answered.
 pub(super) enum Answer {
     Report(Window, Result<Vec<Host>, zoom::Error>),
-    Host(HostQuestion, Result<PastMeeting, zoom::Error>),
+    Host(HostLookup, Result<PastMeeting, zoom::Error>),
     Series(HostId, Result<Vec<SeriesRow>, zoom::Error>),
 }
 
@@ -142,7 +142,7 @@ impl Lookups {
     }
 
     /// What came of it.
-    pub fn told(&mut self, state: &mut RunState<'_>, answer: Answer) -> Result<(), Error> {
+    pub fn handle_answer(&mut self, state: &mut RunState<'_>, answer: Answer) -> Result<(), Error> {
         self.stale = true;
         match answer {
             Answer::Report(window, hosts) => {
@@ -185,7 +185,7 @@ pub(super) fn named(state: &mut RunState<'_>, mut hosts: Vec<Host>) -> Result<()
 
 fn host_answered(
     state: &mut RunState<'_>,
-    question: &HostQuestion,
+    question: &HostLookup,
     meeting: Result<PastMeeting, zoom::Error>,
 ) -> Result<(), Error> {
     let now = state.now();
@@ -203,11 +203,11 @@ fn host_answered(
                 user_type: None,
             };
             state.screen_host(&mut host)?;
-            state.catalog.record_host_answer(question, Some(&host), now)?;
+            state.catalog.record_host_lookup(question, Some(&host), now)?;
         }
         Ok(PastMeeting { host_id: None, .. })
         | Err(zoom::Error::NotFound { .. } | zoom::Error::TooOld { .. }) => {
-            state.catalog.record_host_answer(question, None, now)?;
+            state.catalog.record_host_lookup(question, None, now)?;
         }
         Err(error) => state.lookup_failed(&format!("the host of meeting {}", question.uuid), &error),
     }

@@ -35,12 +35,12 @@ use serde::Serialize;
 
 pub use days::{Scope, earliest_day};
 pub use dry_run::{DryRun, Forecast, WindowPlan, dry_run};
-pub use forget::{Forgot, Whom, forget};
+pub use forget::{ForgetSummary, ForgetTarget, forget};
 pub use preview::Failure;
 pub use reindex::{Rebuilding, Rebuilt, reindex};
-pub use run::{Harvest, Options, Sides};
+pub use run::{Clients, Harvest, Options};
 pub use verify_index::{Count, Difference, DifferenceKind, DroppedYear, Remedy, Verified, verify};
-pub use verify_zoom::{Drift, DriftKind, Drifted, drift};
+pub use verify_zoom::{ZoomComparison, ZoomDifference, ZoomDifferenceKind, compare_with_zoom};
 
 use crate::{
     catalog::{self, Tally},

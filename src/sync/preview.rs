@@ -5,7 +5,7 @@ use tokio::sync::mpsc;
 
 use super::{
     Scope,
-    listings::{Ask, Complete, Heard, Listings, PagePlan, known_hosts},
+    listings::{Ask, Complete, ListingOutcome, Listings, PagePlan, known_hosts},
 };
 use crate::{
     catalog::{self, Catalog},
@@ -48,7 +48,7 @@ pub(super) async fn preview(
     listings.want_days(catalog, now)?;
     zoom.harvested_before(catalog.last_source()?);
     if catalog.has_no_webinars(now)? {
-        zoom.spare_webinars();
+        zoom.skip_webinars();
     }
     while let Some(ask) = listings.next() {
         let (show_page, mut pages) = mpsc::unbounded_channel::<ListingPage>();
@@ -67,10 +67,10 @@ pub(super) async fn preview(
         while let Ok(page) = pages.try_recv() {
             show_plan(&listings, catalog, screen, ask, page, &mut see)?;
         }
-        match listings.told(catalog, screen, ask, result, now.date_naive())? {
-            Heard::Complete(complete) => see(Seen::Listing(&complete))?,
-            Heard::Again(_) => {}
-            Heard::Failed(_, error) => return Err(error.into()),
+        match listings.handle_answer(catalog, screen, ask, result, now.date_naive())? {
+            ListingOutcome::Complete(complete) => see(Seen::Listing(&complete))?,
+            ListingOutcome::Again(_) => {}
+            ListingOutcome::Failed(_, error) => return Err(error.into()),
         }
     }
     Ok(())

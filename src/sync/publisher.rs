@@ -10,7 +10,7 @@ use tokio::task::spawn_blocking;
 
 use super::{Ending, Error, Progress, run_state::RunState, years::dropped};
 use crate::{
-    catalog::{self, Acknowledgement, IndexRecord, Stored, Trust},
+    catalog::{self, Acknowledgement, IndexIdentity, IndexRecord, Stored},
     elastic::{self, Elastic, LiveIndices},
     model::{Deletion, Disposition, IndexKind, IndexYear, Kept, MeetingUuid, Outcome, SessionId},
 };
@@ -147,9 +147,9 @@ pub(super) fn records(live: &LiveIndices) -> [IndexRecord; 2] {
 
 /// The worker that publishes.
 pub(super) struct Publisher {
-    stage: Stage,
+    phase: Phase,
     /// The indices that were asked for in this run, by year.
-    years: BTreeMap<IndexYear, Stand>,
+    years: BTreeMap<IndexYear, IndexState>,
     /// Steps under way. All but sending go alone.
     under_way: usize,
     sending: HashSet<MeetingUuid>,
@@ -177,7 +177,7 @@ impl Sent {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum Phase {
     /// There is no Elasticsearch to publish to.
     Off,
     /// No index has been looked at.
@@ -188,9 +188,9 @@ enum Stage {
     Down,
 }
 
-/// How it stands with the indices of a year.
+/// The state of the indices of a year.
 #[derive(Debug)]
-enum Stand {
+enum IndexState {
     /// There are none, and none were to be made.
     Absent,
     /// They are known.
@@ -204,7 +204,7 @@ enum Stand {
 impl Publisher {
     pub fn new(on: bool) -> Self {
         Self {
-            stage: if on { Stage::Unmet } else { Stage::Off },
+            phase: if on { Phase::Unmet } else { Phase::Off },
             years: BTreeMap::new(),
             under_way: 0,
             sending: HashSet::new(),
@@ -230,7 +230,7 @@ impl Publisher {
         let again = !self.tried_last && self.trouble.is_some();
         if again {
             self.tried_last = true;
-            self.stage = Stage::Unmet;
+            self.phase = Phase::Unmet;
             self.years.clear();
         }
         again
@@ -239,11 +239,11 @@ impl Publisher {
     /// The next step, if there is one and its turn has come. `left`: while there is harvesting, the details still to come. Small batches wait
     /// then, but the fewer are left the smaller they may be, so that the last one goes as the last details arrive.
     pub fn next(&mut self, state: &mut RunState<'_>, left: Option<u64>) -> Result<Option<Ask>, Error> {
-        if matches!(self.stage, Stage::Off | Stage::Down) || self.under_way >= BATCHES_AT_ONCE {
+        if matches!(self.phase, Phase::Off | Phase::Down) || self.under_way >= BATCHES_AT_ONCE {
             return Ok(None);
         }
         if left.is_some_and(|left| self.kept < left.clamp(LEAST_WORTH_SENDING, WORTH_SENDING))
-            && self.stage != Stage::Unmet
+            && self.phase != Phase::Unmet
         {
             return Ok(None);
         }
@@ -257,10 +257,10 @@ impl Publisher {
         let closed: BTreeSet<IndexYear> = self
             .years
             .iter()
-            .filter(|(_, stand)| matches!(stand, Stand::Closed))
+            .filter(|(_, stand)| matches!(stand, IndexState::Closed))
             .map(|(year, _)| *year)
             .collect();
-        if self.stage == Stage::Unmet {
+        if self.phase == Phase::Unmet {
             if !alone {
                 return Ok(None);
             }
@@ -273,10 +273,10 @@ impl Publisher {
             match self.years.get(&year) {
                 _ if !alone => return Ok(None),
                 None => return Ok(Some(Ask::Meet(Vec::new(), vec![year]))),
-                Some(Stand::Absent) => state.catalog.nothing_to_delete_in(year)?,
-                Some(Stand::Met(live)) => return mark(state, live).map(Some),
-                Some(Stand::Marked(live)) => return Ok(Some(Ask::Erase(live.clone(), deletions))),
-                Some(Stand::Closed) => break,
+                Some(IndexState::Absent) => state.catalog.nothing_to_delete_in(year)?,
+                Some(IndexState::Met(live)) => return mark(state, live).map(Some),
+                Some(IndexState::Marked(live)) => return Ok(Some(Ask::Erase(live.clone(), deletions))),
+                Some(IndexState::Closed) => break,
             }
         }
         // Those whose host is still being asked for would be sent twice.
@@ -288,12 +288,12 @@ impl Publisher {
             return Ok(None);
         };
         let live = match self.years.get(&year) {
-            Some(Stand::Marked(live)) => live.clone(),
+            Some(IndexState::Marked(live)) => live.clone(),
             _ if !alone => return Ok(None),
-            None | Some(Stand::Absent | Stand::Closed) => {
+            None | Some(IndexState::Absent | IndexState::Closed) => {
                 return Ok(Some(Ask::Meet(vec![year], Vec::new())));
             }
-            Some(Stand::Met(live)) => return mark(state, live).map(Some),
+            Some(IndexState::Met(live)) => return mark(state, live).map(Some),
         };
         let moved: Vec<MeetingUuid> = batch
             .iter()
@@ -321,13 +321,13 @@ impl Publisher {
     }
 
     /// What came of it; answers whether the days within reach have to be listed again.
-    pub fn told(&mut self, state: &mut RunState<'_>, answer: Answer) -> Result<bool, Error> {
+    pub fn handle_answer(&mut self, state: &mut RunState<'_>, answer: Answer) -> Result<bool, Error> {
         self.under_way -= 1;
         match answer {
             Answer::Met(found) => return self.met(state, found),
             Answer::Marked(live, stamp, Ok(())) => {
                 state.catalog.note_stamp(live.year, &stamp)?;
-                self.years.insert(live.year, Stand::Marked(live));
+                self.years.insert(live.year, IndexState::Marked(live));
             }
             Answer::Marked(live, _, Err(error)) => self.down(state, live.year, &error),
             Answer::Held(_, asked, Ok(held)) => state.catalog.reconcile(&asked, &held)?,
@@ -351,10 +351,10 @@ impl Publisher {
         state: &mut RunState<'_>,
         found: Vec<(IndexYear, Result<Option<LiveIndices>, elastic::Error>)>,
     ) -> Result<bool, Error> {
-        let opening = self.stage == Stage::Unmet;
+        let opening = self.phase == Phase::Unmet;
         let mut met_before = BTreeSet::new();
         if opening {
-            self.stage = Stage::Open;
+            self.phase = Phase::Open;
             self.trouble = None;
             met_before = state.catalog.met_years()?;
         }
@@ -367,21 +367,21 @@ impl Publisher {
                     }
                     let now = state.now();
                     let trust = state.catalog.meet_indices(&records(&live), now)?;
-                    self.years.insert(year, Stand::Met(Box::new(live)));
+                    self.years.insert(year, IndexState::Met(Box::new(live)));
                     match trust {
-                        Trust::Same => {}
-                        Trust::Replaced => state.note(
+                        IndexIdentity::Same => {}
+                        IndexIdentity::Replaced => state.note(
                             "the indices are not those that were filled before: filling them again from the catalog",
                         ),
-                        Trust::WrittenByAnother => state.note(
+                        IndexIdentity::WrittenByAnother => state.note(
                             "another catalog, or a newer copy of this one, wrote to the indices: listing again and publishing \
                              everything that is kept (whoever was forgotten there is not forgotten here: run `forget` again)",
                         ),
                     }
-                    list_again |= trust == Trust::WrittenByAnother;
+                    list_again |= trust == IndexIdentity::WrittenByAnother;
                 }
                 Ok(None) => {
-                    self.years.insert(year, Stand::Absent);
+                    self.years.insert(year, IndexState::Absent);
                 }
                 Err(error) => {
                     there.insert(year);
@@ -389,10 +389,10 @@ impl Publisher {
                 }
             }
         }
-        if opening && self.stage == Stage::Open {
+        if opening && self.phase == Phase::Open {
             let now = state.now();
             let dropped = dropped(&met_before, &there, state.catalog.year_at(now));
-            let absent = |year: &&IndexYear| matches!(self.years.get(year), Some(Stand::Absent));
+            let absent = |year: &&IndexYear| matches!(self.years.get(year), Some(IndexState::Absent));
             for year in met_before.difference(&dropped).filter(absent) {
                 state.catalog.refill(*year, now)?;
             }
@@ -437,9 +437,9 @@ impl Publisher {
 
     fn down(&mut self, state: &RunState<'_>, year: IndexYear, error: &elastic::Error) {
         if error.is_of_one_index() {
-            self.years.insert(year, Stand::Closed);
+            self.years.insert(year, IndexState::Closed);
         } else {
-            self.stage = Stage::Down;
+            self.phase = Phase::Down;
         }
         self.trouble = Some((ending(error, state.now()), error.to_string()));
         if !self.tried_last {

@@ -14,7 +14,7 @@ use tokio::{
 use super::{
     Ending, Error, Observer, Progress, Scope, Summary, details,
     details::Details,
-    listings::{self, Heard, Listings},
+    listings::{self, ListingOutcome, Listings},
     lookups::{self, Lookups},
     publisher::{self, Publisher},
     run_state::RunState,
@@ -48,7 +48,7 @@ pub struct Options {
 }
 
 /// The two ends of the wire, either of which may be missing.
-pub struct Sides {
+pub struct Clients {
     /// Zoom, its pacer, and the requests for permission that the pacer makes.
     pub zoom: Option<(Arc<Zoom>, Arc<Pacer>, mpsc::Receiver<GrantRequest>)>,
     /// Elasticsearch.
@@ -93,7 +93,7 @@ impl<'a> Harvest<'a> {
     pub fn new(
         catalog: &'a mut Catalog,
         run: RunId,
-        sides: Sides,
+        sides: Clients,
         options: Options,
         clock: Clock,
         observer: &'a dyn Observer,
@@ -115,7 +115,7 @@ impl<'a> Harvest<'a> {
             client.harvested_before(state.catalog.last_source()?);
             let now = state.now();
             if state.catalog.has_no_webinars(now)? {
-                client.spare_webinars();
+                client.skip_webinars();
             }
             for label in Label::ALL {
                 pacer.remember(label, &state.catalog.recent_requests(label, now)?, now);
@@ -212,19 +212,19 @@ impl<'a> Harvest<'a> {
                     self.page(ask, page)?;
                 }
                 let (state, today) = (&self.state, self.state.now().date_naive());
-                let heard = self
-                    .listings
-                    .told(state.catalog, &state.screen, ask, result, today)?;
-                self.listed(heard)
+                let outcome =
+                    self.listings
+                        .handle_answer(state.catalog, &state.screen, ask, result, today)?;
+                self.listed(outcome)
             }
-            Done::LookedUp(answer) => self.lookups.told(&mut self.state, answer),
+            Done::LookedUp(answer) => self.lookups.handle_answer(&mut self.state, answer),
             Done::Details(answer) => {
-                let kept = self.details.told(&mut self.state, answer)?;
+                let kept = self.details.handle_answer(&mut self.state, answer)?;
                 self.publisher.kept(kept);
                 Ok(())
             }
             Done::Published(answer) => {
-                let list_again = self.publisher.told(&mut self.state, answer)?;
+                let list_again = self.publisher.handle_answer(&mut self.state, answer)?;
                 if list_again && self.zoom.is_some() {
                     let now = self.state.now();
                     self.listings.list_again(self.state.catalog, now)?;
@@ -271,10 +271,10 @@ impl<'a> Harvest<'a> {
         Ok(())
     }
 
-    fn listed(&mut self, heard: Heard) -> Result<(), Error> {
+    fn listed(&mut self, outcome: ListingOutcome) -> Result<(), Error> {
         let state = &mut self.state;
-        match heard {
-            Heard::Complete(complete) => {
+        match outcome {
+            ListingOutcome::Complete(complete) => {
                 self.listings.apply(state, &complete)?;
                 let now = state.now();
                 self.details.look_again(state.catalog, now)?;
@@ -285,12 +285,12 @@ impl<'a> Harvest<'a> {
                     tally: &state.tally,
                 });
             }
-            Heard::Again(note) => {
+            ListingOutcome::Again(note) => {
                 if let Some(note) = note {
                     state.note(&note);
                 }
             }
-            Heard::Failed(window, error) => state.window_failed(window, &error),
+            ListingOutcome::Failed(window, error) => state.window_failed(window, &error),
         }
         Ok(())
     }

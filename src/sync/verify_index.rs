@@ -13,7 +13,7 @@ use super::{
     years::dropped,
 };
 use crate::{
-    catalog::{Belief, Catalog, Repaired},
+    catalog::{Catalog, PublishState, Repaired},
     elastic::{self, Elastic, Reading},
     model::{Clock, Held, IndexKind, IndexYear, Kept, Key, MeetingUuid, SessionId},
 };
@@ -486,12 +486,15 @@ fn expectations(
         let Some(last) = batch.last() else { return Ok(None) };
         let after = Some(last.uuid.clone());
         let batch = opened(batch)?;
-        let beliefs = catalog.beliefs(&batch)?;
+        let publish_states = catalog.publish_states(&batch)?;
         let expected: Vec<Result<Expected, Error>> = batch
             .iter()
             .flat_map(|kept| {
-                let belief = beliefs.get(&kept.uuid).copied().unwrap_or(Belief::Due);
-                expected_of(kept, belief, kind)
+                let publish_state = publish_states
+                    .get(&kept.uuid)
+                    .copied()
+                    .unwrap_or(PublishState::Due);
+                expected_of(kept, publish_state, kind)
             })
             .map(Ok)
             .collect();
@@ -500,12 +503,12 @@ fn expectations(
     .try_flatten()
 }
 
-fn expected_of(kept: &Kept, belief: Belief, kind: IndexKind) -> Vec<Expected> {
-    let (wanted, pending) = match belief {
-        Belief::Published { exact: true } => (Wanted::Exactly, false),
-        Belief::Published { exact: false } => (Wanted::Present, false),
-        Belief::Due => (Wanted::Pending { refused: false }, true),
-        Belief::Rejected => (Wanted::Pending { refused: true }, true),
+fn expected_of(kept: &Kept, publish_state: PublishState, kind: IndexKind) -> Vec<Expected> {
+    let (wanted, pending) = match publish_state {
+        PublishState::Published { exact: true } => (Wanted::Exactly, false),
+        PublishState::Published { exact: false } => (Wanted::Present, false),
+        PublishState::Due => (Wanted::Pending { refused: false }, true),
+        PublishState::Rejected => (Wanted::Pending { refused: true }, true),
     };
     let expect = |held, wanted| Expected {
         meeting: kept.uuid.clone(),

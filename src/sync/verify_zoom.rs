@@ -18,18 +18,18 @@ use crate::{
 
 /// A meeting that Zoom lists otherwise than the catalog knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Drifted {
+pub struct ZoomDifference {
     /// How.
-    #[serde(rename = "drift")]
-    pub kind: DriftKind,
+    #[serde(rename = "difference")]
+    pub kind: ZoomDifferenceKind,
     /// Which.
     pub meeting: String,
 }
 
-/// The ways to drift.
+/// The ways in which the two may differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum DriftKind {
+pub enum ZoomDifferenceKind {
     /// Listed, and not in the catalog.
     New,
     /// Listed otherwise, in what bears on its detail.
@@ -44,39 +44,39 @@ pub enum DriftKind {
 
 /// What a window listed again came to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Drift {
+pub struct ZoomComparison {
     /// Whether Zoom lists exactly what the catalog knows.
     pub equal: bool,
     /// The days that were compared.
     pub window: String,
     /// Meetings listed as the catalog knows them.
     pub unchanged: u64,
-    /// Meetings that drifted, by kind.
-    pub counts: BTreeMap<DriftKind, u64>,
+    /// Meetings that differ, by kind.
+    pub counts: BTreeMap<ZoomDifferenceKind, u64>,
     /// Rows of the listing that could not be read: beside them nothing counts as vanished.
     pub unreadable: Vec<String>,
-    /// Those that drifted, by UUID.
+    /// Those that differ, by UUID.
     #[serde(skip)]
-    pub meetings: Vec<Drifted>,
+    pub meetings: Vec<ZoomDifference>,
 }
 
 /// Lists the window again and compares.
 ///
 /// # Errors
 /// The first thing that fails: days that were not listed prove nothing.
-pub async fn drift(
+pub async fn compare_with_zoom(
     catalog: &Catalog,
     zoom: &Zoom,
     window: Window,
     policy: Policy,
     now: DateTime<Utc>,
-) -> Result<Drift, Failure> {
+) -> Result<ZoomComparison, Failure> {
     let mut unchanged: HashSet<MeetingUuid> = HashSet::new();
-    let mut drifted: BTreeMap<MeetingUuid, DriftKind> = BTreeMap::new();
+    let mut differing: BTreeMap<MeetingUuid, ZoomDifferenceKind> = BTreeMap::new();
     let mut unreadable = Vec::new();
-    let mut drifts = |uuid: &MeetingUuid, kind: DriftKind| {
+    let mut differs = |uuid: &MeetingUuid, kind: ZoomDifferenceKind| {
         // Gone from one day and listed in another: it has moved.
-        let known = drifted.entry(uuid.clone()).or_insert(kind);
+        let known = differing.entry(uuid.clone()).or_insert(kind);
         *known = Ord::min(*known, kind);
     };
     let screen = Screen::new(policy, catalog.forgotten()?);
@@ -89,19 +89,21 @@ pub async fn drift(
                         Change::Unchanged(uuid) => {
                             unchanged.insert((*uuid).clone());
                         }
-                        Change::New(meeting) => drifts(&meeting.uuid, DriftKind::New),
+                        Change::New(meeting) => differs(&meeting.uuid, ZoomDifferenceKind::New),
                         Change::Changed {
                             meeting,
                             reappeared: true,
                             ..
-                        } => drifts(&meeting.uuid, DriftKind::Reappeared),
+                        } => differs(&meeting.uuid, ZoomDifferenceKind::Reappeared),
                         Change::Changed {
                             meeting,
                             detail: true,
                             ..
-                        } => drifts(&meeting.uuid, DriftKind::Changed),
-                        Change::Changed { meeting, .. } => drifts(&meeting.uuid, DriftKind::Renamed),
-                        Change::Vanished(uuid) => drifts(uuid, DriftKind::Vanished),
+                        } => differs(&meeting.uuid, ZoomDifferenceKind::Changed),
+                        Change::Changed { meeting, .. } => {
+                            differs(&meeting.uuid, ZoomDifferenceKind::Renamed)
+                        }
+                        Change::Vanished(uuid) => differs(uuid, ZoomDifferenceKind::Vanished),
                     }
                 }
             }
@@ -109,27 +111,27 @@ pub async fn drift(
                 let malformed = complete.listing.malformed.iter();
                 unreadable.extend(malformed.map(|bad| format!("{}: {}", bad.place, bad.reason)));
                 for uuid in &complete.vanished {
-                    drifts(uuid, DriftKind::Vanished);
+                    differs(uuid, ZoomDifferenceKind::Vanished);
                 }
             }
         }
         Ok(())
     })
     .await?;
-    drifted.retain(|uuid, kind| *kind != DriftKind::Vanished || !unchanged.contains(uuid));
-    let mut counts: BTreeMap<DriftKind, u64> = BTreeMap::new();
-    for kind in drifted.values() {
+    differing.retain(|uuid, kind| *kind != ZoomDifferenceKind::Vanished || !unchanged.contains(uuid));
+    let mut counts: BTreeMap<ZoomDifferenceKind, u64> = BTreeMap::new();
+    for kind in differing.values() {
         *counts.entry(*kind).or_default() += 1;
     }
-    Ok(Drift {
-        equal: drifted.is_empty() && unreadable.is_empty(),
+    Ok(ZoomComparison {
+        equal: differing.is_empty() && unreadable.is_empty(),
         window: window.to_string(),
         unchanged: unchanged.len() as u64,
         counts,
         unreadable,
-        meetings: drifted
+        meetings: differing
             .into_iter()
-            .map(|(uuid, kind)| Drifted {
+            .map(|(uuid, kind)| ZoomDifference {
                 kind,
                 meeting: uuid.to_string(),
             })

@@ -263,7 +263,7 @@ impl Zoom {
     }
 
     /// Zoom said not long ago that the account has no webinars: they are not asked for in this run.
-    pub fn spare_webinars(&self) {
+    pub fn skip_webinars(&self) {
         self.no_webinars.store(true, Ordering::Relaxed);
     }
 
@@ -395,7 +395,7 @@ impl Zoom {
         match listed.map_err(Error::of_webinars) {
             Ok(listing) => Ok(Ok(listing)),
             Err(Error::NoWebinars { message }) => {
-                self.spare_webinars();
+                self.skip_webinars();
                 Ok(Err(Some(message)))
             }
             Err(error) => Err(error),

@@ -125,7 +125,7 @@ async fn documents_are_in_the_index_of_their_year_and_in_no_other() {
         let forgot = zoom_harvester::sync::forget(
             &mut catalog,
             run,
-            &zoom_harvester::sync::Whom::Before(day),
+            &zoom_harvester::sync::ForgetTarget::Before(day),
             &stage.policy,
             false,
             stage.clock.now(),

@@ -14,7 +14,7 @@ use zoom_harvester::{
         self,
         world::{Spec, World},
     },
-    sync::{Ending, Harvest, Options, Scope, Sides},
+    sync::{Clients, Ending, Harvest, Options, Scope},
     zoom::{
         self, Zoom,
         pace::{Pacer, Plan},
@@ -90,7 +90,7 @@ async fn zooms_own_examples_go_through_the_whole_job() {
         daily_share: 1_000,
         policy: Default::default(),
     };
-    let sides = Sides {
+    let sides = Clients {
         zoom: Some((zoom, pacer, requests)),
         elastic: Some(es.client()),
     };

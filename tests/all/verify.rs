@@ -259,7 +259,7 @@ async fn damage(stage: &Stage, twins: &str) -> (BTreeSet<Found>, BTreeSet<String
     expect(Unknown, "meetings", Some(&m), "wrong/id", None);
 
     let (_, version, source) = victims.next().unwrap();
-    let strange = "Strange/+A==";
+    let strange = "UnexpectedValue/+A==";
     put(
         es,
         "meetings",
@@ -832,7 +832,7 @@ async fn the_command_says_what_differs_repairs_it_and_ends_as_documented() {
 }
 
 #[test]
-fn drift_between_zoom_and_the_catalog_is_told_by_meeting_and_recorded_nowhere() {
+fn differences_between_zoom_and_the_catalog_are_told_by_meeting_and_recorded_nowhere() {
     let stage = Stage::new(small(), None);
     let from = (Utc::now().date_naive() - Days::new(10)).to_string();
     assert_eq!(
@@ -865,9 +865,9 @@ fn drift_between_zoom_and_the_catalog_is_told_by_meeting_and_recorded_nowhere() 
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
-    let drifted: BTreeSet<(&str, &str)> = lines
+    let differing: BTreeSet<(&str, &str)> = lines
         .iter()
-        .filter_map(|line| Some((line["drift"].as_str()?, line["meeting"].as_str()?)))
+        .filter_map(|line| Some((line["difference"].as_str()?, line["meeting"].as_str()?)))
         .collect();
     let expected = [
         ("new", &new),
@@ -875,7 +875,10 @@ fn drift_between_zoom_and_the_catalog_is_told_by_meeting_and_recorded_nowhere() 
         ("renamed", &renamed),
         ("vanished", &gone),
     ];
-    assert_eq!(drifted, expected.map(|(kind, uuid)| (kind, uuid.as_str())).into());
+    assert_eq!(
+        differing,
+        expected.map(|(kind, uuid)| (kind, uuid.as_str())).into()
+    );
     assert_eq!(lines[4]["summary"]["unchanged"], 117);
     let (code, out, _) = said(&stage, &["verify", "--zoom", "--from", &from]);
     assert!(
@@ -885,7 +888,7 @@ fn drift_between_zoom_and_the_catalog_is_told_by_meeting_and_recorded_nowhere() 
     assert_eq!(stage.sim.count("detail"), 0);
     assert_eq!(dump(&stage), before, "looking changes nothing");
 
-    // An error is no drift.
+    // An error is no difference.
     let rules = json!([{"endpoint": "listing", "from": 2, "times": 100, "action": "reset"}]);
     stage
         .sim

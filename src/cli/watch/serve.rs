@@ -15,7 +15,7 @@ use serde_json::json;
 
 use super::{
     Shared,
-    webhook::{self, Refused, Said},
+    webhook::{self, Refused, WebhookEvent},
 };
 use crate::{
     catalog::{self, Catalog},
@@ -164,15 +164,15 @@ async fn hook(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes
         &body,
         shared.clock.now(),
     ) {
-        Ok(Said::Validation(answer)) => {
+        Ok(WebhookEvent::Validation(answer)) => {
             ([(header::CONTENT_TYPE, "application/json")], answer).into_response()
         }
-        Ok(Said::Day(day)) => {
+        Ok(WebhookEvent::Day(day)) => {
             shared.state().days.insert(day);
             shared.wake.notify_one();
             StatusCode::NO_CONTENT.into_response()
         }
-        Ok(Said::Other) => StatusCode::NO_CONTENT.into_response(),
+        Ok(WebhookEvent::Other) => StatusCode::NO_CONTENT.into_response(),
         Err(refused) => {
             tracing::debug!(?refused, "a webhook is not believed");
             match refused {

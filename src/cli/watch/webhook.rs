@@ -13,7 +13,7 @@ const OLDEST: TimeDelta = TimeDelta::minutes(5);
 
 /// What a request means.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Said {
+pub(super) enum WebhookEvent {
     /// Zoom asks whether this is ours: the answer.
     Validation(String),
     /// Something happened on this day in a meeting of the account.
@@ -43,7 +43,7 @@ pub(super) fn read(
     timestamp: &str,
     body: &[u8],
     now: DateTime<Utc>,
-) -> Result<Said, Refused> {
+) -> Result<WebhookEvent, Refused> {
     let given = signature
         .strip_prefix("v0=")
         .and_then(unhex)
@@ -76,7 +76,7 @@ pub(super) fn read(
                 .map(|byte| format!("{byte:02x}"))
                 .collect();
             let answer = serde_json::json!({"plainToken": plain, "encryptedToken": encrypted});
-            Ok(Said::Validation(answer.to_string()))
+            Ok(WebhookEvent::Validation(answer.to_string()))
         }
         "meeting.ended" | "meeting.participant_left" | "webinar.ended" | "webinar.participant_left" => {
             if payload["account_id"].as_str() != Some(account) {
@@ -85,9 +85,9 @@ pub(super) fn read(
             let object = &payload["object"];
             let times = [&object["end_time"], &object["participant"]["leave_time"]];
             let at = times.into_iter().find_map(|time| parse_time(time.as_str()?));
-            Ok(Said::Day(at.unwrap_or(now).min(now).date_naive()))
+            Ok(WebhookEvent::Day(at.unwrap_or(now).min(now).date_naive()))
         }
-        _ => Ok(Said::Other),
+        _ => Ok(WebhookEvent::Other),
     }
 }
 
@@ -149,12 +149,12 @@ mod tests {
         let ended = r#"{"event":"meeting.ended","payload":{"account_id":"ours","object":{"end_time":"2026-03-03T23:59:00Z"}}}"#;
         assert_eq!(
             heard(&fresh, ended, &signed(&fresh, ended)),
-            Ok(Said::Day("2026-03-03".parse().unwrap()))
+            Ok(WebhookEvent::Day("2026-03-03".parse().unwrap()))
         );
         let left = r#"{"event":"meeting.participant_left","payload":{"account_id":"ours","object":{"participant":{"leave_time":"2099-01-01T00:00:00Z"}}}}"#;
         assert_eq!(
             heard(&fresh, left, &signed(&fresh, left)),
-            Ok(Said::Day(now.date_naive()))
+            Ok(WebhookEvent::Day(now.date_naive()))
         );
         assert_eq!(heard(&old, ended, &signed(&old, ended)), Err(Refused::Time));
         for signature in [
@@ -178,11 +178,14 @@ mod tests {
             Err(Refused::Account)
         );
         assert_eq!(heard(&fresh, "[", &signed(&fresh, "[")), Err(Refused::Malformed));
-        assert_eq!(heard(&fresh, "{}", &signed(&fresh, "{}")), Ok(Said::Other));
+        assert_eq!(
+            heard(&fresh, "{}", &signed(&fresh, "{}")),
+            Ok(WebhookEvent::Other)
+        );
         // As Zoom's documentation computes it, checked with openssl.
         let asked =
             r#"{"event":"endpoint.url_validation","payload":{"plainToken":"qgg8vlvZRS6UYooatFL8Aw"}}"#;
-        let Ok(Said::Validation(answer)) = heard(&fresh, asked, &signed(&fresh, asked)) else {
+        let Ok(WebhookEvent::Validation(answer)) = heard(&fresh, asked, &signed(&fresh, asked)) else {
             panic!()
         };
         assert!(

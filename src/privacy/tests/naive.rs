@@ -42,7 +42,7 @@ impl Naive {
         if name != Treatment::Keep && treatment(Field::Topic) == Treatment::Keep {
             let host = plain(row.get("host"));
             if let Some(Value::String(topic)) = row.get_mut("topic") {
-                *topic = without_names(topic, &[&host], &self.stand_in(name, &host));
+                *topic = without_names(topic, &[&host], &self.replacement(name, &host));
             }
         }
         for (name, field) in OF_HOSTS {
@@ -69,8 +69,8 @@ impl Naive {
         if name != Treatment::Keep
             && let Some(said) = row.remove("leave_reason")
         {
-            let stand_in = self.stand_in(name, &plain(row.get("user_name")));
-            if let Some(reason) = said.as_str().and_then(|said| reason(said, &stand_in)) {
+            let replacement = self.replacement(name, &plain(row.get("user_name")));
+            if let Some(reason) = said.as_str().and_then(|said| reason(said, &replacement)) {
                 row.insert("leave_reason".into(), reason.into());
             }
         }
@@ -137,7 +137,7 @@ impl Naive {
         }
     }
 
-    fn stand_in(&self, treatment: Treatment, name: &str) -> String {
+    fn replacement(&self, treatment: Treatment, name: &str) -> String {
         let pseudonym = self.policy.pseudonym(name).filter(|_| !name.trim().is_empty());
         pseudonym
             .filter(|_| treatment == Treatment::Pseudonymise)

@@ -22,7 +22,7 @@ use zoom_harvester::{
     privacy::Policy,
     sim::{self, Limits, Setup, Simulator, world::World},
     sync::{
-        self, Harvest, Observer, Options, Progress, Rebuilding, Rebuilt, Remedy, Scope, Sides, Summary,
+        self, Clients, Harvest, Observer, Options, Progress, Rebuilding, Rebuilt, Remedy, Scope, Summary,
         Verified,
     },
     zoom::{
@@ -413,7 +413,7 @@ impl Stage {
             seed: 7,
         };
         let zoom = Arc::new(Zoom::new(settings, Arc::clone(&pacer), clock.clone()).unwrap());
-        let sides = Sides {
+        let sides = Clients {
             zoom: with_zoom.then_some((zoom, pacer, requests)),
             elastic: self
                 .elastic
