@@ -30,7 +30,7 @@ pub fn clean(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// What the operating system says of a failure, in words only: its number helps nobody.
+/// The operating system's message for a failure, without its number.
 pub fn system_said(error: &std::io::Error) -> String {
     let said = error.to_string();
     match said.rfind(" (os error ") {
@@ -39,14 +39,14 @@ pub fn system_said(error: &std::io::Error) -> String {
     }
 }
 
-/// Characters of somebody's words that go into messages and into the catalog.
+/// Most characters of foreign text that go into a message or into the catalog.
 const LONGEST_LINE: usize = 400;
 
 /// What a server says, as one line of bounded length for terminals and logs.
 pub fn one_line(text: &str) -> String {
     let text = text.trim();
     if text.is_empty() {
-        return "without a word".to_owned();
+        return "no message".to_owned();
     }
     let mut characters = text.chars().map(|c| if steers(c) { ' ' } else { c });
     let mut line: String = characters.by_ref().take(LONGEST_LINE).collect();
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_line_is_never_empty_and_never_long() {
-        assert_eq!(one_line(" \n"), "without a word");
+        assert_eq!(one_line(" \n"), "no message");
         assert_eq!(one_line(&"ü".repeat(400)).chars().count(), 400);
         let long = one_line(&"ü".repeat(401));
         assert_eq!((long.chars().count(), long.ends_with('…')), (401, true));

@@ -1,4 +1,4 @@
-//! The account: whose meetings these are, and what was asked of the catalog as a whole.
+//! The account that the catalog belongs to, and state that concerns the catalog as a whole.
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use sea_query::{Expr, ExprTrait, Query};

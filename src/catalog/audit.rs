@@ -1,4 +1,4 @@
-//! What auditors ask: how far the catalog reaches, what stands where, what failed and why. These only read.
+//! Read-only queries behind `status` and `show`: coverage, counts by status, failures, runs.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Care of the file: a backup while a run is under way, and the room that deleted rows leave.
+//! `catalog backup` (also while a run is under way) and `catalog vacuum`.
 
 use std::{
     fs::{self, File, OpenOptions},

@@ -1,5 +1,5 @@
-//! Whether the catalog is sound: SQLite's own checks, then what this program never breaks, as SQL, then every kept detail, read
-//! back and hashed again. It only reads, in one snapshot, so a run may go on beside it.
+//! `catalog check`: SQLite's own checks, then this program's invariants as SQL, then every kept detail, read back and hashed
+//! again. It only reads, in one snapshot, so a run may go on beside it.
 
 use std::collections::BTreeSet;
 

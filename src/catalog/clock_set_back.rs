@@ -1,4 +1,4 @@
-//! A clock that was set back. What it noted while it ran ahead lies in the future, and would hold things up until that comes.
+//! Repairs times in the future, which a clock left behind that ran ahead and was set back: they would delay work until then.
 
 use chrono::{DateTime, Days, TimeDelta, Utc};
 use rusqlite::Transaction;

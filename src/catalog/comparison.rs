@@ -1,4 +1,4 @@
-//! What the catalog believes of the indices, and what it makes of an index that is found otherwise.
+//! What the catalog expects in the indices, and what it does about an index that differs.
 //!
 //! What a comparison finds waits in temporary tables, which SQLite keeps in a file of its own where they grow large: nothing is
 //! repaired before everything has been read, and memory stays bounded all the same.
@@ -88,7 +88,7 @@ const TABLES: &str = "
 const UNCLAIMED: &str = "NOT EXISTS (SELECT 1 FROM verify_claimed c WHERE c.year = verify_strays.year AND c.kind = verify_strays.kind AND c.doc_id = verify_strays.doc_id)";
 
 impl Catalog {
-    /// What it believes of the documents of these meetings.
+    /// Whether the documents of these meetings are published, due or rejected, as the catalog has it.
     ///
     /// # Errors
     /// As SQLite fails.

@@ -1,4 +1,4 @@
-//! Details: which are due, keeping them, and what an attempt that failed means.
+//! Details: which are due, storing them, and recording failed attempts.
 
 use std::sync::LazyLock;
 
@@ -229,8 +229,9 @@ fn keep_one(
     if let Some(kept) = state.sessions
         && refuses(&state, detail)
     {
-        let reason =
-            format!("Zoom answered {sessions} sessions, though {kept} are kept and it still counts more");
+        let reason = format!(
+            "suspicious shrink: Zoom answered {sessions} sessions, we hold {kept}, and Zoom still counts more"
+        );
         state.attempt_failed(run.0, &reason, true, now);
         state.save(conn)?;
         return Ok(DetailOutcome::SuspiciousShrink { sessions, kept });
@@ -282,7 +283,7 @@ fn keep_one(
 /// How far a session may lie outside of its meeting's times before that is doubted: Zoom's listing rounds, and lags.
 const OUTSIDE_S: i64 = 60 * 60;
 
-/// Why a detail is not believed at once. It is kept as it is, and fetched again by and by, until it contradicts nothing or the looks are spent.
+/// Why a detail is doubted. It is kept as it is, and fetched again after growing pauses until nothing contradicts it or no look is left.
 fn doubt(state: &MeetingState, detail: &Packed) -> Option<String> {
     let sessions = detail.sessions.len();
     let expected = usize::try_from(state.participants.unwrap_or(1)).unwrap_or(0);
@@ -328,8 +329,8 @@ fn doubt(state: &MeetingState, detail: &Packed) -> Option<String> {
     }
 }
 
-/// Whether a detail would take kept sessions away and is suspicious: it is empty where the listing counts somebody, or Zoom counts more than it
-/// shows. One that only the listing contradicts is believed in the end, when it is the last attempt or the last look: the listing may lag.
+/// Suspicious shrink: the detail has fewer sessions than we hold, and it is empty although the listing counts people, or Zoom counts more than it
+/// shows. A detail that only the listing contradicts is accepted at the last attempt or the last look: the listing may lag.
 fn refuses(state: &MeetingState, detail: &Packed) -> bool {
     let (sessions, kept) = (detail.sessions.len() as i64, state.sessions.unwrap_or(0));
     if sessions >= kept {

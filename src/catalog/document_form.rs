@@ -1,4 +1,4 @@
-//! Documents in a new form: what an upgrade of the program makes due again, from the kept details.
+//! An upgrade that changes the form of documents makes all documents due again; they are built from the kept details.
 
 use chrono::DateTime;
 use rusqlite::Connection;

@@ -80,7 +80,7 @@ pub enum Error {
     #[error("the disk is full: the catalog kept what it had, nothing is lost; make room and run again")]
     DiskFull(#[source] rusqlite::Error),
     /// The disk or the memory failed: nothing of the last transaction was written.
-    #[error("the catalog cannot be read or written: {0}; it kept what it had. See to the disk and run again")]
+    #[error("the catalog cannot be read or written: {0}; it kept what it had. Check the disk and run again")]
     Machine(#[source] rusqlite::Error),
     /// The file cannot be written.
     #[error(

@@ -1,4 +1,4 @@
-//! Where a catalog lies: one name for it, however it was named, and whether the file is still the one that was opened.
+//! The catalog's path, with links resolved, and the check that the file is still the one that was opened.
 
 use std::{
     fs,

@@ -1,4 +1,4 @@
-//! Which index the documents of a meeting belong to, and which one they are in: with an index a year, a meeting whose end moves over New Year moves
+//! With one index a year: the index that a meeting's documents belong to, and the one they are in. A meeting whose end moves over New Year moves
 //! from one to the other.
 
 use std::{collections::BTreeSet, sync::LazyLock};

@@ -1,4 +1,4 @@
-//! The indices that acknowledged our documents, and whether those that are found are still the same.
+//! The indices that acknowledged our documents, and the check that they are still the same ones.
 
 use std::collections::BTreeSet;
 
@@ -31,15 +31,15 @@ pub struct IndexRecord {
     pub stamp: Option<String>,
 }
 
-/// What the catalog makes of the indices it finds.
+/// How the indices that were found relate to those that this catalog filled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IndexIdentity {
-    /// They hold what this catalog was told they hold.
+    /// The same indices: they hold what they acknowledged to this catalog.
     Same,
     /// They are others than before: everything is due again.
     Replaced,
-    /// Another catalog, or a newer copy of this one, wrote to them: everything is due again, and what that one saw of Zoom and
-    /// this one did not must be listed again.
+    /// Another catalog, or a newer copy of this one, wrote to them: everything is due again, and all days are listed again, as the other
+    /// catalog may have seen more of Zoom.
     WrittenByAnother,
 }
 

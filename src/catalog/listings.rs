@@ -1,4 +1,4 @@
-//! What listings said: the days they covered, the meetings they showed, and what that changed.
+//! Recording listings: the days they covered, the meetings they showed, and what changed by that.
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
@@ -46,7 +46,7 @@ impl DayChanges {
 }
 
 impl Catalog {
-    /// Days of which something new was heard are listed by the next sync, settled or not.
+    /// Marks days to be listed by the next sync, settled or not: a webhook reported something new about them.
     ///
     /// # Errors
     /// As SQLite fails.

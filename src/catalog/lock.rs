@@ -45,7 +45,7 @@ impl Lock {
             }
             Err(TryLockError::Error(source)) => return Err(file_error(source)),
         }
-        // The text is for people only; the lock is what counts. So it harms nobody if the disk is too full for it.
+        // The text is only for people to read; the lock itself does the work. A disk too full for the text does no harm.
         let _ = file
             .set_len(0)
             .and_then(|()| file.rewind())

@@ -1,4 +1,4 @@
-//! Look-ups: what is still to be asked of hosts and series, and what Zoom answered.
+//! Look-ups of hosts and series: which are pending, and recording Zoom's answers.
 
 use std::sync::LazyLock;
 
@@ -18,7 +18,7 @@ use crate::model::{
     iso,
 };
 
-/// How long a host's list of series is believed.
+/// How long a host's list of series counts as current.
 const SERIES_LIST_LASTS: TimeDelta = TimeDelta::days(7);
 
 /// A host that no report named: Zoom is to be asked by way of one of its meetings.

@@ -1,5 +1,5 @@
-//! The row of a meeting: where it stands, and what an event makes of that. Everything that changes a meeting's state reads it here, changes it as
-//! a value, and saves it whole: so the checksums and the status that names their relation cannot part.
+//! The state of a meeting: status, checksums, revision. Every change reads the row here, changes it as a value and saves it whole, so that the
+//! status always agrees with the checksums.
 
 use std::sync::LazyLock;
 

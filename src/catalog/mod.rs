@@ -237,7 +237,7 @@ impl Catalog {
         steps
     }
 
-    /// Shows every statement from now on as it is run: for whoever asks whether all have their index.
+    /// Reports every statement as it runs: a test checks that each uses an index.
     pub fn watch_statements(&mut self, seen: fn(rusqlite::trace::TraceEvent<'_>)) {
         let statements = rusqlite::trace::TraceEventCodes::SQLITE_TRACE_STMT;
         self.conn.trace_v2(statements, Some(seen));
@@ -270,7 +270,7 @@ fn refuse_strangers(conn: &Connection, path: &Path) -> Result<i64, Error> {
             });
         }
     };
-    // A run killed between making the file and making it ours leaves it empty: nobody's yet.
+    // A run killed between creating the file and marking it as a catalog leaves it empty.
     let empty = application == 0 && found == 0 && {
         let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;
         tables == 0

@@ -1,5 +1,5 @@
-//! Occurrences: which instances of a series go on one another. Whatever changes an instance's place in its series settles those around it anew,
-//! and the documents of all whose occurrence is another by that become due.
+//! Occurrences: which instances of a series belong together. A change of an instance's place in its series recomputes the occurrences around it,
+//! and the documents of every instance whose occurrence changes become due.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

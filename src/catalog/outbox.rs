@@ -1,5 +1,5 @@
-//! The outbox: documents that are newer than what Elasticsearch acknowledged, what is kept to build them from, and what became of those that
-//! were sent.
+//! The outbox: documents that are newer than what Elasticsearch acknowledged, the rows they are built from, and recording acknowledgements and
+//! rejections.
 
 use std::{
     collections::{BTreeSet, HashSet},

@@ -59,7 +59,7 @@ impl PackedKind {
 #[derive(Clone, Debug)]
 pub struct Dictionary(Vec<u8>);
 
-/// Learns a dictionary from rows. They must not tell who somebody is: the dictionary may hold any part of them, and outlives them.
+/// Learns a dictionary from rows. These must hold no personal values: the dictionary may contain any part of them, and outlives them.
 ///
 /// # Errors
 /// The rows are too few or too much alike.

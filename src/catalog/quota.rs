@@ -1,5 +1,5 @@
-//! API use by day and label: counted before the requests are made, so that not even a crash makes the next run ask for more than
-//! the account's share.
+//! API use by day and label. Requests are counted before they are made, so that after a crash the next run still keeps to the
+//! account's share.
 
 use chrono::{DateTime, Days, NaiveTime, TimeDelta, Utc};
 use sea_query::{Expr, ExprTrait, OnConflict, Order, Query};

@@ -1,5 +1,5 @@
-//! A rebuild of the indices: what the new ones acknowledged waits in a temporary table until they stand in the place of the old ones, so that memory
-//! stays bounded and nothing is recorded of a rebuild that comes to no end.
+//! A rebuild of the indices. Acknowledgements wait in a temporary table until the new indices replace the old ones: memory stays bounded, and an
+//! unfinished rebuild records nothing.
 
 use std::collections::BTreeSet;
 

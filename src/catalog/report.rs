@@ -1,4 +1,4 @@
-//! The figures of the report: what the catalog holds of some days, counted. These only read, and say in SQL what the views do not.
+//! The figures of the report, counted by SQL. Read-only.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Who was in which meeting, and which sessions a meeting has lost: those are to be deleted from the index.
+//! The sessions of each meeting, and the sessions a meeting has lost, which are to be deleted from the index.
 
 use std::{collections::BTreeSet, sync::LazyLock};
 

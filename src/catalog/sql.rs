@@ -1,4 +1,4 @@
-//! How the other files speak SQL: statements that are made once, parameters and columns by name, and the model's types as values.
+//! SQL helpers: statements built once, parameters and columns by name, and the model's types as values.
 
 use rusqlite::{
     Connection, Row, ToSql,

@@ -1,4 +1,4 @@
-//! `catalog check`, `catalog backup` and `catalog vacuum`: care of the file.
+//! `catalog check`, `catalog backup` and `catalog vacuum`.
 
 use std::path::PathBuf;
 
@@ -81,7 +81,7 @@ fn backup(context: &Context, file: &std::path::Path) -> Result<Exit, Failure> {
         Ok(()) => Ok(Exit::Done),
         Err(error) => Err(Failure {
             exit: Exit::Incomplete,
-            message: format!("the backup {path} is made, but the catalog could not note it: {error}"),
+            message: format!("the backup {path} was made but could not be recorded: {error}"),
         }),
     }
 }
@@ -110,7 +110,7 @@ fn vacuum(context: &Context) -> Result<Exit, Failure> {
         out::thousands(vacuumed.bytes_before),
         out::thousands(vacuumed.bytes_after),
         if vacuumed.log_in_use {
-            "; somebody reads the catalog, so its log is emptied by a later run"
+            "; another program reads the catalog, so a later run empties its log"
         } else {
             ""
         }

@@ -1,4 +1,4 @@
-//! What every command needs: the configuration, the clock, and the two ends of the wire made from them.
+//! What every command needs: the configuration, the clock, and the clients of Zoom and Elasticsearch.
 
 use std::{path::Path, sync::Arc, time::Duration};
 

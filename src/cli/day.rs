@@ -1,5 +1,4 @@
-//! Days as people write them: `2026-03-04`, `2026-03`, `7d`, `2w`, `today`, `yesterday`. All are UTC, and counted from the calendar that a command
-//! follows.
+//! Days as people write them: `2026-03-04`, `2026-03`, `7d`, `2w`, `today`, `yesterday`. All are UTC.
 
 use chrono::{Datelike, Days, Months, NaiveDate};
 

@@ -129,7 +129,7 @@ pub fn simulate(context: &Context, args: &SimulateArgs) -> Result<Exit, Failure>
     let world = World::generate(&spec).with_webinars(args.webinars, spec.now);
     let served = Simulator::start(world, setup, args.port, now_of(context)).map_err(|error| {
         Failure::usage(format!(
-            "port {} cannot be had: {}; name another with --port",
+            "port {} is not available: {}; choose another with --port",
             args.port,
             system_said(&error)
         ))

@@ -88,7 +88,11 @@ pub fn run(context: &Context, json: bool) -> Result<Exit, Failure> {
         checks.extend(zoom(context).await);
         match elastic(context).await {
             Ok(found) => checks.extend(found),
-            Err(failure) => checks.push(failed("elasticsearch", failure.message, "set it right")),
+            Err(failure) => checks.push(failed(
+                "elasticsearch",
+                failure.message,
+                "fix what the message names",
+            )),
         }
         Ok(checks)
     })?;

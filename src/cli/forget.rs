@@ -194,7 +194,7 @@ fn as_text(forgot: &ForgetSummary, word: &str, index: &str) -> String {
     if !forgot.scrubbed {
         rows.push(row(
             "file",
-            "somebody reads the catalog, so its -wal file may still hold it: end that and run this again"
+            "another program reads the catalog, so its -wal file may still hold it: close that program and run this again"
                 .to_owned(),
         ));
     }

@@ -114,7 +114,11 @@ pub fn run(mut context: Context, inputs: &Inputs) -> Result<Exit, Failure> {
         }
         let tried = context.block_on(async {
             Ok(doctor::elastic(&context).await.unwrap_or_else(|failure| {
-                vec![doctor::failed("elasticsearch", failure.message, "set it right")]
+                vec![doctor::failed(
+                    "elasticsearch",
+                    failure.message,
+                    "fix what the message names",
+                )]
             }))
         })?;
         if goes_on(&tried)? {

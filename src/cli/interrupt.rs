@@ -1,6 +1,6 @@
 //! SIGINT and SIGTERM: the first one asks the run to stop, the second ends it where it is.
 //!
-//! A thread of its own listens, so that the second signal is heard even while the run's only thread is busy.
+//! A thread of its own waits for signals, so that the second one is handled even while the run's only thread is busy.
 
 use std::sync::{
     Arc,
@@ -18,7 +18,7 @@ pub struct Interrupt {
 }
 
 impl Interrupt {
-    /// Begins to watch, until the process ends: once signals are caught, nobody else would act on them.
+    /// Starts to catch signals, until the process ends.
     ///
     /// # Errors
     /// The operating system refuses to tell of signals.

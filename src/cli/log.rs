@@ -9,7 +9,7 @@ use super::{
 
 /// Sends log lines to standard error, above the progress bars if there are any.
 pub fn start(global: &Global, bars: &Bars) {
-    // Ours at the level asked for; what libraries say below that is of use to nobody but their authors.
+    // Our messages at the level asked for; of libraries only warnings and errors.
     let filter = match (global.quiet, global.verbose) {
         (true, _) => "error",
         (false, 0) => "warn",

@@ -453,7 +453,7 @@ fn one_line(message: &str) -> String {
         .map(words)
         .filter(|paragraph| !paragraph.is_empty())
         .collect();
-    format!("{} (--help shows what there is)", paragraphs.join("; "))
+    format!("{} (--help lists what is possible)", paragraphs.join("; "))
 }
 
 fn run(cli: Cli) -> Result<Exit, Failure> {

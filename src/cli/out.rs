@@ -1,4 +1,4 @@
-//! Printing: to a pipe that may close, and of text from outside that may try to steer the terminal.
+//! Printing: a pipe may close, and text from outside may hold terminal escape sequences.
 
 use std::{
     borrow::Cow,
@@ -77,7 +77,7 @@ pub fn error(message: &str, color: Color) {
     let _ = writeln!(io::stderr(), "{label} {}", clean(message));
 }
 
-/// Whether somebody asked for no colours, by the usual convention.
+/// Whether `NO_COLOR` is set (https://no-color.org).
 #[allow(
     clippy::disallowed_methods,
     reason = "the command line is where the environment is read"
@@ -93,7 +93,7 @@ pub fn report_panics() {
             .location()
             .map(|place| format!("{}:{}", place.file(), place.line()))
             .unwrap_or_default();
-        let said = info.payload_as_str().unwrap_or("without a word");
+        let said = info.payload_as_str().unwrap_or("no message");
         let _ = writeln!(
             io::stderr(),
             "error: this is a bug in zoom-harvester ({} at {place}); please report it. The catalog is safe: run again",

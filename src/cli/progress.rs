@@ -1,4 +1,4 @@
-//! What people see while a run goes on: bars on a terminal, plain lines elsewhere.
+//! Progress of a run: bars on a terminal, plain lines elsewhere.
 
 use std::{
     cell::{Cell, OnceCell},
@@ -37,7 +37,7 @@ pub struct Bars {
 }
 
 impl Bars {
-    /// Bars if standard error is a terminal and somebody wants to see them; `json`: lines go into the log.
+    /// Bars if standard error is a terminal and `quiet` is off; `json`: lines go into the log.
     pub fn new(quiet: bool, json: bool) -> Self {
         let terminal = io::stderr().is_terminal() && !is_dumb() && !quiet && !json;
         let all = if terminal {

@@ -58,7 +58,7 @@ pub fn dotenv() -> Result<Vec<Assignment>, Failure> {
     }
 }
 
-/// What a file holds that somebody named.
+/// The content of a file that a setting names.
 ///
 /// # Errors
 /// It cannot be read as text.

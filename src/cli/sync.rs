@@ -186,7 +186,7 @@ pub fn note_failure(catalog: &mut Catalog, run: RunId, failure: Failure, context
         context.now(),
     );
     if let Err(error) = noted {
-        tracing::debug!(%error, "the end of the run could not be written down");
+        tracing::debug!(%error, "the end of the run could not be recorded");
     }
     failure
 }
@@ -315,7 +315,7 @@ fn rows(summary: &Summary) -> Vec<Vec<String>> {
                     counted(summary.bulk_requests, "bulk request")
                 )
             } else {
-                "nothing: no Elasticsearch (ELASTICSEARCH_URL); the catalog keeps it all".to_owned()
+                "nothing: no Elasticsearch (ELASTICSEARCH_URL); everything is in the catalog".to_owned()
             },
         ],
         vec!["requests to Zoom".to_owned(), requests],
@@ -338,11 +338,11 @@ fn closing(context: &Context, summary: &Summary, took: Duration) -> Result<Vec<V
     let used = catalog.daily_quota_used(context.now())?;
     let next = match &summary.ending {
         Ending::Done if summary.documents_due > 0 && !summary.publishing => {
-            "set ELASTICSEARCH_URL and run `zoom-harvester publish`, or leave it at that"
+            "set ELASTICSEARCH_URL and run `zoom-harvester publish`, or do nothing"
         }
         Ending::Done => "nothing: the next sync lists the days that are not settled",
         Ending::Incomplete => "`zoom-harvester status` says what failed and why; the next sync tries again",
-        Ending::StoppedEarly { .. } | Ending::Interrupted => "run it again: it goes on where it stopped",
+        Ending::StoppedEarly { .. } | Ending::Interrupted => "run it again: it continues where it stopped",
         Ending::Misconfigured => "fix what the line above names, then `zoom-harvester doctor`",
     };
     let share = context.plan().daily_share(context.config.rate_share);
@@ -363,7 +363,7 @@ fn closing(context: &Context, summary: &Summary, took: Duration) -> Result<Vec<V
 fn ended(summary: &Summary) -> String {
     let word = match &summary.ending {
         Ending::Done => "done",
-        Ending::Incomplete => "finished, but not everything could be had",
+        Ending::Incomplete => "finished, but some meetings failed",
         Ending::StoppedEarly { .. } => "stopped early; run it again",
         Ending::Misconfigured => "cannot continue: fix the configuration",
         Ending::Interrupted => "interrupted",

@@ -251,7 +251,7 @@ fn as_text(verified: &Verified) -> String {
                 rows.push(vec![
                     "not repaired".to_owned(),
                     format!(
-                        "{} meetings with versions that cannot be outbid; run `zoom-harvester reindex`",
+                        "{} meetings have versions in the index above all that we may write; run `zoom-harvester reindex`",
                         n(done.beyond)
                     ),
                 ]);

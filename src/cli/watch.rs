@@ -1,4 +1,4 @@
-//! `watch`: stays up, syncs again and again, and answers what people and machines ask meanwhile.
+//! `watch`: stays up, syncs again and again, and serves report, health, metrics and webhooks.
 
 mod serve;
 mod webhook;
@@ -88,7 +88,7 @@ struct State {
     quota_limit: u64,
     webhook_secret: Option<SecretString>,
     runs: Durations,
-    /// Days that webhooks told of, to be listed by the next sync.
+    /// Days that webhooks reported, to be listed by the next sync.
     days: BTreeSet<NaiveDate>,
     /// Why the last sync did not end well, if it did not.
     trouble: Option<String>,
@@ -202,7 +202,7 @@ fn next(args: &WatchArgs, begun: Instant, now: DateTime<Utc>, dice: &mut fastran
     Instant::now() + wait
 }
 
-/// One sync, with the days that webhooks told of. What goes wrong is said, and the next one tries again.
+/// One sync, with the days that webhooks reported. Failures are logged, and the next sync tries again.
 async fn one_sync(context: &Context, shared: &Shared, interrupt: &Interrupt) {
     let days = std::mem::take(&mut shared.state().days);
     let begun = Instant::now();

@@ -1,4 +1,4 @@
-//! Files that appear whole: whoever reads one sees the old one or the new one.
+//! Files written atomically: a reader sees the old content or the new.
 
 use std::{
     fs,

@@ -1,4 +1,4 @@
-//! `.env`, as everybody's is read.
+//! Reads `.env` in the usual syntax.
 
 use super::{Assignment, Error};
 

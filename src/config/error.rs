@@ -7,7 +7,7 @@ use super::Origin;
 /// What is wrong with the configuration, in one line that says what, where, and what to do.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Error {
-    /// A key nobody knows.
+    /// An unknown key.
     #[error("{origin}: {key} is unknown; {}", hint(*nearest))]
     Unknown {
         /// The key.
@@ -31,7 +31,7 @@ pub enum Error {
     },
     /// A line of ours in `.env` that cannot be understood.
     #[error(
-        ".env, line {line}: {name} makes no sense; write NAME=value, and a value with spaces, quotes, $ or # in 'single quotes'"
+        ".env, line {line}: {name} cannot be parsed; write NAME=value, and a value with spaces, quotes, $ or # in 'single quotes'"
     )]
     Line {
         /// Counted from 1.

@@ -1,4 +1,4 @@
-//! What flags, environment, `.env` and configuration file mean together. Pure: whoever calls has read them.
+//! Puts flags, environment, `.env` and configuration file together. Pure: the caller has read them.
 
 mod dotenv;
 mod error;

@@ -11,7 +11,7 @@ use super::{
 const URL: &str = "ELASTICSEARCH_URL";
 const CLOUD_ID: &str = "ELASTICSEARCH_CLOUD_ID";
 
-/// The nodes that were named; none if nobody named any.
+/// The configured nodes; empty if there are none.
 pub(super) fn nodes(values: &Values) -> Result<Vec<Url>, Error> {
     let Some((id, origin)) = values.text(CLOUD_ID) else {
         return values.urls(URL);

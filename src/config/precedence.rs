@@ -1,4 +1,4 @@
-//! What was said, where, and which of several places wins: flags, then the environment, then credentials handed over, then `.env`, then the file.
+//! Which of several places wins for a setting: flags, then the environment, then systemd credentials, then `.env`, then the file.
 
 use std::{
     collections::BTreeMap,
@@ -162,7 +162,7 @@ fn say_files(
     Ok(())
 }
 
-/// Collects what was said, strongest last; refuses what nobody knows, and warns of what is nearly known.
+/// Collects the settings, strongest origin last; refuses unknown names, and warns about names that are nearly known.
 pub(super) fn gather(inputs: &Inputs) -> Result<(Values, Vec<String>), Error> {
     let mut values = BTreeMap::new();
     let mut warnings = Vec::new();
@@ -265,7 +265,7 @@ pub(super) fn gather(inputs: &Inputs) -> Result<(Values, Vec<String>), Error> {
     Ok((Values::new(values), warnings))
 }
 
-/// A warning, if the name of somebody's variable is one or two letters from one of ours.
+/// A warning if a variable's name is one or two letters from one of ours.
 fn nearly(name: &str, origin: &Origin) -> Option<String> {
     let upper = name.to_ascii_uppercase();
     SETTINGS

@@ -1,4 +1,4 @@
-//! Which proxies are meant: our own setting, or the variables that most programs read.
+//! The proxies to use: from our own setting, or from the usual variables.
 
 use super::{
     Error, Origin,

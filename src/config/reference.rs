@@ -1,4 +1,4 @@
-//! Every setting there is: its name, its key, its default and what it means; and which of them a misspelt name may mean.
+//! Every setting: name, key, default and meaning; and the suggestion for a misspelt name.
 
 /// One setting: its name in the environment and in `.env`, its key in the file, and what it means.
 #[derive(Debug, PartialEq, Eq)]
@@ -7,7 +7,7 @@ pub struct Setting {
     pub name: &'static str,
     /// In the file, as `table.key`.
     pub key: &'static str,
-    /// What it is if nobody says; empty: nothing.
+    /// The default; empty: none.
     pub default: &'static str,
     /// What it means.
     pub help: &'static str,
@@ -47,7 +47,7 @@ pub static SETTINGS: [Setting; 55] = [
     secret("ZOOM_WEBHOOK_SECRET_TOKEN", "zoom.webhook_secret_token",
         "the secret token of the app's webhooks, for `watch --listen`"),
     open("ZOOM_API_URL", "zoom.api_url", "",
-        "Zoom's API, by https unless on this machine; if not said, what the token's answer names, else `https://api.zoom.us/v2`"),
+        "Zoom's API, by https unless on this machine; if unset, what the token's answer names, else `https://api.zoom.us/v2`"),
     open("ZOOM_OAUTH_URL", "zoom.oauth_url", "https://zoom.us/oauth/token",
         "where tokens come from, by https unless on this machine"),
     open("ZOOM_PLAN", "zoom.plan", "business",
@@ -57,13 +57,13 @@ pub static SETTINGS: [Setting; 55] = [
     open("ZOOM_RATE_SHARE", "zoom.rate_share", "0.8",
         "the share of the account's limits, by label and by day, that this program may use; more than 0, at most 1"),
     open("ZOOM_CONCURRENCY", "zoom.concurrency", "64",
-        "details in flight at most"),
+        "details fetched in parallel, at most"),
     open("ZOOM_RETRIES", "zoom.retries", "5",
-        "further tries of a request that failed in passing"),
+        "retries of a request after a temporary failure"),
     open("ZOOM_RETRY_MS", "zoom.retry_ms", "500",
-        "the pause before the first of them, in milliseconds; doubled each time"),
+        "the backoff before the first retry, in milliseconds; doubled for each further one"),
     open("ZOOM_TIMEOUT_S", "zoom.timeout_s", "60",
-        "for one request, in seconds"),
+        "timeout of one request, in seconds"),
     open("ELASTICSEARCH_URL", "elasticsearch.url", "",
         "Elasticsearch or OpenSearch, or several of its nodes separated by commas; credentials in it are used and never printed. Without it the harvest goes into the catalog only"),
     open("ELASTICSEARCH_CLOUD_ID", "elasticsearch.cloud_id", "",
@@ -91,17 +91,17 @@ pub static SETTINGS: [Setting; 55] = [
     open("ELASTICSEARCH_BULK_BYTES", "elasticsearch.bulk_bytes", "5MiB",
         "the largest bulk body, in bytes or with a unit: `800KiB`, `5MiB`"),
     open("ELASTICSEARCH_BULK_REQUESTS", "elasticsearch.bulk_requests", "2",
-        "bulk requests at once"),
+        "bulk requests in parallel"),
     open("ELASTICSEARCH_COMPRESSION", "elasticsearch.compression", "true",
         "`true` or `false`: whether bodies are sent compressed"),
     open("ELASTICSEARCH_RETRIES", "elasticsearch.retries", "5",
-        "further tries of what Elasticsearch could not take in passing"),
+        "retries of what Elasticsearch could not take for the moment"),
     open("ELASTICSEARCH_TIMEOUT_S", "elasticsearch.timeout_s", "60",
-        "for one request, in seconds"),
+        "timeout of one request, in seconds"),
     open("ZOOM_HARVESTER_DB", "harvester.db", "harvester.db",
         "the catalog; also `--db`"),
     open("ZOOM_HARVESTER_PROXY", "network.proxy", "",
-        "`http://user:password@host:port` for all that leaves this machine, or `none`; if not said, `HTTPS_PROXY`, `HTTP_PROXY` and `ALL_PROXY` are read; `NO_PROXY` is always"),
+        "`http://user:password@host:port` for all that leaves this machine, or `none`; if unset, `HTTPS_PROXY`, `HTTP_PROXY` and `ALL_PROXY` are read; `NO_PROXY` is always"),
     open("ZOOM_HARVESTER_WEBINARS", "harvester.webinars", "false",
         "`true` or `false`: whether webinars are harvested as well"),
     open("ZOOM_HARVESTER_WEEKLY_DAYS", "harvester.weekly_days", "7",

@@ -1,4 +1,4 @@
-//! How to sign in to Elasticsearch, where several ways were said.
+//! Choosing the credentials for Elasticsearch where several are set.
 
 use secrecy::SecretString;
 

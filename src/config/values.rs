@@ -30,7 +30,7 @@ impl Values {
         self.said(name).map(SecretString::from)
     }
 
-    /// Where a setting comes from, if somebody said it.
+    /// Where a setting comes from, if it is set.
     pub fn origin(&self, name: &str) -> Option<Origin> {
         self.0.get(name).map(|(_, origin)| origin.clone())
     }

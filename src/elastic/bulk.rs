@@ -1,4 +1,4 @@
-//! Bulk requests: several bodies at once, and one outcome an item, told apart by id.
+//! Bulk requests: several bodies in parallel, and one outcome for each item, matched by id.
 
 use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
@@ -363,7 +363,7 @@ impl Elastic {
         sent
     }
 
-    /// What becomes of a body that was refused as a whole.
+    /// What to do with a body that was refused as a whole.
     async fn refused_whole(
         &self,
         path: &str,

@@ -16,14 +16,14 @@ use crate::untrusted::one_line;
 /// The longest that a run waits because it is asked to; longer wishes end it. Proxies ask for seconds, or for a maintenance.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The error type of an index that takes no writes, in every version.
+/// The error type of an index that refuses writes, in every version.
 pub(super) const BLOCK: &str = "cluster_block_exception";
 
 /// An answer as it came, read to its end.
 pub(super) struct RawAnswer {
     pub status: u16,
     pub text: String,
-    /// How long it asks to be left alone.
+    /// How long it asks to wait.
     pub retry_after: Option<Duration>,
 }
 
@@ -45,7 +45,7 @@ pub(super) struct Answer {
     pub body: Value,
     /// The body where it was no JSON: a proxy's page, for example.
     pub text: String,
-    /// How long it asks to be left alone.
+    /// How long it asks to wait.
     pub retry_after: Option<Duration>,
 }
 
@@ -81,7 +81,7 @@ impl Answer {
         self.body["error"]["type"].as_str().unwrap_or_default()
     }
 
-    /// An index that takes no writes: 403, or 429 where its disk is full. Trying again would not help.
+    /// An index that refuses writes: 403, or 429 where its disk is full. Trying again would not help.
     pub fn is_block(&self) -> bool {
         matches!(self.status, 403 | 429) && self.error_type() == BLOCK
     }
@@ -169,7 +169,7 @@ impl Elastic {
             .await
             .map_err(|error| not_answered(node, &error))?;
         let status = response.status_code().as_u16();
-        // The client follows redirects, without credentials where they lead to another host; what such a host says is not believed.
+        // The client follows redirects, without credentials where they lead to another host; the answer of such a host is refused.
         let answered = response.url().origin();
         if node.origin != answered {
             return Err(Error::Redirected {

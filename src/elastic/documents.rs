@@ -1,4 +1,4 @@
-//! Documents, built from what is kept and from nothing else: the same kept detail gives the same documents, today and in a year.
+//! Documents, built from the kept rows alone: the same rows always give the same documents.
 //!
 //! They are written as JSON text straight from the kept rows: a value that has the wanted type already is copied as it stands. Only documented
 //! fields go in, each as the type that the mapping gives it; a value that cannot be read as that type is left out, so that one odd value never

@@ -23,7 +23,7 @@ pub enum Error {
         /// Which proxy, how, and what to do.
         said: String,
     },
-    /// The two sides do not agree on TLS: most of all, a certificate that nobody we trust has signed.
+    /// TLS failed: usually a certificate that no trusted authority has signed.
     #[error(
         "no trusted connection to Elasticsearch at {url}: {said}; check ELASTICSEARCH_CA_CERT, and that ELASTICSEARCH_URL has the \
          right scheme, host and port"
@@ -34,8 +34,8 @@ pub enum Error {
         /// What happened.
         said: String,
     },
-    /// 429 or 5xx at every try, or with the wish to be left alone for longer than a run should wait.
-    #[error("Elasticsearch is too busy or ill: it kept answering HTTP {status}{}", wish(*after))]
+    /// 429 or 5xx at every try, or with the wish to wait longer than a run should wait.
+    #[error("Elasticsearch is overloaded or failing: it kept answering HTTP {status}{}", wish(*after))]
     Busy {
         /// The last status.
         status: u16,
@@ -58,9 +58,9 @@ pub enum Error {
         /// Its words.
         said: String,
     },
-    /// An index takes no writes.
+    /// An index refuses writes.
     #[error(
-        "Elasticsearch takes no writes: {said}; take the block off the index (or make room on its disk) and run again"
+        "Elasticsearch refuses writes: {said}; remove the block from the index (or free disk space) and run again"
     )]
     ReadOnly {
         /// Its words.
@@ -145,7 +145,9 @@ pub enum Error {
         reason: String,
     },
     /// It sends us elsewhere.
-    #[error("ELASTICSEARCH_URL redirects to {to}, whose answers are not believed; set the URL that is meant")]
+    #[error(
+        "ELASTICSEARCH_URL redirects to {to}, which is not followed; set ELASTICSEARCH_URL to the final URL"
+    )]
     Redirected {
         /// Scheme, host and port.
         to: String,
@@ -196,7 +198,7 @@ impl Error {
 /// The end of the sentence about a busy server.
 fn wish(after: Option<Duration>) -> String {
     match after {
-        Some(after) => format!(" and asks to be left alone for {} s", after.as_secs()),
+        Some(after) => format!(" and asks to wait {} s", after.as_secs()),
         None => String::new(),
     }
 }

@@ -1,5 +1,5 @@
-//! Indices and aliases: made on first use with their types said, recognised afterwards, replaced in one step by a rebuild. Index templates are the
-//! administrator's: what they say of settings stands, what they say of our fields does not.
+//! Indices and aliases: created on first use with explicit mappings, checked afterwards, replaced in one step by a rebuild. Index templates belong to
+//! the administrator: their settings apply, their mappings of our fields do not.
 
 use std::collections::BTreeSet;
 
@@ -284,7 +284,7 @@ impl Elastic {
         Ok(state)
     }
 
-    /// The index in use, its aliases mended where somebody moved them.
+    /// The index in use; aliases that were moved are put back.
     async fn find_index(&self, kind: IndexKind, year: IndexYear) -> Result<Found, Error> {
         let used = self.behind(kind, year).await?;
         let own = self.own_indices(kind, year).await?;

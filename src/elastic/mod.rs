@@ -1,4 +1,4 @@
-//! All that speaks to Elasticsearch or OpenSearch: only what both have, in every version from Elasticsearch 8 and OpenSearch 2 on.
+//! The client of Elasticsearch and OpenSearch. It uses only what both have, from Elasticsearch 8 and OpenSearch 2 on.
 
 mod bodies;
 mod bulk;

@@ -1,4 +1,4 @@
-//! What indices and aliases are called. People search `PREFIX-meetings`; an account writes to `PREFIX-meetings-ACCOUNT`, behind which stands
+//! The names of indices and aliases. People search `PREFIX-meetings`; an account writes to `PREFIX-meetings-ACCOUNT`, behind which stands
 //! `PREFIX-meetings-ACCOUNT-000001`, or a later number after a rebuild. With an index a year these are `PREFIX-meetings-ACCOUNT-2026` and
 //! `PREFIX-meetings-ACCOUNT-2026-000001`.
 

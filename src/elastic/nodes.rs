@@ -25,7 +25,7 @@ const ASIDE: Duration = Duration::from_secs(60);
 pub(super) struct Node {
     /// Where, without credentials.
     pub url: String,
-    /// Answers from elsewhere are not believed.
+    /// Answers from elsewhere are refused.
     pub origin: url::Origin,
     pub client: Elasticsearch,
     pub way: Way,

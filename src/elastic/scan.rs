@@ -22,7 +22,7 @@ use crate::model::{
 /// What a page is aimed at: what bounds the memory of a scan.
 const PAGE_BYTES: usize = 4 << 20;
 
-/// Documents in the first page, whose size nobody knows yet.
+/// Documents in the first page, before their size is known.
 const FIRST_PAGE: usize = 500;
 
 /// Documents in a page at most: half of what the servers allow by default (`index.max_result_window`).

@@ -1,4 +1,4 @@
-//! Pseudonyms, and what must not be kept if it comes again.
+//! Pseudonyms, and digests of what was forgotten and must not be kept again.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use chrono::NaiveDate;
 
 use super::Checksum;
 
-/// What a pseudonym begins with, so that nobody takes it for a value.
+/// The prefix of every pseudonym, so that it cannot be mistaken for a real value.
 pub const PSEUDONYM: &str = "pseudonym-";
 
 /// Whether a text stands in for a value. Somebody may call themselves so, and is then taken at their word: it tells nothing of them.

@@ -1,4 +1,4 @@
-//! Where a meeting stands, what can happen to it, and what an error means for the work at hand.
+//! The states of a meeting, the events that change them, and what an error means for the current work.
 
 use std::{fmt, time::Duration};
 
@@ -113,7 +113,7 @@ pub enum Disposition {
     },
     /// This item will not work; others will.
     Skip,
-    /// Nothing will work until somebody does something, or until a time has come.
+    /// Retrying is useless until a person acts, or until a given time.
     Stop,
 }
 

@@ -1,4 +1,4 @@
-//! The way out of this machine: through which proxy, and whom TLS trusts. Pure; the command line reads the variables and files.
+//! Proxies and trusted certificate authorities. Pure; the command line reads the variables and files.
 
 mod exceptions;
 

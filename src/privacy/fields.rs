@@ -1,4 +1,4 @@
-//! Which of Zoom's fields tell who somebody is, and which do not. Source: Zoom's OpenAPI description, 2026-03.
+//! Which of Zoom's fields are personal data, and which are not. Source: Zoom's OpenAPI description, 2026-03.
 
 use super::policy::Field;
 

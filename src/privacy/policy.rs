@@ -1,4 +1,4 @@
-//! The owner's policy: what becomes of each field that may tell who somebody is.
+//! The owner's policy: keep, drop or pseudonymise, for each field with personal data.
 
 use std::collections::BTreeMap;
 

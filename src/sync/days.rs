@@ -1,4 +1,4 @@
-//! Which days are to be listed, and in which windows. Pure.
+//! Which days to list, and in which windows. Pure.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! The worker of details: which are fetched, what is kept of them, and what an attempt that failed means.
+//! The worker of details: chooses which to fetch, keeps them, and handles failed attempts.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -15,8 +15,7 @@ use crate::{
     zoom::{self, Fetched},
 };
 
-/// So many answers in a row that Zoom could not give, with no success between, mean that it is Zoom that is ill and not
-/// the meetings.
+/// So many failures in a row, with no success between, mean that Zoom itself fails, not single meetings.
 const FAILURES_TO_STOP: usize = 8;
 
 /// Rows from which the dictionary of details is learned, and how many each detail gives: the rows of one meeting are much alike.
@@ -238,7 +237,7 @@ impl Details {
                 DetailOutcome::SuspiciousShrink { sessions, kept } => {
                     state.tally.failed += 1;
                     state.observer.see(Progress::Problem(&format!(
-                        "meeting {}: Zoom answered {sessions} sessions and counts more; the {kept} that are kept stay",
+                        "meeting {}: suspicious shrink: Zoom answered {sessions} sessions and counts more; the {kept} that we hold stay",
                         packed.uuid
                     )));
                 }

@@ -1,4 +1,4 @@
-//! Forgetting: who is meant, told apart once; then one transaction erases them and remembers, in digests, not to take them in again.
+//! `forget`: finds out who is meant; then one transaction erases them and stores digests, so that they are not kept again.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,5 @@
-//! The worker of listings: which days are wanted, in which windows they are listed, and what an answer means. It decides; applying what
-//! it decided is another's, or nobody's: the dry run shows it only.
+//! The worker of listings: chooses the days to list and the windows, and decides what an answer means. It only decides: a sync applies the
+//! decisions, a dry run shows them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
@@ -24,8 +24,8 @@ use crate::{
 /// Listings at once: they share the tightest limit, and page tokens live for 15 minutes only.
 const LISTINGS_AT_ONCE: usize = 2;
 
-/// A listing that shows none at all (or no webinar), where at least so many meetings are known, is believed only when the next run hears it again:
-/// single meetings are deleted, not all of a window's.
+/// A listing that shows no meeting (or no webinar) at all, where at least so many are known, counts only if the next run finds the same: people
+/// delete single meetings, not all of a window.
 const EMPTIED: usize = 3;
 
 /// A window to be listed.
@@ -320,7 +320,7 @@ impl Listings {
             listing.malformed.push(Malformed {
                 place: format!("meetings of {window}"),
                 reason: format!(
-                    "Zoom shows {} that are known no more; believed when the next sync hears it again",
+                    "Zoom no longer shows {} known meetings; they count as vanished if the next sync finds the same",
                     unproven.len()
                 ),
             });
@@ -338,7 +338,7 @@ impl Listings {
         } = complete;
         if *ignored > 0 {
             state.note(&format!(
-                "{ignored} meetings of {} ended before the day up to which everything is forgotten; they are ignored",
+                "{ignored} meetings of {} ended before the day of `forget --before`; they are ignored",
                 listing.window
             ));
         }
@@ -349,7 +349,7 @@ impl Listings {
             && state.catalog.no_webinars_since()?.is_none()
         {
             state.note(&format!(
-                "this account has no webinars ({said}); it is asked again once a day, and this is not said again"
+                "this account has no webinars ({said}); the harvester asks again once a day and does not repeat this message"
             ));
         }
         for bad in &listing.malformed {

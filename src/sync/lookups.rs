@@ -1,4 +1,4 @@
-//! The worker of look-ups, for what listings leave open: whose meetings these are, and what their series are.
+//! The worker of look-ups: finds the host and the series of meetings, which listings do not name.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 

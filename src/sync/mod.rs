@@ -1,4 +1,4 @@
-//! The engine: the only code that knows the order of things. It holds no SQL, no URL and no JSON.
+//! The sync engine: the only code that knows the order of the steps. It holds no SQL, no URL and no JSON.
 //!
 //! A run is one loop ([`Harvest`]) that owns the catalog and asks four workers in turn what they want done: listings, look-ups (hosts and
 //! series), details, publisher. It starts what they ask for, waits for whichever comes first, and tells the worker whose it was; that one writes
@@ -163,6 +163,6 @@ pub enum Error {
         example: String,
     },
     /// It was told to stop.
-    #[error("interrupted; what is kept is kept, and searches find what they found before: run it again")]
+    #[error("interrupted; searches still find the old index: run it again")]
     Interrupted,
 }

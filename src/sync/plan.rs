@@ -1,4 +1,4 @@
-//! What a listing means: a pure function from what Zoom says and what the catalog knows to a list of changes.
+//! Planning: a pure function from a listing and what the catalog knows to a list of changes.
 
 use crate::model::{Change, Known, KnownMeeting, ListedMeeting, Listing, MeetingUuid, Window, iso};
 
@@ -38,7 +38,7 @@ pub fn page<'p>(
         .collect()
 }
 
-/// Whether a meeting that is kept whole is merely shown by another source than the one that told of it before. The two count lengths and
+/// Whether a meeting whose detail is kept is merely shown by another source than before. The two count lengths and
 /// participants differently, so only other times are a change.
 fn told_by_another_source(meeting: &ListedMeeting, before: &KnownMeeting) -> bool {
     let times = [meeting.start_time, meeting.end_time].map(|at| at.map(iso));

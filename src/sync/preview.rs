@@ -1,4 +1,4 @@
-//! Lists as a sync would, and applies nothing: what the dry run and the comparison with Zoom share.
+//! Lists as a sync would and applies nothing: shared by the dry run and the comparison with Zoom.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::mpsc;

@@ -1,4 +1,4 @@
-//! The worker that publishes: meet the indices, leave our mark, learn what a strange index holds, send what is due.
+//! The worker that publishes: checks the indices, leaves this catalog's mark in them, reads what an unknown index holds, sends what is due.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -371,7 +371,7 @@ impl Publisher {
                     match trust {
                         IndexIdentity::Same => {}
                         IndexIdentity::Replaced => state.note(
-                            "the indices are not those that were filled before: filling them again from the catalog",
+                            "the indices were replaced since the last run: filling them again from the catalog",
                         ),
                         IndexIdentity::WrittenByAnother => state.note(
                             "another catalog, or a newer copy of this one, wrote to the indices: listing again and publishing \

@@ -1,7 +1,7 @@
 //! One run: a loop that owns the catalog and asks four workers in turn.
 //!
-//! A worker says what it wants done next and is told what came of it. It knows its own state and the catalog's verbs, and nothing of the
-//! loop or of another worker: what one of them has to know of another is handed over here.
+//! A worker says which job it wants next and handles the job's answer. It knows its own state and the catalog's methods, and nothing of the loop or
+//! of another worker: what one worker has to know of another is passed on here.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -47,7 +47,7 @@ pub struct Options {
     pub policy: Policy,
 }
 
-/// The two ends of the wire, either of which may be missing.
+/// The clients of Zoom and of Elasticsearch; either may be missing.
 pub struct Clients {
     /// Zoom, its pacer, and the requests for permission that the pacer makes.
     pub zoom: Option<(Arc<Zoom>, Arc<Pacer>, mpsc::Receiver<GrantRequest>)>,
@@ -328,7 +328,7 @@ impl<'a> Harvest<'a> {
         let (details_due, documents_due) = (catalog.count_due_details(now)?, catalog.count_due_documents()?);
         let troubled = catalog.count_troubled()?;
         let (ending, message) = if interrupted {
-            let message = "what was kept is kept, the next run goes on from here";
+            let message = "everything fetched so far is kept; the next run continues from here";
             (Ending::Interrupted, Some(message.to_owned()))
         } else {
             self.state.ending(self.publisher.trouble(), troubled)

@@ -1,4 +1,4 @@
-//! What the workers of a run share: the catalog, the clock, the counts, and whether anything more is asked of Zoom.
+//! What the workers of a run share: the catalog, the clock, the counts, and whether Zoom may still be asked.
 
 use std::sync::Arc;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::model::IndexYear;
 
-/// The years that somebody dropped: their index acknowledged documents once and is gone, while that of another year stands. They are left
+/// The dropped years: their index acknowledged documents once and is gone, while that of another year stands. They are left
 /// alone. Where every index is gone, the cluster was lost or is another, and nothing was dropped; the index of the present year is always needed.
 pub(super) fn dropped(
     met: &BTreeSet<IndexYear>,

@@ -161,7 +161,7 @@ pub enum Error {
         what: String,
     },
     /// The pages of a list do not make one list, at every reading.
-    #[error("Zoom's pages for {what} do not hold together: {reason}")]
+    #[error("Zoom's pages for {what} are inconsistent: {reason}")]
     Incoherent {
         /// What was asked.
         what: String,

@@ -104,7 +104,7 @@ pub(super) async fn send(
     })
 }
 
-/// The chain of causes without the URL: that may hold what is nobody's business.
+/// The chain of causes without the URL, which may hold personal data or secrets.
 fn describe(error: &reqwest::Error) -> String {
     let kind = if error.is_timeout() {
         "no answer in time"

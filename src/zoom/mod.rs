@@ -1,5 +1,5 @@
-//! All that speaks HTTP to Zoom. What goes out is paced, what comes back is read tolerantly, and what comes of a bad answer is one
-//! [`Error`] that says what to do about it.
+//! The HTTP client for Zoom. Requests are paced, answers are read tolerantly, and every failure becomes one [`Error`] that says what to do
+//! about it.
 
 mod auth;
 mod date;
@@ -153,7 +153,7 @@ pub struct Zoom {
     by_reports_before: AtomicBool,
     /// Set once the scopes were looked at for that.
     scopes_seen: OnceCell<()>,
-    /// Whether people were told of that.
+    /// Whether the fallback was already reported.
     told: AtomicBool,
     /// Whether the account is known to have no webinars, so that they are not asked for.
     no_webinars: AtomicBool,

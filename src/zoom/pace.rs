@@ -82,7 +82,7 @@ fn window(label: Label) -> Duration {
     }
 }
 
-/// A question to whoever keeps the daily count: may more requests of this label be made?
+/// A request to the run, which keeps the daily count: may more requests of this label be made?
 #[derive(Debug)]
 pub struct GrantRequest {
     /// Of which label.
@@ -272,7 +272,7 @@ impl Slots {
 
 #[derive(Debug)]
 struct Lane {
-    /// Held by whoever is next: those behind queue here in their order.
+    /// Held by the next request; the others queue here in order.
     turn: tokio::sync::Mutex<()>,
     state: Mutex<LaneState>,
     answered: Notify,

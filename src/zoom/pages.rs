@@ -47,7 +47,7 @@ pub enum Fault {
     Endless,
 }
 
-/// How far a list was read. The rows themselves are whoever's who asked for them.
+/// How far a list was read. The rows themselves go to the caller.
 #[derive(Debug, Default)]
 pub struct Pages {
     /// What the first page says beside its rows.

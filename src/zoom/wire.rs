@@ -1,5 +1,5 @@
-//! What Zoom's answers mean. Every field is optional and of any type: what cannot be read is left out, what is unknown is kept in
-//! the row. Only the absence of what makes a row a row (a meeting's UUID) makes it malformed.
+//! Reads Zoom's answers. Every field is optional and may have any type: unreadable fields are left out, unknown fields stay in the row.
+//! Only a row without its key (a meeting's UUID) is malformed.
 
 use std::{borrow::Cow, collections::BTreeMap, fmt};
 

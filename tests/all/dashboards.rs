@@ -163,6 +163,6 @@ async fn the_query_behind_each_panel_finds_something() {
             assert!(!buckets.is_empty(), "{variable}: {}: {answer}", state["title"]);
             asked += 1;
         }
-        assert_eq!(asked, 11, "{variable}");
+        assert_eq!(asked, 13, "{variable}");
     }
 }

@@ -286,7 +286,7 @@ async fn who_asks_to_be_left_alone_for_long_is_left_alone_and_the_run_says_until
     };
     assert!(at >= before + chrono::TimeDelta::hours(1), "{at}");
     let said = summary.message.unwrap();
-    assert!(said.contains("left alone for 3600 s"), "{said}");
+    assert!(said.contains("asks to wait 3600 s"), "{said}");
     // Two at once, and the same once more at the end of the run.
     let made = proxy.before.load(Ordering::SeqCst);
     assert!(made <= 4, "{made}");
@@ -693,7 +693,7 @@ async fn a_full_disk_is_said_and_not_waited_for() {
         assert_eq!(summary.ending, EARLY, "{variable}");
         let said = summary.message.unwrap();
         assert!(
-            said.contains("takes no writes") && said.contains("disk"),
+            said.contains("refuses writes") && said.contains("disk"),
             "{variable}: {said}"
         );
         assert!(proxy.before.load(Ordering::SeqCst) <= 4, "{variable}");

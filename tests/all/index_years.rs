@@ -258,7 +258,7 @@ async fn a_year_that_takes_no_writes_keeps_nobody_else_waiting() {
             matches!(summary.ending, Ending::StoppedEarly { .. }),
             "{summary:?}"
         );
-        assert!(summary.message.unwrap().contains("takes no writes"));
+        assert!(summary.message.unwrap().contains("refuses writes"));
         assert!(
             stage.es().all("meetings").await.contains_key(&added),
             "{variable}"

@@ -1,4 +1,4 @@
-//! Deleting all that ended before a day, with a note of every document that may be in the index.
+//! `forget --before`: deletes what ended before a day, and records every document to be deleted from the index.
 
 use chrono::{DateTime, NaiveDate, Utc};
 use rusqlite::Connection;

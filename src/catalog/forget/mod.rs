@@ -1,4 +1,4 @@
-//! Erasing: people out of what is stored, and all that ended before a day.
+//! Erasing people from all stored rows, and everything that ended before a day.
 
 mod delete;
 mod rewrite;
@@ -53,7 +53,7 @@ pub struct Erased {
     pub deleted_sessions: u64,
 }
 
-/// A host as the catalog knows it, for whoever has to tell whether it is somebody: its id and every email it had.
+/// Each host's id with every email it had: tells whether a host is a given person.
 pub type HostEmails = BTreeMap<HostId, BTreeSet<String>>;
 
 /// A copy of the catalog that may still hold what was erased here.

@@ -1,4 +1,4 @@
-//! Putting everything that is stored through the rules: hosts, meetings with their details and sessions, series, and what was remarked of failures.
+//! Rewrites all stored rows by the privacy rules: hosts, meetings with their details and sessions, series, and failure messages.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 

@@ -1,4 +1,4 @@
-//! What `watch` answers by HTTP.
+//! The HTTP server of `watch`.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -39,7 +39,7 @@ const REPORT_DAYS: u64 = 365;
 pub(super) async fn start(address: SocketAddr, shared: Arc<Shared>) -> Result<(), Failure> {
     let refused = |error: std::io::Error| {
         Failure::usage(format!(
-            "--listen {address} cannot be had: {}",
+            "cannot listen on {address} (--listen): {}",
             system_said(&error)
         ))
     };
@@ -55,7 +55,7 @@ pub(super) async fn start(address: SocketAddr, shared: Arc<Shared>) -> Result<()
     out::print(&format!("listening on http://{at}"))?;
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, router).await {
-            tracing::warn!(%error, "nothing is answered by HTTP any more");
+            tracing::warn!(%error, "the HTTP server has stopped");
         }
     });
     Ok(())
@@ -146,7 +146,7 @@ async fn measured(State(shared): State<Arc<Shared>>) -> Response {
 async fn hook(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {
     let secret = shared.state().webhook_secret.clone();
     let Some(secret) = secret else {
-        let said = "ZOOM_WEBHOOK_SECRET_TOKEN is not set: webhooks are not believed\n";
+        let said = "ZOOM_WEBHOOK_SECRET_TOKEN is not set: webhooks are refused\n";
         return (StatusCode::SERVICE_UNAVAILABLE, said).into_response();
     };
     let text = |name: &str| {
@@ -174,7 +174,7 @@ async fn hook(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes
         }
         Ok(WebhookEvent::Other) => StatusCode::NO_CONTENT.into_response(),
         Err(refused) => {
-            tracing::debug!(?refused, "a webhook is not believed");
+            tracing::debug!(?refused, "a webhook was refused");
             match refused {
                 Refused::Malformed => StatusCode::BAD_REQUEST.into_response(),
                 Refused::Signature | Refused::Time | Refused::Account => {

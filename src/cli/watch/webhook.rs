@@ -1,4 +1,4 @@
-//! Zoom's webhooks: who may say it, and what is said. Source: Zoom's documentation of webhooks, 2026-03.
+//! Zoom's webhooks: checking the signature, and reading the event. Source: Zoom's documentation of webhooks, 2026-03.
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use hmac::{Hmac, KeyInit, Mac};
@@ -8,7 +8,7 @@ use sha2::Sha256;
 
 use crate::model::parse_time;
 
-/// What is older was perhaps heard and said again by somebody else.
+/// Older webhooks are refused: they may be replayed.
 const OLDEST: TimeDelta = TimeDelta::minutes(5);
 
 /// What a request means.
@@ -22,7 +22,7 @@ pub(super) enum WebhookEvent {
     Other,
 }
 
-/// Why a request is not believed.
+/// Why a webhook is refused.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Refused {
     /// The signature is missing or another.

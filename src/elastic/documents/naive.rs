@@ -1,4 +1,4 @@
-//! The documents as a tree of values gives them: slow, and plain enough to be believed.
+//! The naive model of the documents, built as a tree of values: slow, and simple enough to check by reading.
 
 use std::net::IpAddr;
 
