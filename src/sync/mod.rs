@@ -163,6 +163,8 @@ pub enum Error {
         example: String,
     },
     /// It was told to stop.
-    #[error("interrupted; searches still find the old index: run it again")]
+    #[error(
+        "interrupted; everything kept so far stays, and searches find what they found before: run it again"
+    )]
     Interrupted,
 }

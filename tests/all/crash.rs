@@ -746,7 +746,6 @@ async fn told_to_stop_at(moment: Moment, signal: &str, code: i32) {
     let said = String::from_utf8_lossy(&said);
     let word = match moment {
         Moment::ForgetHangs => "the index still holds what was erased, until",
-        Moment::ReindexHangs => "searches still find the old index",
         _ => "kept",
     };
     assert!(said.contains(word), "{what}: {said}");
