@@ -104,7 +104,7 @@ impl Catalog {
             .and_then(|day| day.parse().ok()))
     }
 
-    /// Notes that a sync is asked for this day: stopped before it was listed, later ones go on from there.
+    /// Records that a sync was asked for days from this one on: if it is stopped before it listed them, later syncs go on from there.
     ///
     /// # Errors
     /// As SQLite fails.
@@ -158,7 +158,7 @@ impl Catalog {
         Ok(since.is_some_and(|at| now - at < WEBINARS_ASKED_AGAIN))
     }
 
-    /// Writes down that the last 30 days were listed whole.
+    /// Records that the last 30 days were listed whole.
     ///
     /// # Errors
     /// As SQLite fails.

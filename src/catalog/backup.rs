@@ -34,7 +34,7 @@ pub struct Backup {
     pub sha256: Checksum,
     /// Meetings in it.
     pub meetings: u64,
-    /// Whether the catalog could note it: on a full disk it cannot, and then a backup is wanted all the more.
+    /// Whether the catalog could record it. On a full disk it cannot, and the backup is made all the same.
     pub noted: Result<(), Error>,
 }
 
@@ -121,7 +121,7 @@ impl Catalog {
         })
     }
 
-    /// Copies every page; answers how many meetings those hold.
+    /// Copies every page; returns how many meetings those hold.
     fn copy(&self, part: &Path) -> Result<u64, Error> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut copy = Connection::open_with_flags(part, flags)?;

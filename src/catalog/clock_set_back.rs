@@ -41,7 +41,7 @@ pub(super) fn set_back_to(tx: &Transaction<'_>, now: DateTime<Utc>) -> Result<()
         .value(Meetings::LookAgainAt, at.as_str())
         .and_where(Expr::col(Meetings::LookAgainAt).gt(iso(now + LONGEST_LOOK)))
         .take();
-    // Requests count as made just now: waiting a little too long is better than asking too fast.
+    // Requests count as made now: better to wait a little too long than to ask too fast.
     let requests = Query::update()
         .table(RecentRequests::Table)
         .value(RecentRequests::SentMs, ms)

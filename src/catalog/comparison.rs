@@ -19,7 +19,7 @@ use super::{
 };
 use crate::model::{Checksum, Event, Held, HostId, IndexKind, IndexPeriod, IndexYear, Kept, MeetingUuid};
 
-/// What the index holds of a meeting, as far as the catalog was told.
+/// What the index holds of a meeting, by what it acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PublishState {
     /// The documents of the present revision.
@@ -34,7 +34,7 @@ pub enum PublishState {
     Rejected,
 }
 
-/// A document that no meeting misses: an id under which nothing, or something else, was expected.
+/// A stray: a document under an id where nothing, or something else, was expected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stray {
     /// Where [`Catalog::strays`] goes on after it.
@@ -58,7 +58,7 @@ pub struct Repaired {
     pub due: u64,
     /// Sessions of theirs that will be deleted.
     pub lost: u64,
-    /// Meetings with a version in the index that no write of ours can outbid: only a rebuild helps.
+    /// Meetings whose version in the index is above every one that we may write: only a rebuild helps.
     pub beyond: u64,
     /// Documents that will be deleted because their meeting is in the index of another year.
     pub elsewhere: u64,
@@ -146,7 +146,7 @@ impl Catalog {
         Ok(first(&self.conn, &select, |row| row.get(0))?.unwrap_or_default())
     }
 
-    /// Makes room for what a comparison finds; what an earlier one found is forgotten.
+    /// Prepares empty temporary tables for a comparison.
     ///
     /// # Errors
     /// As SQLite fails.
@@ -154,7 +154,7 @@ impl Catalog {
         Ok(self.conn.execute_batch(TABLES)?)
     }
 
-    /// Notes documents that no meeting misses under their id and key.
+    /// Records strays.
     ///
     /// # Errors
     /// As SQLite fails.
@@ -179,7 +179,7 @@ impl Catalog {
         Ok(())
     }
 
-    /// Notes that a document, though not where it should stand in the order, is a meeting's by its id: it strays no more.
+    /// Records that a stray belongs to a meeting after all, by its id.
     ///
     /// # Errors
     /// As SQLite fails.
@@ -194,7 +194,7 @@ impl Catalog {
         Ok(())
     }
 
-    /// Notes that a meeting's documents must go again, in a revision above `version`.
+    /// Records that a meeting's documents must go again, in a revision above `version`.
     ///
     /// # Errors
     /// As SQLite fails.
@@ -263,7 +263,7 @@ impl Catalog {
         )
     }
 
-    /// Notes that what was found of a meeting in the index of another year than its own is to be deleted. Answers how many documents that are.
+    /// Records that what was found of a meeting in the index of another year than its own is to be deleted. Returns how many documents that are.
     fn doom_elsewhere(&mut self) -> Result<u64, Error> {
         let elsewhere = self.kept_elsewhere();
         let tx = self.transaction()?;

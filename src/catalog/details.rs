@@ -22,7 +22,7 @@ const DETAILS_REACH_BACK: TimeDelta = TimeDelta::days(365);
 /// The reports show those of webinars for six months (OpenAPI description of `/report/webinars/{webinarId}/participants`).
 const REPORTED_WEBINARS_REACH_BACK: TimeDelta = TimeDelta::days(180);
 
-/// A detail that wants fetching.
+/// A detail that is due.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Due {
     /// Whose.
@@ -35,7 +35,7 @@ pub struct Due {
     pub listed_checksum: Checksum,
 }
 
-/// What became of a detail that was fetched.
+/// The outcome of keeping a fetched detail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DetailOutcome {
     /// It is kept.
@@ -56,9 +56,9 @@ pub enum DetailOutcome {
 }
 
 impl Catalog {
-    /// Details that want fetching now. First those that Zoom is about to forget, then new and changed ones, the newest meetings first, so that
-    /// today is never late however long a backfill takes; after them those whose last attempt failed in an earlier run (were they first, a day's
-    /// worth of them could keep all others from their turn), and at last those that seemed unfinished.
+    /// Details that are due now, in this order: those that Zoom is about to forget; new and changed ones, newest meetings first, so that today is
+    /// never late during a long backfill; those whose last attempt failed in an earlier run (at the front they could block all others); and
+    /// those that seemed unfinished.
     ///
     /// # Errors
     /// As SQLite fails.
@@ -181,7 +181,7 @@ impl Catalog {
         Ok(())
     }
 
-    /// Makes everything failed or dead due again, and asks again about hosts that Zoom did not know; answers how many meetings
+    /// Makes everything failed or dead due again, and asks again about hosts that Zoom did not know; returns how many meetings
     /// that were.
     ///
     /// # Errors
@@ -280,7 +280,7 @@ fn keep_one(
     })
 }
 
-/// How far a session may lie outside of its meeting's times before that is doubted: Zoom's listing rounds, and lags.
+/// How far a session may lie outside of its meeting's times before the detail is doubted: Zoom's listing rounds, and lags.
 const OUTSIDE_S: i64 = 60 * 60;
 
 /// Why a detail is doubted. It is kept as it is, and fetched again after growing pauses until nothing contradicts it or no look is left.

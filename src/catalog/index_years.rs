@@ -101,7 +101,7 @@ impl Catalog {
         Ok(first(&self.conn, &select, |row| row.get("meetings"))?.unwrap_or_default())
     }
 
-    /// Notes that the documents of these meetings go to the index of a year from now on. Those in another index are to be deleted.
+    /// Records that the documents of these meetings go to the index of a year from now on. Those in another index are to be deleted.
     ///
     /// # Errors
     /// As SQLite fails; then nothing is noted.
@@ -217,7 +217,7 @@ impl Catalog {
     }
 }
 
-/// Notes that all documents of a meeting are to be deleted from the index of a year.
+/// Records that all documents of a meeting are to be deleted from the index of a year.
 pub(super) fn doom_meeting(
     tx: &Connection,
     meeting_id: i64,
@@ -234,7 +234,7 @@ pub(super) fn doom_meeting(
     doom(tx, year, IndexKind::Meetings, uuid.as_str(), version)
 }
 
-/// Notes that a document is to be deleted, whether or not it was ever sent: deleting what is not there is no error.
+/// Records that a document is to be deleted, whether or not it was ever sent: deleting what is not there is no error.
 pub(super) fn doom(
     tx: &Connection,
     year: IndexYear,

@@ -111,8 +111,7 @@ impl Catalog {
         Ok(())
     }
 
-    /// Notes a mark before it is written to the indices of a year, so that a crash in between does not make us strangers to
-    /// ourselves.
+    /// Records a mark before it is written to the indices of a year: after a crash in between, this catalog still recognises its own mark.
     ///
     /// # Errors
     /// As SQLite fails.
@@ -126,7 +125,7 @@ impl Catalog {
         Ok(())
     }
 
-    /// Notes that the indices of a year carry the mark.
+    /// Records that the indices of a year carry the mark.
     ///
     /// # Errors
     /// As SQLite fails.

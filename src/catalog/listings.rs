@@ -106,7 +106,7 @@ impl Catalog {
         Ok(days.iter().filter_map(|day| day.parse().ok()).collect())
     }
 
-    /// Makes every settled day from `from` on wanted again by the next sync; answers how many those are.
+    /// Makes every settled day from `from` on wanted again by the next sync; returns how many those are.
     ///
     /// # Errors
     /// As SQLite fails.
@@ -225,7 +225,7 @@ impl Catalog {
     }
 
     /// Records the new and changed meetings of a page, while its listing is still being read. Their days are not listed yet: that is for
-    /// [`Catalog::record`]. Answers the changes by day.
+    /// [`Catalog::record`]. Returns the changes by day.
     ///
     /// # Errors
     /// As SQLite fails; then nothing of it is recorded.
@@ -372,7 +372,7 @@ fn record_day(
     Ok(())
 }
 
-/// Notes whether Zoom refused to list webinars.
+/// Records whether Zoom refused to list webinars.
 fn record_webinars(conn: &Connection, webinars: &Webinars, now: DateTime<Utc>) -> Result<(), Error> {
     let refused_at = match webinars {
         Webinars::NotInPlan { refusal: Some(_) } => Some(iso(now)),

@@ -335,7 +335,7 @@ static LOOKUP: LazyLock<String> = LazyLock::new(|| {
     text(&select)
 });
 
-/// Makes sure that the host's key stands among the look-ups; answers it with the host's id, if that is known already.
+/// Makes sure that the host's key stands among the look-ups; returns it with the host's id, if that is known already.
 pub(super) fn note_host(
     conn: &Connection,
     meeting: &ListedMeeting,

@@ -205,7 +205,7 @@ impl MeetingState {
         }
     }
 
-    /// What its documents are built from is other than it was, but for the detail: they are due, unless they wait for a detail that is due.
+    /// The documents changed, and the detail did not: they become due, unless they wait for a detail that is due.
     pub fn documents_are_others(&mut self, now: DateTime<Utc>) {
         if self.detail_kept() {
             self.documents_follow(Event::DocumentsDue, now);
@@ -235,7 +235,7 @@ impl MeetingState {
         usize::try_from(self.look_again_step).is_ok_and(|step| step >= LOOK_AGAIN.len())
     }
 
-    /// It will be looked at again, if there is a look left; answers when.
+    /// It will be looked at again, if there is a look left; returns when.
     pub fn look_again(&mut self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let step = usize::try_from(self.look_again_step).unwrap_or(LOOK_AGAIN.len());
         let at = LOOK_AGAIN.get(step).map(|delay| now + *delay);

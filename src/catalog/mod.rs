@@ -254,7 +254,7 @@ impl Catalog {
     }
 }
 
-/// Refuses what is not ours or too new; answers which schema it has, 0 for none yet.
+/// Refuses what is not ours or too new; returns which schema it has, 0 for none yet.
 fn refuse_strangers(conn: &Connection, path: &Path) -> Result<i64, Error> {
     // SQLite takes a few bytes for an empty database, and would write over them.
     if std::fs::metadata(path).is_ok_and(|file| file.len() < SMALLEST_DATABASE) {

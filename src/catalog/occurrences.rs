@@ -57,7 +57,7 @@ impl Place {
         })
     }
 
-    /// Whether who took part decides about it.
+    /// Whether its participants decide about its occurrence.
     pub fn is_in_personal_room(&self) -> bool {
         self.series.is_personal_room()
     }
@@ -91,7 +91,7 @@ static NEAR: LazyLock<String> = LazyLock::new(|| {
     format!("{} ORDER BY start_time, meeting_uuid", text(&select))
 });
 
-/// Settles the instances around a place.
+/// Recomputes the occurrences of the instances around a place.
 pub(super) fn settle(conn: &Connection, place: &Place, now: DateTime<Utc>) -> Result<(), Error> {
     let (mut from, mut to) = (place.start, place.end);
     loop {
@@ -109,7 +109,7 @@ pub(super) fn settle(conn: &Connection, place: &Place, now: DateTime<Utc>) -> Re
     }
 }
 
-/// Settles what a meeting leaves and where it comes to, by its place before and after.
+/// Recomputes the occurrences around the place that a meeting left, and around its new one.
 pub(super) fn moved(
     conn: &Connection,
     uuid: &MeetingUuid,
@@ -126,7 +126,7 @@ pub(super) fn moved(
     Ok(())
 }
 
-/// Instances that lie in this time, or within a pause of it.
+/// The instances of a series in this time, or within a pause of it.
 fn near(
     conn: &Connection,
     series: SeriesId,
@@ -186,7 +186,7 @@ fn settle_all(
     Ok(())
 }
 
-/// Gives a meeting its occurrence.
+/// Changes the occurrence of a meeting; its documents follow.
 fn change(
     conn: &Connection,
     uuid: &MeetingUuid,
@@ -223,7 +223,7 @@ fn guests(conn: &Connection, of: &InstanceColumns) -> Result<BTreeSet<String>, E
     Ok(guests)
 }
 
-/// Settles those that go on an instance that is no more.
+/// Recomputes the occurrences of instances whose first one was deleted.
 pub(super) fn settle_orphans(conn: &Connection, now: DateTime<Utc>) -> Result<(), Error> {
     let select = Query::select()
         .column(Meetings::MeetingUuid)
@@ -241,7 +241,7 @@ pub(super) fn settle_orphans(conn: &Connection, now: DateTime<Utc>) -> Result<()
     Ok(())
 }
 
-/// Settles every series from nothing: what an upgrade of a catalog that knew no occurrences does.
+/// Computes the occurrences of every series: after the upgrade of a catalog without them.
 pub(super) fn settle_every_series(conn: &Connection, now: DateTime<Utc>) -> Result<(), Error> {
     let select = Query::select()
         .columns([Meetings::MeetingUuid, Meetings::SeriesId])
@@ -254,7 +254,7 @@ pub(super) fn settle_every_series(conn: &Connection, now: DateTime<Utc>) -> Resu
     })? {
         series.entry(id).or_default().push(uuid);
     }
-    // One alone goes on none.
+    // A single instance has nothing to join.
     for uuid in series.into_values().filter(|of| of.len() > 1).flatten() {
         if let Some(place) = MeetingState::of(conn, &uuid)?.as_ref().and_then(Place::of) {
             settle(conn, &place, now)?;

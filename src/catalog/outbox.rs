@@ -372,7 +372,7 @@ impl Catalog {
         Ok(stored)
     }
 
-    /// Notes that documents are about to be sent to the index of a year: until they are acknowledged the index holds neither them for certain nor what
+    /// Records that documents are about to be sent to the index of a year: until they are acknowledged the index holds neither them for certain nor what
     /// it acknowledged before, so a meeting that turns back into that must be sent again.
     ///
     /// # Errors

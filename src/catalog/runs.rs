@@ -33,7 +33,7 @@ pub struct Tally {
 }
 
 impl Catalog {
-    /// Writes down that a command begins.
+    /// Records that a command begins.
     ///
     /// # Errors
     /// As SQLite fails.

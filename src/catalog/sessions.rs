@@ -123,8 +123,8 @@ pub(super) fn found_again(conn: &Connection, meeting_id: i64, id: &SessionId) ->
     Ok(())
 }
 
-/// Notes a session that the index holds and the meeting may have lost: one that the meeting has is not, whatever stands under its
-/// id. Answers how many were noted.
+/// Records a session that the index holds and the meeting may have lost: one that the meeting has is not, whatever stands under its
+/// id. Returns how many were noted.
 pub(super) fn note_lost(conn: &Connection, meeting_id: i64, id: &str) -> Result<usize, Error> {
     if let Some(key) = session_key(id) {
         let present = Query::select()

@@ -156,7 +156,7 @@ pub(super) fn text(statement: &impl QueryStatementWriter) -> String {
 /// The parameters of a statement, by name.
 pub(super) type Params<'a> = &'a [(&'a str, &'a dyn ToSql)];
 
-/// Runs a statement that was made once; answers how many rows it changed.
+/// Runs a statement that was made once; returns how many rows it changed.
 pub(super) fn run(conn: &Connection, sql: &str, params: Params<'_>) -> Result<usize, Error> {
     Ok(conn.prepare_cached(sql)?.execute(params)?)
 }
@@ -176,7 +176,7 @@ pub(super) fn one<T>(
     }
 }
 
-/// Runs a statement; answers how many rows it changed.
+/// Runs a statement; returns how many rows it changed.
 pub(super) fn execute(conn: &Connection, statement: &impl RusqliteBinder) -> Result<usize, Error> {
     let (sql, values) = statement.build_rusqlite(SqliteQueryBuilder);
     Ok(conn.prepare_cached(&sql)?.execute(&*values.as_params())?)

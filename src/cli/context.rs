@@ -27,7 +27,7 @@ pub struct Context {
 }
 
 impl Context {
-    /// Reads the environment, `.env` and the file; answers what was read as well.
+    /// Reads the environment, `.env` and the file; returns what was read as well.
     pub fn new(global: &Global) -> Result<(Self, Inputs), Failure> {
         let bars = Bars::new(global.quiet, global.log_format == LogFormat::Json);
         log::start(global, &bars);

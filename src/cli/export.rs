@@ -116,7 +116,7 @@ fn sink<'a, W: Write + Send + 'a>(
     })
 }
 
-/// Writes all that is kept of these days; answers how many documents.
+/// Writes all that is kept of these days; returns how many documents.
 fn write(
     catalog: &Catalog,
     window: Window,

@@ -403,7 +403,7 @@ fn day(text: &str) -> Result<NaiveDate, String> {
     }
 }
 
-/// Runs the program; answers how it ended.
+/// Runs the program; returns how it ended.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> Exit {
     out::report_panics();
     let cli = match Cli::try_parse_from(args) {

@@ -111,7 +111,7 @@ impl Filler {
         }
     }
 
-    /// Adds an item whose lines `write` appends. Answers the body before it, if that is full.
+    /// Adds an item whose lines `write` appends. Returns the body before it, if that is full.
     pub fn add(&mut self, meeting: usize, id: &str, write: impl FnOnce(&mut String)) -> Option<Body> {
         let begin = self.lines.len();
         write(&mut self.lines);
@@ -174,7 +174,7 @@ pub(super) fn deletions<'a>(
     bodies
 }
 
-/// Builds the bodies of a batch's sessions, lost ones included, and hands them out one by one: no further ahead than the receiver lets it. Answers the
+/// Builds the bodies of a batch's sessions, lost ones included, and hands them out one by one: no further ahead than the receiver lets it. Returns the
 /// documents of the meetings, which wait for their sessions: nothing if nobody receives any more.
 pub(super) fn build(
     batch: &[Kept],

@@ -18,7 +18,7 @@ use crate::{
     untrusted::one_line,
 };
 
-/// What is read of the answer to a bulk request: to leave the rest out spares both sides work.
+/// The parts of a bulk answer that are read (`filter_path`).
 const ANSWER_FIELDS: &str = "filter_path=items.*._id,items.*._index,items.*.status,items.*.error.type,items.*.error.reason,\
                              items.*.error.caused_by.reason";
 
@@ -65,7 +65,7 @@ struct Progress {
 }
 
 impl Progress {
-    /// Counts what came of a body. Answers whether the rest may be sent: what stopped one would stop the others.
+    /// Counts the outcome of a body. Returns whether the rest may be sent: an error that stopped one body would stop all.
     fn count(&mut self, sent: Sent) -> bool {
         self.report.bulk_requests += sent.requests;
         for op in sent.done {
@@ -114,7 +114,7 @@ impl Elastic {
         report
     }
 
-    /// Sends the sessions' bodies while they are being built. Answers the documents of their meetings, unless something stopped it.
+    /// Sends the sessions' bodies while they are being built. Returns the documents of their meetings, unless something stopped it.
     async fn send_sessions(
         &self,
         batch: Arc<Vec<Kept>>,
@@ -258,7 +258,7 @@ impl Elastic {
         Ok(())
     }
 
-    /// One bulk request; not more than a number of them are under way at once, whoever asks.
+    /// One bulk request; the number of parallel ones is bounded.
     async fn bulk(&self, path: &str, body: &Body) -> Result<RawAnswer, Error> {
         // The semaphore is never closed.
         let _slot = self.slots.acquire().await.ok();
@@ -266,7 +266,7 @@ impl Elastic {
         self.call_once(Method::Post, path, Some(wire), compressed).await
     }
 
-    /// Sends a body until every item is at its end, or the tries are.
+    /// Sends a body until every item has an outcome or no retry is left.
     async fn send_body(&self, salt: u64, body: Body, target: &Target) -> Sent {
         // Without this a deleted index would come back by itself, with guessed types.
         let alias = if target.is_alias {
@@ -507,7 +507,7 @@ fn read_items(text: &str) -> Option<Vec<Item<'_>>> {
     Some(items.collect())
 }
 
-/// Sorts items by what their answers say; answers those to be sent again, and why.
+/// Sorts items by their answers; returns those to be sent again, and why.
 fn sort_items(
     items: &[Item<'_>],
     ops: Vec<Op>,

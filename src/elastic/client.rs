@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::{Elastic, Error, nodes::Node};
 use crate::untrusted::one_line;
 
-/// The longest that a run waits because it is asked to; longer wishes end it. Proxies ask for seconds, or for a maintenance.
+/// The longest `Retry-After` that a run waits for; a longer one ends the run.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The error type of an index that refuses writes, in every version.
@@ -227,7 +227,7 @@ impl Elastic {
     }
 }
 
-/// The pause before the next try: none once the tries are spent, or if more patience is asked for than a run has.
+/// The pause before the next try; `None` if no retry is left or `Retry-After` is too long.
 pub(super) fn pause(delay: Option<Duration>, wanted: Option<Duration>) -> Option<Duration> {
     let (delay, wanted) = (delay?, wanted.unwrap_or_default());
     (wanted <= PATIENCE).then(|| delay.max(wanted))

@@ -20,7 +20,7 @@ enum As {
     Rows(&'static [&'static str]),
 }
 
-/// The listing's fields that need no thought, by Zoom's names.
+/// The listing's fields that are copied by type, by Zoom's names.
 const MEETING_FIELDS: &[(&str, As)] = &[
     ("audio_quality", As::Text),
     ("avg_jointime_cost", As::Number),
@@ -46,7 +46,7 @@ const MEETING_FIELDS: &[(&str, As)] = &[
     ("video_quality", As::Text),
 ];
 
-/// The participant's fields that need no thought, by Zoom's names.
+/// The participant's fields that are copied by type, by Zoom's names.
 const SESSION_FIELDS: &[(&str, As)] = &[
     ("aic_disclaimer", As::Text),
     ("as_connection_type", As::Text),

@@ -258,7 +258,7 @@ impl Elastic {
         Ok((meetings, sessions))
     }
 
-    /// Asks a question of one's own of what people search, in the query language of the server; answers what it answers.
+    /// Asks a question of one's own of what people search, in the query language of the server; returns what it answers.
     ///
     /// # Errors
     /// Any.

@@ -27,8 +27,8 @@ pub struct Instance {
 
 /// Of each instance of one series, in the order of their start, the first one of its occurrence: its own place if it begins one.
 ///
-/// An instance goes on the occurrence before it if it begins at most [`LONGEST_PAUSE`] after that ended. In a personal room, where the same number
-/// serves for everything, two more things tell it apart: another host, or guests on both sides of whom none was there before.
+/// An instance joins the occurrence before it if it begins at most [`LONGEST_PAUSE`] after that ended. In a personal room, where one number serves
+/// for all meetings, it does not join if its host is another, or if both had guests and no guest was in both.
 pub fn occurrences(series: SeriesId, instances: &[Instance]) -> Vec<usize> {
     let mut before: Option<(usize, Instance)> = None;
     let of_each = instances.iter().enumerate().map(|(place, instance)| {

@@ -328,7 +328,7 @@ impl<'a> RowEdit<'a> {
         Some(Json(value))
     }
 
-    /// Takes a member out; answers its value.
+    /// Takes a member out; returns its value.
     pub fn remove(&mut self, name: &str) -> Option<Cow<'a, str>> {
         self.place(name).ok().map(|at| self.members.remove(at).1)
     }
@@ -533,7 +533,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Writes a name; answers what it says.
+    /// Writes a name; returns what it says.
     fn name(&mut self, out: &mut String) -> Result<Cow<'a, str>, serde_json::Error> {
         let text = self.string();
         if text.contains('\\') {

@@ -306,7 +306,7 @@ impl World {
         self.meetings.iter().map(|meeting| meeting.sessions.len()).sum()
     }
 
-    /// Adds a meeting of a new, instant series with so many sessions; answers its UUID.
+    /// Adds a meeting of a new, instant series with so many sessions; returns its UUID.
     pub fn add_meeting(
         &mut self,
         host: usize,

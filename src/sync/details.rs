@@ -22,7 +22,7 @@ const FAILURES_TO_STOP: usize = 8;
 const SAMPLES: usize = 400;
 const SAMPLES_A_DETAIL: usize = 4;
 
-/// What came of a job.
+/// The answer of a job.
 pub(super) enum Answer {
     Fetched(Due, Result<Fetched, zoom::Error>),
     Packed(Vec<(Due, Result<Packed, catalog::Error>)>, Vec<Row>),
@@ -31,7 +31,7 @@ pub(super) enum Answer {
     Broken,
 }
 
-/// Work for another thread than the one that waits for the network.
+/// CPU work for a blocking thread.
 pub(super) enum Work {
     /// Puts details in order, screens, hashes and compresses them.
     Pack {
@@ -45,7 +45,7 @@ pub(super) enum Work {
 }
 
 impl Work {
-    /// Does it.
+    /// Does the work.
     pub fn done(self) -> Answer {
         match self {
             Self::Learn(samples) => Answer::Learned(catalog::train(&samples)),
@@ -82,14 +82,14 @@ pub(super) struct Details {
     under_way: HashSet<MeetingUuid>,
     /// Whether the catalog may have other details due than those that are ready.
     stale: bool,
-    /// How many are still due, for those who watch and for the publisher: counted after each listing, then counted down.
+    /// How many details are still due, for the observer and the publisher: counted after each listing, then counted down.
     due: u64,
     /// Fetched, and waiting to be packed. What waits together is kept in one transaction.
     fetched: Vec<(Due, Fetched)>,
     packing: bool,
     samples: Vec<Row>,
     learning: Learning,
-    /// Attempts that failed in a way that may be Zoom's illness or the meeting's: decided by what comes next.
+    /// Failed attempts that may be an outage of Zoom or a fault of the meeting: the next answers decide.
     undecided: Vec<(MeetingUuid, String)>,
     /// Whether Zoom gave a detail in this run.
     answered: bool,
@@ -136,7 +136,7 @@ impl Details {
         Ok(())
     }
 
-    /// The detail to fetch next, if there is one and its turn has come.
+    /// The detail to fetch next, if one is due and a slot is free.
     pub fn next_fetch(&mut self, state: &mut RunState<'_>) -> Result<Option<Due>, Error> {
         if self.under_way.len() >= self.concurrency {
             return Ok(None);
@@ -158,7 +158,7 @@ impl Details {
         Ok(due)
     }
 
-    /// Work that is not the network's, one piece at a time: so memory stays bounded, and what arrives meanwhile is packed together.
+    /// The next CPU work, one piece at a time: memory stays bounded, and details that arrive meanwhile are packed together.
     pub fn next_work(&mut self, state: &RunState<'_>) -> Option<Work> {
         if self.learning == Learning::Collecting && self.samples.len() >= SAMPLES {
             self.learning = Learning::UnderWay;
@@ -176,7 +176,7 @@ impl Details {
         })
     }
 
-    /// What came of it; answers how many details were kept.
+    /// Handles the answer of a job. Returns how many details were kept.
     pub fn handle_answer(&mut self, state: &mut RunState<'_>, answer: Answer) -> Result<usize, Error> {
         match answer {
             Answer::Fetched(due, Ok(fetched)) => {
@@ -203,7 +203,7 @@ impl Details {
                         let now = state.now();
                         state.catalog.adopt(PackedKind::Detail, dictionary, now)?;
                     }
-                    // Then they take more room: no reason to stop.
+                    // Without a dictionary details take more room: no reason to stop.
                     Err(error) => tracing::debug!(%error, "no dictionary could be learned"),
                 }
                 Ok(0)
@@ -281,8 +281,8 @@ impl Details {
         Ok(())
     }
 
-    /// If Zoom answered for others in this run, those that failed did so for reasons of their own: that counts as an attempt. While
-    /// Zoom is down nothing counts, or a long outage would make meetings dead.
+    /// If Zoom answered for other meetings in this run, a failure is the meeting's own and counts as an attempt. While Zoom is down nothing
+    /// counts, or a long outage would make meetings dead.
     pub fn decide_failures(&mut self, state: &mut RunState<'_>) -> Result<(), Error> {
         let ill = self.undecided.len() >= FAILURES_TO_STOP && !self.answered;
         for (uuid, reason) in std::mem::take(&mut self.undecided) {

@@ -65,7 +65,7 @@ pub struct Forecast {
     pub per_window: u32,
 }
 
-/// Lists what a sync would list and tells what it would make of it.
+/// Lists what a sync would list, and counts what it would do.
 ///
 /// # Errors
 /// The first thing that fails: a plan with holes would mislead.
@@ -110,7 +110,7 @@ struct Counted {
     /// Meetings whose detail would be fetched.
     planned: HashSet<MeetingUuid>,
     requests: BTreeMap<Label, u64>,
-    /// Hosts that would be asked for one by one, and hosts whose list of series would be read.
+    /// Hosts that would be looked up one by one, and hosts whose list of series would be read.
     hosts: BTreeSet<String>,
     series: BTreeSet<String>,
 }

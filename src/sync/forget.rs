@@ -20,16 +20,16 @@ pub enum ForgetTarget {
     Participant(String),
     /// Everything that ended before this UTC day.
     Before(NaiveDate),
-    /// Nobody: what is stored is put under the policy as it is now.
+    /// Nobody: the current privacy policy is applied to all stored rows.
     Policy,
 }
 
-/// What became of it, in the catalog.
+/// What was erased from the catalog.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForgetSummary {
     /// What was erased, or would be.
     pub erased: Erased,
-    /// Whether the file was rewritten without it; false while somebody reads the catalog.
+    /// Whether the file was rewritten without it; false while another program reads the catalog.
     pub scrubbed: bool,
     /// Copies that may still hold it.
     pub backups: Vec<KnownBackup>,
@@ -132,7 +132,7 @@ fn remember_hosts(
     Ok(())
 }
 
-/// The rules that the catalog puts everything through.
+/// The rules that the catalog applies to all stored rows.
 struct Applied {
     screen: Screen,
     /// What was asked for, as it may stand in a remark.

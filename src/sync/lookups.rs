@@ -11,28 +11,28 @@ use crate::{
     zoom::{self, Zoom},
 };
 
-/// Single look-ups of hosts and series at once.
+/// Single look-ups of hosts and series in parallel.
 const AT_ONCE: usize = 8;
 
-/// What to ask Zoom.
+/// A job for Zoom.
 #[derive(Clone, Debug)]
 pub(super) enum Ask {
-    /// For the account's report of active hosts.
+    /// Read the account's report of active hosts.
     Report(Window),
-    /// Whose meeting one is.
+    /// Look up the host of a meeting.
     Host(HostLookup),
-    /// For a host's list of series.
+    /// Read a host's list of series.
     Series(HostId),
 }
 
-/// What Zoom answered.
+/// The answer to a job.
 pub(super) enum Answer {
     Report(Window, Result<Vec<Host>, zoom::Error>),
     Host(HostLookup, Result<PastMeeting, zoom::Error>),
     Series(HostId, Result<Vec<SeriesRow>, zoom::Error>),
 }
 
-/// Asks.
+/// Does the job.
 pub(super) async fn answer(zoom: &Zoom, ask: Ask) -> Answer {
     match ask {
         Ask::Report(window) => {
@@ -61,7 +61,7 @@ pub(super) struct Lookups {
     /// Single look-ups under way, and how many of them ask for a host.
     under_way: usize,
     hosts_under_way: usize,
-    /// Whether the catalog may have new questions since it was last asked.
+    /// Whether the catalog may have new pending look-ups.
     stale: bool,
 }
 
@@ -94,12 +94,12 @@ impl Lookups {
         Ok(())
     }
 
-    /// Whether an answer is awaited.
+    /// Whether a job is under way.
     pub fn is_busy(&self) -> bool {
         self.under_way + self.reports_under_way > 0
     }
 
-    /// What to ask next. One report answers for all its hosts, so single look-ups wait until every listing and every report is in.
+    /// The next job. One report covers all its hosts, so single look-ups wait until every listing and every report is in.
     pub fn next(&mut self, state: &RunState<'_>, all_listed: bool) -> Result<Option<Ask>, Error> {
         if let Some(window) = self.reports.pop_front() {
             self.reports_under_way += 1;
@@ -117,8 +117,8 @@ impl Lookups {
         Ok(ask)
     }
 
-    /// Looks for questions that this run has not asked yet. Hosts first: a host's list of series is read once, when all meetings of theirs are
-    /// known to be theirs.
+    /// Finds look-ups that this run has not made yet. Hosts come first: a host's list of series is read once, when all of the host's meetings are
+    /// known.
     fn find(&mut self, state: &RunState<'_>) -> Result<(), Error> {
         let limit = |asked: usize| (asked + AT_ONCE) as u64;
         for question in state.catalog.unknown_hosts(limit(self.asked_hosts.len()))? {
@@ -141,7 +141,7 @@ impl Lookups {
         Ok(())
     }
 
-    /// What came of it.
+    /// Handles the answer of a job.
     pub fn handle_answer(&mut self, state: &mut RunState<'_>, answer: Answer) -> Result<(), Error> {
         self.stale = true;
         match answer {

@@ -48,13 +48,13 @@ use crate::{
     model::Window,
 };
 
-/// Where the engine tells how it is getting on. Whoever watches decides what to show.
+/// Receives the engine's progress; the caller decides what to show.
 pub trait Observer {
     /// Something happened.
     fn see(&self, progress: Progress<'_>);
 }
 
-/// What an [`Observer`] is told.
+/// Progress of a run.
 #[derive(Clone, Debug)]
 pub enum Progress<'a> {
     /// A window is listed and recorded.
@@ -66,7 +66,7 @@ pub enum Progress<'a> {
         /// What that changed, so far in this run.
         tally: &'a Tally,
     },
-    /// A detail is kept, or will not be had.
+    /// A detail was kept or failed.
     Fetched {
         /// Details still due.
         due: u64,
@@ -89,9 +89,9 @@ pub enum Progress<'a> {
     },
     /// A document differs.
     Differs(&'a Difference),
-    /// Something that people should know.
+    /// A note for people.
     Note(&'a str),
-    /// Something went wrong, and what that means.
+    /// Something failed, with its consequence.
     Problem(&'a str),
 }
 
@@ -108,9 +108,9 @@ pub enum Ending {
         /// When that makes sense, if known.
         come_back_at: Option<DateTime<Utc>>,
     },
-    /// Somebody must change the configuration first.
+    /// The configuration must be fixed first.
     Misconfigured,
-    /// It was told to stop.
+    /// It was interrupted.
     Interrupted,
 }
 
@@ -142,7 +142,7 @@ pub struct Summary {
     pub publishing: bool,
 }
 
-/// What ends a run at once: the catalog cannot be trusted to have written what it was told.
+/// An error that ends a run at once.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The catalog failed.
@@ -162,7 +162,7 @@ pub enum Error {
         /// One of them.
         example: String,
     },
-    /// It was told to stop.
+    /// It was interrupted.
     #[error(
         "interrupted; everything kept so far stays, and searches find what they found before: run it again"
     )]

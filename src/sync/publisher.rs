@@ -25,29 +25,29 @@ pub(super) const BATCHES_AT_ONCE: usize = 2;
 /// Documents deleted at once: they are ids only.
 const DELETIONS: u64 = 5_000;
 
-/// While details still arrive, so many meetings are waited for before the next batch: fewer, fuller requests.
+/// While details still arrive, a batch waits until so many meetings are due: fewer and fuller requests.
 const WORTH_SENDING: u64 = 250;
 
-/// So many at least: the last few wait for the end of the harvest, which is near by then.
+/// The smallest batch while details still arrive.
 const LEAST_WORTH_SENDING: u64 = 32;
 
-/// What to ask Elasticsearch.
+/// A job for Elasticsearch.
 pub(super) enum Ask {
     /// Which indices there are of these years; those of the first group are made if they are missing.
     Meet(Vec<IndexYear>, Vec<IndexYear>),
-    /// To carry our mark.
+    /// Write this catalog's mark into the indices.
     Mark(Box<LiveIndices>, String),
-    /// To delete these documents.
+    /// Delete these documents.
     Erase(Box<LiveIndices>, Vec<Deletion>),
-    /// Which sessions it holds of these meetings.
+    /// Read which sessions an index holds of these meetings.
     SessionsOf(Box<LiveIndices>, Vec<MeetingUuid>),
-    /// To take these documents.
+    /// Send these documents.
     Publish(Box<LiveIndices>, Vec<Stored>),
 }
 
-/// What came back.
+/// The answer to a job.
 pub(super) enum Answer {
-    /// By year; nothing where there is no index and none was to be made.
+    /// By year; `None` where there is no index and none was to be created.
     Met(Vec<(IndexYear, Result<Option<LiveIndices>, elastic::Error>)>),
     Marked(Box<LiveIndices>, String, Result<(), elastic::Error>),
     Erased(IndexYear, Vec<Deletion>, elastic::Report),
@@ -63,7 +63,7 @@ pub(super) enum Answer {
     Broken,
 }
 
-/// Asks.
+/// Does the job.
 pub(super) async fn answer(elastic: &Elastic, ask: Ask) -> Answer {
     match ask {
         Ask::Meet(make, look) => Answer::Met(met(elastic, make, look).await),
@@ -121,7 +121,7 @@ pub(super) fn opened(batch: Vec<Stored>) -> Result<Vec<Kept>, catalog::Error> {
     batch.into_iter().map(Stored::open).collect()
 }
 
-/// What an acknowledgement of these documents will say.
+/// What to record when these documents are acknowledged.
 pub(super) fn acknowledgement(stored: &Stored) -> Acknowledgement {
     Acknowledgement {
         uuid: stored.uuid.clone(),
@@ -180,9 +180,9 @@ impl Sent {
 enum Phase {
     /// There is no Elasticsearch to publish to.
     Off,
-    /// No index has been looked at.
+    /// No index was checked yet.
     Unmet,
-    /// Those in use have.
+    /// The indices in use were checked.
     Open,
     /// Not again before the end of the run.
     Down,
@@ -191,13 +191,13 @@ enum Phase {
 /// The state of the indices of a year.
 #[derive(Debug)]
 enum IndexState {
-    /// There are none, and none were to be made.
+    /// There is no index, and none was to be created.
     Absent,
-    /// They are known.
+    /// The indices are known.
     Met(Box<LiveIndices>),
     /// They carry this run's mark: now documents may go.
     Marked(Box<LiveIndices>),
-    /// They take none: not again before the end of the run.
+    /// They refuse writes: not tried again before the end of the run.
     Closed,
 }
 
@@ -215,17 +215,17 @@ impl Publisher {
         }
     }
 
-    /// Details were kept.
+    /// Details were kept: more documents are due.
     pub fn kept(&mut self, details: usize) {
         self.kept += details as u64;
     }
 
-    /// What kept publishing from its end, if anything did.
+    /// Why publishing did not finish, if it did not.
     pub fn trouble(&self) -> Option<(Ending, String)> {
         self.trouble.clone()
     }
 
-    /// Whether to knock once more at the end of the run, after trouble earlier.
+    /// Whether to try once more at the end of the run, after an earlier failure.
     pub fn last_try(&mut self) -> bool {
         let again = !self.tried_last && self.trouble.is_some();
         if again {
@@ -236,8 +236,8 @@ impl Publisher {
         again
     }
 
-    /// The next step, if there is one and its turn has come. `left`: while there is harvesting, the details still to come. Small batches wait
-    /// then, but the fewer are left the smaller they may be, so that the last one goes as the last details arrive.
+    /// The next job, if there is one. `left`: details still to come while the harvest goes on. Small batches wait then; the fewer details are left,
+    /// the smaller a batch may be, so that the last one goes out as the last details arrive.
     pub fn next(&mut self, state: &mut RunState<'_>, left: Option<u64>) -> Result<Option<Ask>, Error> {
         if matches!(self.phase, Phase::Off | Phase::Down) || self.under_way >= BATCHES_AT_ONCE {
             return Ok(None);
@@ -279,7 +279,7 @@ impl Publisher {
                 Some(IndexState::Closed) => break,
             }
         }
-        // Those whose host is still being asked for would be sent twice.
+        // A document whose host is still being looked up would be sent twice.
         let batch = state
             .catalog
             .due_documents(harvesting, &self.sending, &closed, BATCH.0, BATCH.1)?;
@@ -303,7 +303,7 @@ impl Publisher {
         if !moved.is_empty() {
             let now = state.now();
             state.catalog.move_to_year(&moved, year, now)?;
-            // What they leave behind is deleted first, so that nobody finds them twice.
+            // Their documents in the old index are deleted first, so that no search finds them twice.
             return self.step(state, harvesting);
         }
         let strange = state.catalog.unreconciled(year, BATCH.0)?;
@@ -320,7 +320,7 @@ impl Publisher {
         Ok(Some(Ask::Publish(live, batch)))
     }
 
-    /// What came of it; answers whether the days within reach have to be listed again.
+    /// Handles the answer of a job. Returns whether all days within reach have to be listed again.
     pub fn handle_answer(&mut self, state: &mut RunState<'_>, answer: Answer) -> Result<bool, Error> {
         self.under_way -= 1;
         match answer {
@@ -458,7 +458,7 @@ fn mark(state: &mut RunState<'_>, live: &LiveIndices) -> Result<Ask, Error> {
     Ok(Ask::Mark(Box::new(live.clone()), stamp))
 }
 
-/// How a run ends that this kept from publishing.
+/// How a run ends whose publishing failed with this error.
 fn ending(error: &elastic::Error, now: DateTime<Utc>) -> Ending {
     match error.disposition() {
         Disposition::Stop => Ending::Misconfigured,
@@ -471,7 +471,7 @@ fn ending(error: &elastic::Error, now: DateTime<Utc>) -> Ending {
     }
 }
 
-/// What was sent, by what became of it. What is in neither list is still due.
+/// The meetings that were sent: acknowledged and rejected ones. Those in neither list are still due.
 pub(super) struct Outcomes {
     pub acknowledged: Vec<Acknowledgement>,
     pub rejected: Vec<(Acknowledgement, String)>,

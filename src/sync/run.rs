@@ -93,20 +93,20 @@ impl<'a> Harvest<'a> {
     pub fn new(
         catalog: &'a mut Catalog,
         run: RunId,
-        sides: Clients,
+        clients: Clients,
         options: Options,
         clock: Clock,
         observer: &'a dyn Observer,
     ) -> Result<Self, Error> {
         let state = RunState::new(catalog, run, options.policy, clock, observer)?;
-        let webinars = sides.zoom.as_ref().is_some_and(|(zoom, ..)| zoom.webinars());
+        let webinars = clients.zoom.as_ref().is_some_and(|(zoom, ..)| zoom.webinars());
         let mut listings = Listings::new(
             options.scope,
             options.whole_listing_every,
             options.enrich,
             webinars,
         );
-        let zoom = sides.zoom.map(|(client, pacer, grants)| ZoomEnd {
+        let zoom = clients.zoom.map(|(client, pacer, grants)| ZoomEnd {
             client,
             pacer,
             grants,
@@ -131,9 +131,9 @@ impl<'a> Harvest<'a> {
             listings,
             lookups: Lookups::default(),
             details: Details::new(options.concurrency),
-            publisher: Publisher::new(sides.elastic.is_some()),
+            publisher: Publisher::new(clients.elastic.is_some()),
             zoom,
-            elastic: sides.elastic,
+            elastic: clients.elastic,
             daily_share: options.daily_share,
             jobs: FuturesUnordered::new(),
             pages,

@@ -12,7 +12,7 @@ use crate::{
     zoom,
 };
 
-/// Rows of a listing from which its dictionary is learned: fewer say too little of the account.
+/// Rows of a listing that its compression dictionary needs at least.
 const LISTING_SAMPLES: usize = 100;
 
 /// What the workers of a run share.
@@ -21,13 +21,13 @@ pub(super) struct RunState<'a> {
     pub run: RunId,
     pub observer: &'a dyn Observer,
     pub tally: Tally,
-    /// What everything passes on its way in.
+    /// The privacy screen that every row passes before it is stored.
     pub screen: Arc<Screen>,
     clock: Clock,
     stop: Option<(Ending, String)>,
-    /// Windows, hosts or series that could not be had: they belong to no meeting, so no row tells of them.
+    /// Failed requests for windows, hosts or series: they belong to no meeting, so no row records them.
     problems: Vec<String>,
-    /// Whether one of them was a listing that Zoom could not give: then days are missing.
+    /// Whether one of them was a listing: then days are missing.
     pub days_are_missing: bool,
 }
 
@@ -56,19 +56,19 @@ impl<'a> RunState<'a> {
         self.clock.now()
     }
 
-    /// Something that people should know.
+    /// Reports a note to the observer.
     pub fn note(&self, message: &str) {
         self.observer.see(Progress::Note(message));
     }
 
-    /// Something that could not be had.
+    /// Reports a problem to the observer, and counts it as failed.
     pub fn problem(&mut self, message: String) {
         self.tally.failed += 1;
         self.observer.see(Progress::Problem(&message));
         self.problems.push(message);
     }
 
-    /// The same, of a request whose failure leaves a gap beside the meetings.
+    /// The same, for a request that belongs to no meeting.
     pub fn lookup_failed(&mut self, what: &str, error: &zoom::Error) {
         match error.disposition() {
             Disposition::Stop => self.stop_for(error),
@@ -76,13 +76,13 @@ impl<'a> RunState<'a> {
         }
     }
 
-    /// A window that Zoom did not list.
+    /// Records that Zoom did not list a window.
     pub fn window_failed(&mut self, window: Window, error: &zoom::Error) {
         match error.disposition() {
             Disposition::Stop => self.stop_for(error),
             Disposition::Retry { .. } => {
                 self.days_are_missing = true;
-                // Told once: by what stops the run.
+                // Reported once, by the message of the run.
                 self.tally.failed += 1;
                 let message = format!("Zoom did not list {window}: {error}");
                 self.stop(Ending::StoppedEarly { come_back_at: None }, message);
@@ -98,7 +98,7 @@ impl<'a> RunState<'a> {
         self.stop.is_some()
     }
 
-    /// Asks Zoom for nothing more. What is in flight still arrives, and publishing goes on.
+    /// Makes no further requests to Zoom. Requests in flight still finish, and publishing goes on.
     pub fn stop(&mut self, ending: Ending, message: String) {
         if self.stop.is_none() {
             self.observer.see(Progress::Problem(&message));
@@ -106,7 +106,7 @@ impl<'a> RunState<'a> {
         }
     }
 
-    /// The same, for an error that no later request would be spared.
+    /// The same, for an error that every later request would meet as well.
     pub fn stop_for(&mut self, error: &zoom::Error) {
         let ending = match error {
             zoom::Error::DailyQuota { resets_at } | zoom::Error::ShareSpent { resets_at } => {
@@ -119,7 +119,7 @@ impl<'a> RunState<'a> {
         self.stop(ending, error.to_string());
     }
 
-    /// How the run ended: as Zoom stopped it, else as Elasticsearch did, else as its items fared.
+    /// How the run ended: by Zoom's error, else by Elasticsearch's, else by failed items.
     pub fn ending(
         &mut self,
         publishing: Option<(Ending, String)>,
@@ -138,7 +138,7 @@ impl<'a> RunState<'a> {
         (Ending::Incomplete, Some(message))
     }
 
-    /// Learns what the account's listings look like, so that the catalog keeps them in fewer bytes. Once in its life.
+    /// Trains the compression dictionary of listings, once in a catalog's life.
     pub fn learn_listings(&mut self, meetings: &[ListedMeeting]) -> Result<(), Error> {
         if !self.catalog.wants_samples(PackedKind::Listing) || meetings.len() < LISTING_SAMPLES {
             return Ok(());
@@ -155,8 +155,7 @@ impl<'a> RunState<'a> {
         Ok(())
     }
 
-    /// Puts a host through the screen. One who is forgotten by email is remembered by id as well: their list of series says no more
-    /// than that.
+    /// Screens a host. A host who is forgotten by email is also remembered by id, because a list of series names the host by id only.
     pub fn screen_host(&mut self, host: &mut Host) -> Result<(), Error> {
         if self.screen.host(host) && !self.screen.is_forgotten_host(&host.host_id) {
             let digest = self.screen.digest(ForgottenKind::Host, host.host_id.as_str());

@@ -21,7 +21,7 @@ use crate::{
 /// Expected documents that were not found in their place, before they are looked up by id.
 const SUSPECTS: usize = 500;
 
-/// How many documents are compared between two words about it.
+/// How many documents are compared between two progress reports.
 const TELL_EVERY: u64 = 1_000;
 
 /// How an index differs from the catalog, in one document.
@@ -78,7 +78,7 @@ pub struct DroppedYear {
     pub meetings: u64,
 }
 
-/// What the comparison came to.
+/// The result of the comparison.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Verified {
     /// Whether the indices hold exactly what the catalog keeps.
@@ -173,7 +173,7 @@ struct Expected {
     wanted: Wanted,
 }
 
-/// How sure the catalog is of it.
+/// What the catalog expects of a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wanted {
     /// There, in this version and with this content.
@@ -186,7 +186,7 @@ enum Wanted {
     Gone { pending: bool },
 }
 
-/// What the merge makes of the two streams.
+/// A step of the merge of the two streams.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Pair {
     Both(Expected, Held),
@@ -282,7 +282,7 @@ async fn compare(
     Ok(verified)
 }
 
-/// The comparison under way.
+/// A comparison under way.
 struct Walk<'a> {
     catalog: &'a Catalog,
     elastic: &'a Elastic,
@@ -724,7 +724,7 @@ mod tests {
     const NAMES: [&str; 8] = ["+a=", "/b=", "A==", "B==", "a==", "a/+", "b==", "é=="];
 
     proptest! {
-        /// Against the naive way: look for each in the whole of the other.
+        /// Compared with the naive way: look for each in the whole of the other.
         #[test]
         fn the_merge_pairs_what_belongs_together_and_loses_nothing(
             wanted in proptest::sample::subsequence(NAMES.to_vec(), 0..=8),

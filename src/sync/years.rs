@@ -32,7 +32,7 @@ mod tests {
         assert_eq!(dropped(&[2024, 2025, 2026], &[2025, 2026]), years(&[2024]));
         assert_eq!(dropped(&[2024, 2025, 2026], &[2025]), years(&[2024]));
         assert_eq!(dropped(&[2024, 2025, 2026], &[]), years(&[]));
-        // One that nobody of ours filled does not count.
+        // An index that this catalog did not fill does not count.
         assert_eq!(dropped(&[2024, 2025], &[2026]), years(&[]));
         assert_eq!(dropped(&[2025, 2026], &[2025, 2026]), years(&[]));
         assert_eq!(dropped(&[], &[2026]), years(&[]));

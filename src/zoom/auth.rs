@@ -34,7 +34,7 @@ pub(super) struct Tokens {
 }
 
 impl Tokens {
-    /// Gets one ahead of the first request. What went wrong is that request's to tell.
+    /// Gets a token before the first request. A failure is reported by that request.
     pub async fn get_ahead(&self, client: &reqwest::Client, settings: &Settings, clock: &Clock) {
         let failure = self.get(client, settings, clock).await.err();
         *self.failure.lock().await = failure;
@@ -150,7 +150,7 @@ async fn request(
                 tokio::time::sleep(delay).await;
             }
             None => {
-                // Without a token nothing can be asked: that is no meeting's fault, whatever the answer looked like.
+                // Without a token no request is possible: no meeting is to blame, whatever the answer looked like.
                 return Err(match error {
                     Error::Server { .. } | Error::Unreachable { .. } => error,
                     other => Error::Unreachable {

@@ -16,7 +16,7 @@ const RESOLUTION: TimeDelta = TimeDelta::seconds(1);
 /// A difference beyond this is said aloud.
 const WORTH_SAYING: TimeDelta = TimeDelta::minutes(2);
 
-/// A difference beyond this is no clock that runs wrong, but a header that is.
+/// Beyond this difference the header is wrong, not the clock.
 pub const FARTHEST: TimeDelta = TimeDelta::days(366);
 
 /// No answer of Zoom's is older.

@@ -114,7 +114,7 @@ pub enum Error {
         /// What was asked.
         what: String,
     },
-    /// Something before Zoom refused, with a page for people.
+    /// A firewall before Zoom refused, with an HTML page.
     #[error("Zoom's firewall blocks {what} (HTTP 403 without JSON)")]
     Blocked {
         /// What was asked.
@@ -160,7 +160,7 @@ pub enum Error {
         /// What was asked.
         what: String,
     },
-    /// The pages of a list do not make one list, at every reading.
+    /// The pages of a list contradict each other, at every reading.
     #[error("Zoom's pages for {what} are inconsistent: {reason}")]
     Incoherent {
         /// What was asked.
@@ -205,13 +205,13 @@ pub enum Error {
     /// The configuration cannot be used.
     #[error("{0}")]
     Configuration(String),
-    /// Nobody counts requests any more: the run is at its end.
+    /// The run has ended: it no longer counts requests.
     #[error("the run is over")]
     RunOver,
 }
 
 impl Error {
-    /// What a refusal means where it is an answer about webinars: it says nothing of meetings.
+    /// A refusal about webinars, which says nothing about meetings.
     pub(super) fn of_webinars(self) -> Self {
         match self {
             // Code 200 is Zoom's for a plan that is missing: "Webinar plan is missing. You must subscribe to the webinar plan …".

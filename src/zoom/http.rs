@@ -210,7 +210,7 @@ pub fn code_means(status: u16, code: i64, message: &str, what: &str) -> Verdict 
     })
 }
 
-/// A wait longer than this is no slowing down: it is the end of the day's quota.
+/// A longer wait than this means that the day's quota is used up.
 const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
 
 fn too_many(answer: &Answer, label: Label, now: DateTime<Utc>) -> Verdict {
@@ -227,7 +227,7 @@ fn too_many(answer: &Answer, label: Label, now: DateTime<Utc>) -> Verdict {
         || message.to_ascii_lowercase().contains("daily")
         || wait.is_some_and(|wait| wait > LONGEST_WAIT);
     if daily {
-        // Without a word of when: at 00:00 UTC, by Zoom's rate-limits page.
+        // If Zoom does not say when: at 00:00 UTC, by Zoom's rate-limits page.
         let midnight = (now.date_naive() + Days::new(1))
             .and_time(NaiveTime::MIN)
             .and_utc();

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::model::{Json, Label, Row};
 
-/// Times a list is begun again because its page tokens expired or its pages do not hold together.
+/// How often a list is begun again because its page tokens expired or its pages contradict each other.
 const RESTARTS: u32 = 2;
 
 /// What is asked of a list.

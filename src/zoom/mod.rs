@@ -107,7 +107,7 @@ pub struct Settings {
     pub client_secret: SecretString,
     /// Where tokens come from.
     pub oauth_url: String,
-    /// Where the API is; if not said, where the token's answer says.
+    /// Where the API is; if unset, the token's answer says it.
     pub api_url: Option<String>,
     /// Tries after the first.
     pub retry: Retry,
@@ -119,7 +119,7 @@ pub struct Settings {
     pub proxies: Proxies,
     /// Authorities to trust, beside the usual ones.
     pub authorities: Authorities,
-    /// Where meetings are asked for; if not said, the dashboards where they answer, else the reports.
+    /// Where meetings are asked for; if unset, the dashboards where they answer, else the reports.
     pub source: Option<Source>,
     /// Whether webinars are harvested as well.
     pub webinars: bool,
@@ -213,7 +213,7 @@ impl Zoom {
         Ok(self.token().await?.scopes)
     }
 
-    /// What Zoom's answer with the token said of this machine's clock.
+    /// This machine's clock, compared with the `Date` of the token's answer.
     ///
     /// # Errors
     /// As [`Zoom::scopes`].
@@ -247,8 +247,8 @@ impl Zoom {
         self.source() == Source::Reports || self.by_reports_before.load(Ordering::Relaxed)
     }
 
-    /// Where the account's newest meeting was found. If that is the dashboards and they refuse now, that is said, and nothing less is taken in
-    /// their place. If it is the reports, and the app still has no scope for dashboards, these are not tried again.
+    /// Tells the client which source gave the account's newest meeting. After the dashboards it never falls back to the reports by itself. After the
+    /// reports it does not try the dashboards while the app has no scope for them.
     pub fn harvested_before(&self, source: Option<Source>) {
         if source == Some(Source::Dashboard) {
             self.may_fall_back.store(false, Ordering::Relaxed);
@@ -262,12 +262,12 @@ impl Zoom {
         self.settings.webinars
     }
 
-    /// Zoom said not long ago that the account has no webinars: they are not asked for in this run.
+    /// Makes the client ask for no webinars in this run: Zoom refused them not long ago.
     pub fn skip_webinars(&self) {
         self.no_webinars.store(true, Ordering::Relaxed);
     }
 
-    /// The same, once the app's scopes were looked at, if they may tell.
+    /// The source to use, after a look at the app's scopes where these decide.
     ///
     /// # Errors
     /// As [`Zoom::scopes`].
@@ -286,7 +286,7 @@ impl Zoom {
         Ok(self.source())
     }
 
-    /// Whether the dashboards were refused, and the reports are to be tried instead: from now on they are.
+    /// Whether this refusal makes the client fall back from the dashboards to the reports; if so, it has done so.
     fn falls_back(&self, error: &Error) -> bool {
         let refused = match error {
             Error::NoDashboard { .. } => true,
@@ -379,7 +379,7 @@ impl Zoom {
         Ok(listing)
     }
 
-    /// The webinars of the window; or, where the account has none, Zoom's words, if it was asked.
+    /// The webinars of the window; or, where the account has no webinars, Zoom's refusal, if it was asked.
     async fn list_webinars(
         &self,
         window: Window,

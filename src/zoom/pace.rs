@@ -388,7 +388,7 @@ impl Pacer {
     /// Whether a request waits for this label's limit just now.
     pub fn waits(&self, label: Label) -> bool {
         let lane = self.lane(label);
-        // Somebody's turn, and no room: else what is waited for is the catalog, which is asked about the daily quota.
+        // A request has its turn and finds no room. With room it waits for the catalog, which counts the daily quota.
         lane.turn.try_lock().is_err() && lane.state().room_at(Instant::now()) != Room::Now
     }
 
@@ -452,7 +452,7 @@ impl Pacer {
         }
     }
 
-    /// Zoom said 429: nothing of this label goes out before then. Other labels are not concerned. Answers whether that is the first
+    /// Zoom said 429: nothing of this label goes out before then. Other labels are not concerned. Returns whether that is the first
     /// time for the label in a minute: one that is told to people.
     pub fn throttled(&self, label: Label, wait: Duration) -> bool {
         let mut state = self.lane(label).state();
@@ -529,7 +529,7 @@ mod tests {
         })
     }
 
-    /// Sends one request after the other, as early as there is room, and answers when each was sent and when Zoom counted it. `travel`
+    /// Sends one request after the other, as early as there is room, and returns when each was sent and when Zoom counted it. `travel`
     /// says of each, and of whether its answer alone bounds its arrival, how long it goes there and how long until its answer.
     fn counted(
         slots: &mut Slots,

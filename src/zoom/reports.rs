@@ -23,7 +23,7 @@ const HOSTS_AT_ONCE: usize = 8;
 enum HostListed {
     /// Both were read to their ends.
     Whole(HostId, OneHost),
-    /// Zoom does not know the host; what people should know of that.
+    /// Zoom does not know the host; a note about it, if one is due.
     Unknown(Option<String>),
     /// Zoom did not give them.
     Failed(String, Error),
@@ -39,10 +39,10 @@ struct OneHost {
 }
 
 impl Zoom {
-    /// Lists the meetings of every active host in the window, as [`Zoom::list_meetings`] does. By which of a meeting's times the reports select
-    /// is not documented, so whoever asks lists a little more than is wanted, and takes nothing away for what lies at the edge.
+    /// Lists the meetings of every active host in the window. It is not documented by which of a meeting's times the reports select: the caller
+    /// lists two days more than wanted, and concludes nothing from absence at the edge.
     ///
-    /// A host whose lists cannot be had keeps the days from being settled; the rest counts. If that is so of all of them, it is an error.
+    /// If the lists of one host fail, the others count and the days stay unsettled. If all fail, it is an error.
     pub(super) async fn list_by_reports(
         &self,
         window: Window,
@@ -159,7 +159,7 @@ impl Zoom {
                 }
                 Err(Error::NotFound { .. } | Error::HostNotAllowed { .. }) => {
                     let name = &host.host_id;
-                    // Of one that is gone nothing is concluded: what is kept of it stays.
+                    // Nothing is concluded from a host that is gone: what is kept of it stays.
                     return HostListed::Unknown(is_active.then(|| {
                         format!(
                             "Zoom reports host {name} as active in {window}, and knows no meetings of theirs: they are left out"
@@ -170,7 +170,7 @@ impl Zoom {
             }
         }
         if is_active {
-            // After their meetings, which then are known to be theirs.
+            // Sent after the meetings, so that these get their host.
             see(ListingPage {
                 window,
                 meetings: Vec::new(),

@@ -11,11 +11,11 @@ use super::{
 };
 use crate::{model::Label, untrusted::Secrets};
 
-/// 429s that one request puts up with, beside its ordinary tries.
+/// How often one request may be answered with 429, beside its retries.
 const THROTTLES: u32 = 20;
 
 impl Zoom {
-    /// Asks; the list that the answer holds stands in `array`, which is empty where there is none.
+    /// Sends a request and reads the answer. `array` names the member that holds the list; empty if there is none.
     pub(super) async fn get(
         &self,
         label: Label,

@@ -10,8 +10,8 @@
 
 mod common;
 
+mod account;
 mod audit;
-
 mod catalog;
 mod catalog_file;
 mod cli;

@@ -290,6 +290,31 @@ async fn a_host_that_is_unknown_or_fails_takes_nothing_away() {
     );
 }
 
+/// Zoom no longer calls a host active whose meetings were all deleted: their lists are read all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn all_meetings_of_a_host_can_vanish() {
+    let stage = staged(38, None);
+    stage.run(stage.days(9), true, false).await;
+    let deleted = stage.sim.with_world(|world| {
+        let before = world.meetings.len();
+        world.meetings.retain(|one| one.host != 1);
+        (before - world.meetings.len()) as i64
+    });
+    assert!(deleted > 1);
+    let vanished = "SELECT count(*) FROM meetings WHERE vanished_at IS NOT NULL";
+    for _ in 0..2 {
+        stage.run(stage.days(11), true, false).await;
+    }
+    assert_eq!(stage.number(vanished), deleted);
+    // From then on nothing more is expected of that host.
+    stage.sim.clear_log();
+    stage.run(stage.days(9), true, false).await;
+    assert_eq!(
+        stage.sim.count("report_listing"),
+        2 * active(&stage, 11).iter().sum::<usize>()
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upgraded_account_goes_on_and_is_enriched_only_when_asked() {
     let mut stage = staged(35, Some(ENGINES[0]));

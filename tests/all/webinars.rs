@@ -4,6 +4,7 @@ use chrono::{TimeDelta, Utc};
 use zoom_harvester::{
     model::Source,
     sim::{
+        self,
         faults::FaultPlan,
         world::{Spec, World},
     },
@@ -271,4 +272,45 @@ async fn a_host_first_met_by_a_webinar_is_known_once_a_meeting_of_theirs_is() {
         .with_world(|world| world.add_meeting(1, at + TimeDelta::hours(2), 30, 3));
     stage.run(stage.days(3), true, false).await;
     assert_eq!(stage.number(unknown), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commands_tell_webinars_from_meetings() {
+    let stage = staged(57, None);
+    let run = |args: &'static [&'static str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_zoom-harvester"));
+        command
+            .args(args)
+            .env_clear()
+            .env("ZOOM_HARVESTER_WEBINARS", "true")
+            .env("ZOOM_ACCOUNT_ID", sim::ACCOUNT_ID)
+            .env("ZOOM_CLIENT_ID", sim::CLIENT_ID)
+            .env("ZOOM_CLIENT_SECRET", sim::CLIENT_SECRET)
+            .env("ZOOM_API_URL", stage.sim.api_url())
+            .env("ZOOM_OAUTH_URL", stage.sim.oauth_url())
+            .current_dir(stage.folder.path());
+        async {
+            let output = tokio::task::spawn_blocking(move || command.output().unwrap())
+                .await
+                .unwrap();
+            String::from_utf8(output.stdout).unwrap()
+        }
+    };
+    let plan = run(&["plan", "--from", "11d"]).await;
+    run(&["sync", "--from", "11d"]).await;
+    let lists = stage.sim.count("webinars");
+    assert!(lists > 0 && plan.contains("Resource-intensive"), "{plan}");
+    let status = run(&["status"]).await;
+    assert!(
+        status.contains(&format!("{WEBINARS} of them are webinars")),
+        "{status}"
+    );
+    let doctor = run(&["doctor"]).await;
+    assert!(
+        doctor.contains("list webinars: dashboard_webinars:read:admin"),
+        "{doctor}"
+    );
+    run(&["report", "--from", "11d", "--out", "page.html"]).await;
+    let page = std::fs::read_to_string(stage.folder.path().join("page.html")).unwrap();
+    assert!(page.contains(&format!("<dt>webinars</dt><dd>{WEBINARS}</dd>")));
 }

@@ -209,7 +209,7 @@ impl Catalog {
         Ok(())
     }
 
-    /// Rewrites the file without anything that was deleted, and empties the log beside it. Answers whether it could: somebody
+    /// Rewrites the file without anything that was deleted, and empties the log beside it. Returns whether it could: somebody
     /// who reads the catalog just now keeps the log.
     ///
     /// # Errors

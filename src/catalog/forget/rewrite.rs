@@ -84,7 +84,7 @@ impl<'a> Rewriter<'a> {
         self.remarks()
     }
 
-    /// Answers the names that the hosts had.
+    /// Returns the names that the hosts had.
     fn hosts(&mut self) -> Result<BTreeMap<HostId, String>, Error> {
         let select = Query::select()
             .columns([Hosts::HostId, Hosts::Email, Hosts::Name, Hosts::Dept])
@@ -197,7 +197,7 @@ impl<'a> Rewriter<'a> {
             .collect()
     }
 
-    /// Puts one meeting through the rules. Answers the key of its host, if that one is no longer its.
+    /// Puts one meeting through the rules. Returns the key of its host, if that one is no longer its.
     fn meeting(&mut self, stored: &StoredMeeting) -> Result<Option<String>, Error> {
         let (tx, uuid) = (self.tx, &stored.uuid);
         let Some(mut state) = MeetingState::of(tx, uuid)? else {

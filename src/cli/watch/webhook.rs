@@ -151,6 +151,11 @@ mod tests {
             heard(&fresh, ended, &signed(&fresh, ended)),
             Ok(WebhookEvent::Day("2026-03-03".parse().unwrap()))
         );
+        let webinar = ended.replace("meeting.ended", "webinar.ended");
+        assert_eq!(
+            heard(&fresh, &webinar, &signed(&fresh, &webinar)),
+            Ok(WebhookEvent::Day("2026-03-03".parse().unwrap()))
+        );
         let left = r#"{"event":"meeting.participant_left","payload":{"account_id":"ours","object":{"participant":{"leave_time":"2099-01-01T00:00:00Z"}}}}"#;
         assert_eq!(
             heard(&fresh, left, &signed(&fresh, left)),

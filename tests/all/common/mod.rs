@@ -292,12 +292,13 @@ impl Drop for Stage {
 /// Of each instance of a series the one that it goes on, itself if none; but for personal rooms, where people decide.
 pub fn occurrences(world: &World) -> std::collections::BTreeMap<&str, &str> {
     let mut found = std::collections::BTreeMap::new();
-    for series in &world.series {
-        let mut instances: Vec<_> = world
-            .meetings
-            .iter()
-            .filter(|one| one.series == series.id && !(1_000_000_000..10_000_000_000).contains(&one.series))
-            .collect();
+    let mut series: std::collections::BTreeMap<i64, Vec<&sim::world::Meeting>> = Default::default();
+    for one in &world.meetings {
+        if !(1_000_000_000..10_000_000_000).contains(&one.series) {
+            series.entry(one.series).or_default().push(one);
+        }
+    }
+    for mut instances in series.into_values() {
         instances.sort_by_key(|one| (one.start, one.uuid.as_str()));
         let mut before: Option<(&str, DateTime<Utc>)> = None;
         for one in instances {
