@@ -3,6 +3,8 @@
 use plotters::prelude::*;
 
 const SIZE: (u32, u32) = (560, 200);
+/// A chart of fewer bars is as wide as one of so many, so that a single day does not look like a wall.
+const FEWEST: i32 = 7;
 /// Drawn in these and replaced by what the page's style says; nothing else in a chart has them.
 const INK: (RGBColor, &str) = (RGBColor(1, 2, 3), "#010203");
 const BAR: (RGBColor, &str) = (RGBColor(4, 5, 6), "#040506");
@@ -36,10 +38,12 @@ fn draw(
         .max()
         .unwrap_or(0)
         .max(1);
-    let last = i32::try_from(bars.len()).unwrap_or(i32::MAX);
+    let last = i32::try_from(bars.len()).unwrap_or(i32::MAX).max(FEWEST);
     let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     let mut chart = ChartBuilder::on(&area)
         .margin(8)
+        // Half of the last name stands there.
+        .margin_right(40)
         .x_label_area_size(28)
         .y_label_area_size(56)
         .build_cartesian_2d(0..last, 0..most + most / 20 + 1)?;
