@@ -227,6 +227,12 @@ impl Error {
         }
     }
 
+    /// Whether a list that fails so is no list of its own: the run stops, or the window is to be listed otherwise.
+    pub(super) fn is_of_whole_listing(&self) -> bool {
+        self.disposition() == Disposition::Stop
+            || matches!(self, Self::EndTimeRefused | Self::ListingTooLong { .. })
+    }
+
     /// What to do about it.
     pub fn disposition(&self) -> Disposition {
         match self {

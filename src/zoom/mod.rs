@@ -353,12 +353,18 @@ impl Zoom {
             .await?;
         let mut lists = vec![one];
         if self.settings.webinars {
-            match self.list_webinars(window, basis, see).await? {
-                Ok(webinars) => {
+            match self.list_webinars(window, basis, see).await {
+                Ok(Ok(webinars)) => {
                     lists.push(webinars);
                     listing.webinars = Webinars::Listed;
                 }
-                Err(refusal) => listing.webinars = Webinars::NotInPlan { refusal },
+                Ok(Err(refusal)) => listing.webinars = Webinars::NotInPlan { refusal },
+                Err(error) if error.is_of_whole_listing() => return Err(error),
+                // The meetings count all the same; the days stay unsettled.
+                Err(error) => listing.malformed.push(Malformed {
+                    place: "webinars".to_owned(),
+                    reason: error.to_string(),
+                }),
             }
         }
         for list in lists {

@@ -230,6 +230,37 @@ async fn an_app_that_may_not_see_webinars_stops_with_what_to_do() {
     assert_eq!(stage.sim.count("report_listing"), 0);
 }
 
+/// Whatever is wrong with the list of webinars, the meetings are harvested; the days stay open until both are listed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_of_webinars_that_fails_takes_no_meeting_with_it() {
+    for action in [r#"{"status": 503}"#, r#""no_meeting""#, r#""invalid_json""#] {
+        let stage = staged(58, None);
+        stage.clock.advance(TimeDelta::hours(40));
+        let plan = format!(r#"[{{"endpoint": "webinars", "times": "always", "action": {action}}}]"#);
+        stage.sim.set_faults(FaultPlan::from_json(&plan).unwrap());
+        for _ in 0..3 {
+            let run = stage.run(stage.days(14), true, false).await;
+            assert_eq!(run.ending, Ending::Incomplete, "{action}: {:?}", run.message);
+        }
+        let meetings = stage.sim.with_world(|world| world.meetings.len()) - WEBINARS;
+        assert_eq!(
+            stage.number("SELECT count(*) FROM meetings WHERE status = 'fetched'") as usize,
+            meetings
+        );
+        let settled = "SELECT count(*) FROM windows WHERE settled_at IS NOT NULL";
+        assert_eq!(stage.number(settled), 0, "{action}");
+        stage.sim.set_faults(FaultPlan::default());
+        for _ in 0..2 {
+            stage.run(stage.days(14), true, false).await;
+        }
+        assert!(stage.number(settled) > 9);
+        assert_eq!(
+            stage.number("SELECT count(*) FROM meetings WHERE kind = 'webinar'") as usize,
+            WEBINARS
+        );
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webinar_whose_detail_is_refused_costs_itself_alone() {
     let stage = on_pro(staged(55, None));
