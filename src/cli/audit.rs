@@ -230,7 +230,7 @@ pub fn show(context: &Context, id: &str) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// A row on many lines. Printing is no hot path, so a tree will do.
+/// A row as indented JSON. Printing is not a hot path, so a tree of values is good enough.
 fn pretty(row: &Row) -> String {
     let tree: serde_json::Value = serde_json::from_str(row.as_str()).unwrap_or_default();
     out::escaped(&serde_json::to_string_pretty(&tree).unwrap_or_default()).into_owned()

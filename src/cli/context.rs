@@ -62,7 +62,7 @@ impl Context {
         Ok((context, inputs))
     }
 
-    /// Prints what a command did, unless only what went wrong is wanted.
+    /// Prints what a command did, unless `--quiet` is given.
     pub fn say(&self, text: &str) -> std::io::Result<()> {
         if self.quiet { Ok(()) } else { out::print(text) }
     }
@@ -99,7 +99,7 @@ impl Context {
         scope(days.from, days.to, today, Days::new(0)).map_err(Failure::usage)
     }
 
-    /// Refuses, before anything is asked, days that would be wrong however wrong this machine's clock is.
+    /// Refuses, before any request, days that are wrong whatever this machine's clock says.
     pub fn refuse_impossible_days(&self, days: &DayArgs) -> Result<(), Failure> {
         let today = self.now().date_naive();
         let farthest = Days::new(zoom::FARTHEST.num_days().unsigned_abs());
@@ -202,7 +202,7 @@ impl Context {
         self.elastic(catalog)?.ok_or_else(no_elastic)
     }
 
-    /// Says, before anything is touched, that no Elasticsearch is configured.
+    /// Fails, before anything is changed, if no Elasticsearch is configured.
     pub fn refuse_without_elastic(&self) -> Result<(), Failure> {
         match &self.config.elastic {
             Some(_) => Ok(()),
@@ -266,7 +266,7 @@ impl Context {
         }
     }
 
-    /// Unlike that of another run: pauses that coincide would be of no use.
+    /// A seed for backoff jitter, different in every run.
     fn seed(&self) -> u64 {
         self.now().timestamp_micros().unsigned_abs() ^ u64::from(std::process::id())
     }
@@ -285,7 +285,7 @@ impl Context {
     }
 }
 
-/// What `--db` says: never another catalog than the one that was meant.
+/// The path that `--db` names.
 fn catalog_named(path: &Path) -> Result<String, Failure> {
     // clap has refused an empty one.
     path.to_str()

@@ -7,7 +7,7 @@ use crate::{
     sync::{Scope, earliest_day},
 };
 
-/// What was written; which day it is depends on today.
+/// A day as written; which day it is depends on today.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DaySpec {
     /// This day.
@@ -78,7 +78,7 @@ impl DaySpec {
     }
 }
 
-/// What is meant by `--from` and `--to`. `uncertain`: so far may today be from what the clock says.
+/// The window that `--from` and `--to` mean. `uncertain`: how wrong the clock may be.
 ///
 /// # Errors
 /// Which of the two makes no sense, and why.

@@ -135,7 +135,7 @@ pub fn simulate(context: &Context, args: &SimulateArgs) -> Result<Exit, Failure>
         ))
     })?;
     served.set_faults(faults);
-    // Before the line that others wait for: a signal right after it must find us listening.
+    // Before the line that scripts wait for: a signal right after it must be caught.
     let interrupt = Interrupt::watch()?;
     let plan = match args.plan {
         SimulatedPlan::Business => "",
@@ -297,7 +297,7 @@ fn example_story(
         let deleted = at(30);
         world.meetings.retain(|meeting| meeting.uuid != deleted);
     });
-    // A listing that shows less is believed at the second reading.
+    // A meeting counts as vanished at the second reading.
     run(Scope::Resume)?;
     run(Scope::Resume)?;
     let somebody = served.with_world(|world| {
@@ -338,7 +338,7 @@ fn new_file(file: PathBuf) -> Result<PathBuf, Failure> {
     Ok(file)
 }
 
-/// The same surroundings, but for Zoom, the catalog, and the names in Elasticsearch: a demo must not mix with real data.
+/// The same configuration, except for Zoom, the catalog, and the index prefix: a demo must not mix with real data.
 fn pointed_at(context: &Context, served: &Simulator, db: &std::path::Path) -> Context {
     let mut config = context.config.clone();
     config.point_at_simulation(

@@ -144,7 +144,7 @@ pub(super) fn failed(name: &str, said: impl Into<String>, remedy: &str) -> Check
     }
 }
 
-/// What was said and where: the answer to "which file does it take that from?".
+/// Every setting in force with its origin: answers "which file does it take that from?".
 fn settings(context: &Context) -> Vec<Check> {
     let warnings = context.config.warnings.iter();
     let warnings = warnings.map(|warning| passed("setting", warning.as_str()));
@@ -223,7 +223,7 @@ fn webinars(listing: &Listing) -> Option<Check> {
     }
 }
 
-/// Where meetings will be asked for, and what that gives and costs.
+/// The source of meetings, with what it gives and costs.
 async fn source(zoom: &Zoom, today: Window) -> (Source, Vec<Check>) {
     let mut listed = zoom.list_meetings(today, DateBasis::EndTime, &[], &|_| {}).await;
     let by_start = matches!(

@@ -151,7 +151,7 @@ pub fn run(context: &Context, args: &ForgetArgs) -> Result<Exit, Failure> {
                 ),
             ),
         };
-        // The log holds what this run erased only if somebody read the catalog meanwhile.
+        // The log holds what this run erased only if another program read the catalog meanwhile.
         let exit = if exit == Exit::Done && !forgot.scrubbed {
             Exit::StoppedEarly
         } else {

@@ -106,7 +106,7 @@ pub fn run(mut context: Context, inputs: &Inputs) -> Result<Exit, Failure> {
         }
         match answers.apply(&mut context) {
             Ok(()) => {}
-            // A URL that is none, a key in the wrong form: said, and asked again.
+            // An invalid URL or key: report it and ask again.
             Err(failure) => {
                 out::print(&format!("WRONG  {}", failure.message))?;
                 continue;
@@ -136,7 +136,7 @@ pub fn run(mut context: Context, inputs: &Inputs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// Shows what came of trying; whether to go on with these answers.
+/// Shows the checks; returns whether to go on with these answers.
 fn goes_on(tried: &[Check]) -> Result<bool, Failure> {
     out::print(&doctor::shown(tried))?;
     if tried.iter().all(|check| check.ok) {

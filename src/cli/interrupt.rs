@@ -58,7 +58,7 @@ impl Interrupt {
         self.stop.clone()
     }
 
-    /// How the program ends for the signal that came.
+    /// The exit for the signal that was received.
     pub fn exit(&self) -> Exit {
         if self.which.load(Ordering::SeqCst) == Exit::Terminated as u8 {
             Exit::Terminated

@@ -17,7 +17,7 @@ pub fn start(global: &Global, bars: &Bars) {
         (false, 2) => "warn,zoom_harvester=debug",
         (false, _) => "info,zoom_harvester=trace",
     };
-    // As JSON, what people see as plain lines are log lines too: whoever parses standard error meets nothing else.
+    // With JSON, plain messages are log lines as well, so that standard error holds nothing else.
     let filter = match (global.log_format, global.quiet) {
         (LogFormat::Json, false) => format!("{filter},{TARGET}=info"),
         (LogFormat::Json, true) => format!("{filter},{TARGET}=warn"),

@@ -26,7 +26,7 @@ fn print_to(sink: &mut impl Write, text: &str) -> io::Result<()> {
     sink.flush()
 }
 
-/// Prints what the program itself made, byte for byte.
+/// Prints bytes that the program itself generated, unchanged.
 pub fn bytes(made: &[u8]) -> io::Result<()> {
     let mut sink = io::stdout().lock();
     sink.write_all(made)?;
@@ -86,7 +86,7 @@ pub fn no_color() -> bool {
     std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
-/// A panic is a bug: one line that says so, instead of a trace.
+/// Makes a panic print one line that calls it a bug, instead of a trace.
 pub fn report_panics() {
     std::panic::set_hook(Box::new(|info| {
         let place = info
@@ -127,7 +127,7 @@ fn table_within(rows: &[Vec<String>], most: usize) -> String {
     };
     let mut widths: Vec<usize> = (0..columns).map(width).collect();
     let before_last = columns.saturating_sub(1);
-    // Whatever is before the last column leaves it some room.
+    // The other columns leave the last one some room.
     while let Some(others) = widths.get_mut(..before_last)
         && others.iter().map(|width| width + 2).sum::<usize>() + NARROWEST > most
         && let Some(widest) = others.iter_mut().max().filter(|width| **width > NARROWEST)

@@ -16,7 +16,7 @@ use crate::{
     zoom::pace::Pacer,
 };
 
-/// What a run tells of itself, when that goes into the log.
+/// The log target of a run's progress.
 pub const TARGET: &str = "zoom_harvester::run";
 
 /// Whether the terminal can only print: no bar can be drawn over. A terminal of no name counts as one of these.
@@ -28,7 +28,7 @@ fn is_dumb() -> bool {
     std::env::var_os("TERM").is_none_or(|terminal| terminal.is_empty() || terminal == "dumb")
 }
 
-/// The bars, and the way for other lines to pass above them.
+/// The bars, and the writer that prints other lines above them.
 #[derive(Clone, Debug)]
 pub struct Bars {
     all: MultiProgress,
@@ -76,7 +76,7 @@ impl Write for Above {
             return Ok(());
         }
         let text = String::from_utf8_lossy(&line);
-        // One line, whatever is in it: else a meeting could be named so that it forges the next line of a log.
+        // Always one line: else a topic with a line break could forge a line of the log.
         let line = format!("{}\n", clean(text.trim_end_matches('\n')));
         self.all.suspend(|| io::stderr().write_all(line.as_bytes()))
     }
@@ -105,7 +105,7 @@ const LINE_EVERY_S: u64 = 10;
 /// How often a bar is drawn while nothing happens, so that a run that waits says so.
 const DRAW_EVERY: Duration = Duration::from_millis(250);
 
-/// A bar that is drawn from when it has something to show.
+/// A bar, drawn once it has something to show.
 struct Bar {
     label: &'static str,
     /// The limit that its requests fall under, if they go to Zoom.
@@ -126,7 +126,7 @@ impl Bar {
         let bar = self.drawn.get_or_init(|| {
             let bar = bars.add(ProgressBar::no_length());
             let limit = self.limit.zip(pacer.cloned());
-            // Asked for whenever the bar is drawn: a run that stands still must not show what was true before.
+            // Computed whenever the bar is drawn: a stalled run must not show an old pace.
             let pace = move |state: &ProgressState, out: &mut dyn std::fmt::Write| {
                 let left = state.len().unwrap_or(0).saturating_sub(state.pos());
                 let _ = out.write_str(&pace(state.pos(), left, state.per_sec()));
@@ -155,7 +155,7 @@ impl Bar {
     }
 }
 
-/// `, 43/s, 12 s to go`: nothing before the first is done, and no time to go for what stands still.
+/// `, 43/s, 12 s to go`: empty before the first is done, and without a time to go when stalled.
 fn pace(done: u64, left: u64, per_second: f64) -> String {
     if done == 0 || left == 0 {
         return String::new();
@@ -168,7 +168,7 @@ fn pace(done: u64, left: u64, per_second: f64) -> String {
     } else {
         thousands(per_second.round() as u64)
     };
-    // Rounded up: what is not done yet takes at least a second.
+    // Rounded up: remaining work takes at least a second.
     let to_go = (left as f64 / per_second).ceil().max(1.0) as u64;
     let to_go = match to_go {
         ..10 => format!("{to_go} s"),
@@ -197,7 +197,7 @@ impl Show {
         self
     }
 
-    /// Lets others print, the bars out of their way.
+    /// Hides the bars while `print` prints.
     pub fn aside<T>(&self, print: impl FnOnce() -> T) -> T {
         self.bars.all.suspend(print)
     }
@@ -210,7 +210,7 @@ impl Show {
         }
     }
 
-    /// A line that also they want who want to hear only what went wrong.
+    /// Prints a problem, also with `--quiet`.
     fn problem(&self, text: &str) {
         if self.bars.json {
             tracing::warn!(target: TARGET, "problem: {text}");

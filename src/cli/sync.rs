@@ -89,7 +89,7 @@ fn write_metrics(context: &Context, file: &Path, took: Duration) -> Result<(), F
     whole_file::write(file, page.as_bytes())
 }
 
-/// The summary; where only what went wrong is wanted, how it ended, if not well.
+/// Prints the summary; with `--quiet` only how the run ended, if not well.
 fn report(context: &Context, summary: &Summary, exit: Exit, took: Duration) -> Result<Exit, Failure> {
     if !context.quiet {
         let mut rows = rows(summary);
@@ -131,7 +131,7 @@ pub async fn harvest(
         let mut stop = interrupt.stop();
         tokio::select! {
             () = zoom.sign_in() => {}
-            // The run hears it as well, and ends before it begins.
+            // The run receives the signal as well, and ends before it begins.
             _ = stop.wait_for(|stop| *stop) => {}
         }
     }
@@ -176,7 +176,7 @@ pub async fn harvest(
     Ok((summary, exit))
 }
 
-/// Tries to write down how a run failed; if the catalog is what failed, that cannot be written.
+/// Tries to record how a run failed; not possible if the catalog itself failed.
 pub fn note_failure(catalog: &mut Catalog, run: RunId, failure: Failure, context: &Context) -> Failure {
     let noted = catalog.end_run(
         run,
@@ -332,7 +332,7 @@ fn rows(summary: &Summary) -> Vec<Vec<String>> {
     ]
 }
 
-/// What a ticket needs besides: how long, how much of the quota, and what to do next.
+/// The last lines of the summary: quota used, duration, and what to do next.
 fn closing(context: &Context, summary: &Summary, took: Duration) -> Result<Vec<Vec<String>>, Failure> {
     let catalog = Catalog::open_read_only(&context.config.db)?;
     let used = catalog.daily_quota_used(context.now())?;

@@ -103,7 +103,7 @@ fn exit(equal: bool) -> Exit {
     if equal { Exit::Done } else { Exit::Incomplete }
 }
 
-/// A reader that has seen enough does not change what was found, nor how the program ends; a report that cannot be written does.
+/// A closed pipe (`| head`) changes neither the result nor the exit code; another write error does.
 fn print(text: &str) -> io::Result<()> {
     out::print(text).or_else(|error| match error.kind() {
         io::ErrorKind::BrokenPipe => Ok(()),

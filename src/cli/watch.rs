@@ -179,7 +179,7 @@ fn same_account(config: &Config, shared: &Shared) -> bool {
         .is_ok_and(|zoom| zoom.account_id.as_str() == shared.account)
 }
 
-/// What the server has to know of the configuration.
+/// The part of the configuration that the HTTP server needs.
 fn configure(shared: &Shared, context: &Context) {
     let mut state = shared.state();
     state.quota_limit = context.plan().daily_share(context.config.rate_share);

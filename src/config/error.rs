@@ -4,7 +4,7 @@ use std::{borrow::Cow, path::PathBuf};
 
 use super::Origin;
 
-/// What is wrong with the configuration, in one line that says what, where, and what to do.
+/// A configuration error: one line that says what is wrong, where, and what to do.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Error {
     /// An unknown key.

@@ -29,7 +29,7 @@ use precedence::gather;
 use sign_in::sign_in;
 use values::{Values, bytes, index_prefix, trimmed};
 
-/// A setting as it is in force, for those who ask why.
+/// A setting in force, with its origin.
 #[derive(Clone, Debug)]
 pub struct InForce {
     /// The setting.
@@ -73,7 +73,7 @@ pub struct ElasticConfig {
     pub client_pem: Vec<(&'static str, PathBuf)>,
     /// What names begin with.
     pub prefix: String,
-    /// Whether the prefix was said, or is the default.
+    /// Whether the prefix was set, or is the default.
     pub prefix_said: bool,
     /// Primary shards.
     pub shards: Option<u32>,
@@ -116,7 +116,7 @@ pub struct Config {
     pub plan: Plan,
     /// The share of its limits: above 0, at most 1.
     pub rate_share: f64,
-    /// Where meetings are asked for; if not said, that is found out.
+    /// Where meetings are asked for; if unset, the client finds out.
     pub source: Option<Source>,
     /// Whether webinars are harvested as well.
     pub webinars: bool,
@@ -136,7 +136,7 @@ pub struct Config {
     pub elastic: Option<ElasticConfig>,
     /// The catalog.
     pub db: PathBuf,
-    /// Whether the catalog was named, or is the default.
+    /// Whether the catalog's path was set, or is the default.
     pub db_said: bool,
     /// Days between whole listings.
     pub weekly_days: i64,
@@ -148,7 +148,7 @@ pub struct Config {
     pub proxies: Proxies,
     /// Every setting that has a value, as it was read, with its origin.
     pub in_force: Vec<InForce>,
-    /// What is no error, but may not be meant: variables whose names are nearly ours, credentials sent in clear.
+    /// Warnings: variables whose names are nearly ours, credentials sent in clear.
     pub warnings: Vec<String>,
 }
 

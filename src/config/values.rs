@@ -7,7 +7,7 @@ use secrecy::SecretString;
 use super::{Error, InForce, Origin, SETTINGS, reference::setting};
 use crate::network::is_this_machine;
 
-/// The values as they were said, each with its origin.
+/// The values as they were set, each with its origin.
 pub(super) struct Values(BTreeMap<&'static str, (String, Origin)>);
 
 impl Values {

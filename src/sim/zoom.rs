@@ -891,7 +891,7 @@ impl State {
     }
 }
 
-/// What the dashboards say of meetings and not of webinars, and of who was in them.
+/// Fields that the dashboards have for meetings and not for webinars; below, the same for participants.
 const MEETINGS_ONLY: [&str; 4] = ["avg_jointime_cost", "has_qa", "session_key", "tracking_fields"];
 const IN_MEETINGS_ONLY: [&str; 6] = [
     "aic_disclaimer",

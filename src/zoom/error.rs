@@ -227,7 +227,8 @@ impl Error {
         }
     }
 
-    /// Whether a list that fails so is no list of its own: the run stops, or the window is to be listed otherwise.
+    /// Whether the error ends the listing of the whole window, not only of one of its lists: the run stops, or the window is listed in another
+    /// way.
     pub(super) fn is_of_whole_listing(&self) -> bool {
         self.disposition() == Disposition::Stop
             || matches!(self, Self::EndTimeRefused | Self::ListingTooLong { .. })

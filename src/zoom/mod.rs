@@ -242,7 +242,7 @@ impl Zoom {
         }
     }
 
-    /// Whether listings will be put together host by host, as far as it is known by now.
+    /// Whether meetings are listed host by host (by the reports), as far as it is known by now.
     pub fn lists_host_by_host(&self) -> bool {
         self.source() == Source::Reports || self.by_reports_before.load(Ordering::Relaxed)
     }

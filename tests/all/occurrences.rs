@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use zoom_harvester::{
+    model::{HostId, Instance, SeriesId, occurrences},
     sim::world::{Spec, World},
     sync::Ending,
 };
@@ -192,4 +193,71 @@ async fn an_instance_whose_first_is_forgotten_becomes_the_first_itself() {
     for check in stage.catalog().check().unwrap() {
         assert_eq!(check.flaws, [], "{}", check.name);
     }
+}
+
+/// In whatever order instances come, grow and change their guests: what the catalog has worked out step by step is what one look at all of them
+/// gives.
+#[tokio::test(flavor = "multi_thread")]
+async fn step_by_step_gives_what_one_look_at_all_gives() {
+    for seed in 0..12 {
+        let mut dice = fastrand::Rng::with_seed(seed);
+        let stage = empty(None);
+        let base = Utc::now() - TimeDelta::hours(40);
+        let series = [92_000_000_003, ROOM];
+        let mut added: Vec<String> = Vec::new();
+        for _ in 0..5 {
+            for _ in 0..dice.usize(1..4) {
+                let start = base + TimeDelta::minutes(dice.i64(0..240));
+                let uuid = add(&stage, series[dice.usize(0..2)], start, dice.i64(1..40), 3);
+                added.push(uuid);
+            }
+            for _ in 0..2 {
+                let uuid = &added[dice.usize(0..added.len())];
+                let guests: Vec<&str> = (0..2).map(|_| ["Ada", "Ben", "Carl"][dice.usize(0..3)]).collect();
+                call(&stage, uuid, &guests);
+                stage.sim.with_world(|world| world.extend(uuid, dice.i64(1..20)));
+            }
+            let run = stage.run(stage.days(4), true, false).await;
+            assert_eq!(run.ending, Ending::Done, "seed {seed}: {:?}", run.message);
+            for series in series {
+                assert_eq!(told(&stage, series), at_one_look(&stage, series), "seed {seed}");
+            }
+        }
+        for check in stage.catalog().check().unwrap() {
+            assert_eq!(check.flaws, [], "seed {seed}: {}", check.name);
+        }
+    }
+}
+
+/// The occurrences of a series, worked out from the account itself.
+fn at_one_look(stage: &Stage, series: i64) -> BTreeSet<BTreeSet<String>> {
+    let world = stage.sim.with_world(|world| world.clone());
+    let mut meetings: Vec<_> = world.meetings.iter().filter(|one| one.series == series).collect();
+    meetings.sort_by_key(|one| (one.start.timestamp(), one.uuid.clone()));
+    let instances: Vec<Instance> = meetings
+        .iter()
+        .map(|meeting| {
+            let host = &world.hosts[meeting.host];
+            let guests = meeting.sessions.iter().flat_map(|session| {
+                let text = |name: &str| session.row[name].as_str().unwrap_or_default().to_lowercase();
+                let said = [text("user_name"), text("email")];
+                let is_host = said
+                    .iter()
+                    .any(|said| *said == host.name.to_lowercase() || *said == host.email);
+                said.into_iter().filter(move |said| !is_host && !said.is_empty())
+            });
+            let second = |at: DateTime<Utc>| DateTime::from_timestamp(at.timestamp(), 0).unwrap();
+            Instance {
+                start: second(meeting.start),
+                end: second(meeting.end),
+                host: Some(HostId::new(host.id.as_str())),
+                guests: guests.collect(),
+            }
+        })
+        .collect();
+    let mut groups: std::collections::BTreeMap<usize, BTreeSet<String>> = Default::default();
+    for (meeting, first) in meetings.iter().zip(occurrences(SeriesId(series), &instances)) {
+        groups.entry(first).or_default().insert(meeting.uuid.clone());
+    }
+    groups.into_values().collect()
 }

@@ -61,7 +61,7 @@ pub(super) async fn start(address: SocketAddr, shared: Arc<Shared>) -> Result<()
     Ok(())
 }
 
-/// Reads the catalog away from the threads that wait for the network.
+/// Reads the catalog on a blocking thread.
 async fn read<T: Send + 'static>(
     shared: &Arc<Shared>,
     look: impl FnOnce(&Catalog) -> Result<T, catalog::Error> + Send + 'static,
