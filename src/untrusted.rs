@@ -9,7 +9,7 @@ use base64::{
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
 
-/// Whether a character steers terminals, breaks lines, turns the direction of writing or hides in it.
+/// Whether a character controls terminals, breaks lines, changes the writing direction or is invisible.
 /// Joiners do not: names and emoji need them.
 pub fn steers(c: char) -> bool {
     c.is_control()

@@ -403,7 +403,7 @@ fn payload_flaw(conn: &Connection, packers: &Packers, kept: &Vouched) -> Result<
     Ok(None)
 }
 
-/// What cannot be read back is a flaw to be told, not an error that ends the check.
+/// Data that cannot be unpacked is a flaw to report, not an error that ends the check.
 fn unpack(packer: &Packer, packed: &[u8], bytes: i64) -> std::io::Result<String> {
     packer.decompress(packed, usize::try_from(bytes).unwrap_or_default())
 }

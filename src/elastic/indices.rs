@@ -133,7 +133,7 @@ enum Found {
 }
 
 impl Elastic {
-    /// Makes indices and aliases that are missing, and tells what stands there.
+    /// Creates missing indices and aliases, and returns the live ones.
     ///
     /// # Errors
     /// [`Error::Foreign`] if a name of ours is somebody else's.
@@ -145,7 +145,7 @@ impl Elastic {
         })
     }
 
-    /// The same, but where there is no index of either kind none is made.
+    /// The same, but creates nothing where there is no index of either kind.
     ///
     /// # Errors
     /// As [`Elastic::ensure`].
@@ -328,7 +328,7 @@ impl Elastic {
         Ok(Found::Index(state))
     }
 
-    /// Makes an index. What is not said here is as the templates of the server have it.
+    /// Creates an index. Settings that are not given here come from the server's templates.
     async fn make_index(&self, kind: IndexKind, index: &str, aliases: Value) -> Result<(), Error> {
         let mut mappings = mapping::wanted(kind)?;
         mappings["_meta"] = json!({OURS: {"account": self.settings.account}});
@@ -511,7 +511,7 @@ impl Elastic {
         Ok(all)
     }
 
-    /// Makes visible to searches what these indices acknowledged.
+    /// Refreshes these indices, so that searches see what they acknowledged.
     ///
     /// # Errors
     /// Any.
@@ -605,7 +605,7 @@ impl Elastic {
                 format!("missing: {}", missing_privileges(&answer.body)),
                 Some("give the user or key the privileges that docs/elasticsearch.md lists"),
             ),
-            // No security, or not of this kind: then the first write tells.
+            // No security, or of another kind: the first write will show.
             Ok(_) => Check::well("privileges", "this server does not tell".to_owned()),
             Err(error) => Check::ill("privileges", error, Some("try again")),
         }

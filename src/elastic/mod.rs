@@ -78,7 +78,7 @@ pub struct Settings {
     pub account: AccountId,
     /// What the names of indices and aliases begin with.
     pub prefix: String,
-    /// Primary shards of an index made here; if it is not said, as the server's templates have it.
+    /// Primary shards of an index created here; if unset, the server's templates decide.
     pub shards: Option<u32>,
     /// Replicas of each, in the same way.
     pub replicas: Option<u32>,
@@ -258,7 +258,7 @@ impl Elastic {
         Ok((meetings, sessions))
     }
 
-    /// Asks a question of one's own of what people search, in the query language of the server; returns what it answers.
+    /// Sends a query to the searched alias and returns the server's answer.
     ///
     /// # Errors
     /// Any.

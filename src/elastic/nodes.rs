@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::{Auth, Error, Settings};
 use crate::network::Way;
 
-/// So long a node that did not answer is asked only if no other answers either.
+/// How long a node that did not answer is tried only after all others.
 const ASIDE: Duration = Duration::from_secs(60);
 
 /// One of them.
@@ -164,7 +164,7 @@ fn sign_in(builder: TransportBuilder, settings: &Settings) -> Result<TransportBu
     Ok(builder.auth(Credentials::Certificate(ClientCertificate::Pem(pem))))
 }
 
-/// The authorities of this machine, and the one that was named.
+/// The certificate authorities of this machine, and the configured one.
 fn trusted(settings: &Settings) -> Result<Option<Certificate>, Error> {
     let mut trusted: Option<Certificate> = None;
     let mut add = |certificate: Certificate| match &mut trusted {

@@ -19,7 +19,7 @@ use crate::model::{
     VOLATILE_LISTING_FIELDS,
 };
 
-/// What a page is aimed at: what bounds the memory of a scan.
+/// The target size of a page, which bounds the memory of a scan.
 const PAGE_BYTES: usize = 4 << 20;
 
 /// Documents in the first page, before their size is known.
@@ -54,7 +54,7 @@ impl Reading {
     }
 }
 
-/// A way through all documents of an index. See [`Elastic::scan`].
+/// A scan through all documents of an index. See [`Elastic::scan`].
 #[derive(Debug)]
 pub struct Scan<'a> {
     elastic: &'a Elastic,

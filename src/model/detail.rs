@@ -23,7 +23,7 @@ pub struct Detail {
     ends: Vec<usize>,
 }
 
-/// One participant's one stay, as far as the program decides by it.
+/// One stay of one participant: the fields that the program uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session<'a> {
     /// The `_id` of its document.
@@ -36,7 +36,7 @@ pub struct Session<'a> {
     pub join_time: Option<DateTime<Utc>>,
     /// When it ended, if Zoom says so.
     pub leave_time: Option<DateTime<Utc>>,
-    /// Whether Zoom says, in whatever words, that it ended.
+    /// Whether Zoom gives a leave time, readable or not.
     pub left: bool,
 }
 
@@ -47,7 +47,7 @@ impl Detail {
         Self::put_in_order(uuid, in_order(&rows))
     }
 
-    /// The same of an answer of Zoom's, which counts so many sessions; 0 if it does not count.
+    /// The same for an answer of Zoom's that counts so many sessions; 0 if it gives no count.
     ///
     /// Rows that are the same to the last field and name a participant are one session: a list that moves while it is read shows a row on two
     /// pages. Rows that name nobody may be two telephones alike: of these as many are kept as Zoom counts.

@@ -21,7 +21,7 @@ pub struct Kept {
     pub series_id: Option<SeriesId>,
     /// Its host's id, if known.
     pub host_id: Option<HostId>,
-    /// The instance of its series that it goes on, if it goes on one.
+    /// The first instance of its occurrence, if that is another meeting.
     pub occurrence_id: Option<MeetingUuid>,
     /// When it began, if known.
     pub start_time: Option<DateTime<Utc>>,
@@ -59,7 +59,7 @@ impl Kept {
     }
 }
 
-/// A document that is to be deleted, whatever became of what it was built from.
+/// A document to be deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deletion {
     /// Where it is.
@@ -195,7 +195,7 @@ pub struct Held {
 pub enum Outcome {
     /// All are in Elasticsearch, in this version or a newer one; the lost sessions are deleted.
     Published,
-    /// One was refused for what it is (4xx): sending it again would not help.
+    /// A document was rejected (4xx): sending it again would not help.
     Rejected {
         /// Which and why, in one line.
         reason: String,

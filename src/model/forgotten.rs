@@ -9,7 +9,7 @@ use super::Checksum;
 /// The prefix of every pseudonym, so that it cannot be mistaken for a real value.
 pub const PSEUDONYM: &str = "pseudonym-";
 
-/// Whether a text stands in for a value. Somebody may call themselves so, and is then taken at their word: it tells nothing of them.
+/// Whether a text is a pseudonym. A person whose real name looks like one is left as it is: the name reveals nothing.
 pub fn is_pseudonym(text: &str) -> bool {
     text.strip_prefix(PSEUDONYM).is_some_and(|digest| {
         digest.len() == 32
@@ -52,10 +52,10 @@ impl ForgottenKind {
     }
 }
 
-/// What must not be kept if it comes again, in digests.
+/// Digests of everything that was forgotten and must not be kept again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Forgotten {
-    /// What makes this catalog's digests unlike those of any other.
+    /// The salt of this catalog's digests.
     pub salt: String,
     /// Who.
     pub digests: BTreeSet<(ForgottenKind, Checksum)>,

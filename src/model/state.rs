@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-/// Where a meeting stands. The three checksums are the truth; this names their relation.
+/// The status of a meeting. It follows from the checksums.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Status {
     /// Known from a listing; its detail is due.

@@ -10,8 +10,8 @@ use std::{
 
 use chrono::{DateTime, Datelike, Days, NaiveDate, NaiveDateTime, SecondsFormat, TimeDelta, Timelike, Utc};
 
-/// Where the library learns the time. It never asks the operating system itself: `cli` passes the
-/// wall clock in, tests pass what they need. It can be set right; its copies are set with it.
+/// The library's clock. It never asks the operating system itself: `cli` passes the wall clock in, tests pass their own. A correction
+/// applies to all copies.
 #[derive(Clone)]
 pub struct Clock {
     read: Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>,
@@ -32,12 +32,12 @@ impl Clock {
         (self.read)() + self.correction()
     }
 
-    /// By how much it was set right: what is added to the time it reads.
+    /// The correction that is added to the time it reads.
     pub fn correction(&self) -> TimeDelta {
         TimeDelta::milliseconds(self.correction_ms.load(Ordering::Relaxed))
     }
 
-    /// Sets it, and every copy of it, forward by so much, or back.
+    /// Changes the correction, also for every copy.
     pub fn correct(&self, by: TimeDelta) {
         self.correction_ms
             .fetch_add(by.num_milliseconds(), Ordering::Relaxed);

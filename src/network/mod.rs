@@ -99,7 +99,7 @@ impl fmt::Display for Way {
 }
 
 impl Way {
-    /// What a failed connection means if a proxy stood in its way; nothing, if none did or the failure lay behind it.
+    /// The error if a proxy refused the connection; `None` if there is no proxy or the failure is behind it.
     pub fn refused(&self, said: &str) -> Option<Refusal> {
         let Self::Through(proxy) = self else { return None };
         let shown = proxy.shown();
@@ -160,7 +160,7 @@ impl Refusal {
     }
 }
 
-/// All proxies that were named, and what goes past them.
+/// The configured proxies, and the hosts reached without them.
 #[derive(Clone, Debug, Default)]
 pub struct Proxies {
     /// For `https://`.

@@ -25,7 +25,7 @@ pub(super) const OF_PARTICIPANTS: [(&str, Field); 19] = [
     ("from_sip_uri", Field::SipUri),
 ];
 
-/// A participant's other fields that Zoom documents: they say nothing of who it was. `user_id` and `participant_uuid` are made
+/// A participant's other fields that Zoom documents: they identify nobody. `user_id` and `participant_uuid` are made
 /// for one stay and are valid in that meeting only.
 pub(super) const OF_STAYS: [&str; 37] = [
     "aic_disclaimer",

@@ -1,9 +1,9 @@
 //! Names inside texts: in reasons for leaving and in topics.
 
-/// Stands where a name stood in a text; Zoom's own documentation writes it so.
+/// Replaces a name in a text; Zoom's own documentation uses this placeholder.
 pub(super) const NAME: &str = "$name";
 
-/// Reasons for leaving that name nobody. Source: Zoom's OpenAPI description, 2026-03.
+/// Reasons for leaving without a name. Source: Zoom's OpenAPI description, 2026-03.
 pub(super) const NAMELESS_REASONS: [&str; 10] = [
     "Host ended the meeting.",
     "Host closed the meeting.",
@@ -20,7 +20,7 @@ pub(super) const NAMELESS_REASONS: [&str; 10] = [
 /// What follows the name in the reasons that begin with one. Same source.
 const AFTER_THE_NAME: [&str; 2] = ["left the meeting.", "got disconnected from the meeting."];
 
-/// How Zoom names a meeting that nobody named: after its host.
+/// Zoom's default topics, which hold the host's name.
 const AFTER_THE_HOST: [&str; 4] = [
     "'s Personal Meeting Room",
     "’s Personal Meeting Room",

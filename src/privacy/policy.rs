@@ -36,7 +36,7 @@ impl Treatment {
     }
 }
 
-/// What a policy tells apart. Fields of Zoom's that always say the same thing of a person share a name.
+/// The kinds of personal data that a policy treats. Fields of Zoom's with the same meaning share a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Field {
     /// A participant's display name, also where a reason for leaving names it.
@@ -138,7 +138,7 @@ impl Policy {
         self.treatments.get(&field).copied().unwrap_or_default()
     }
 
-    /// Whether fields that this program does not know are left out.
+    /// Whether unknown fields are left out.
     pub(super) fn drops_unknown(&self) -> bool {
         self.drop_unknown
     }
@@ -152,12 +152,12 @@ impl Policy {
                 .all(|treatment| *treatment == Treatment::Keep)
     }
 
-    /// What stands in for an email, if there is a key; what stands in already stays.
+    /// The pseudonym of an email, if there is a key; a pseudonym stays as it is.
     pub fn email_pseudonym(&self, email: &str) -> Option<String> {
         self.pseudonym(&email.trim().to_lowercase())
     }
 
-    /// What stands in for any other value, if there is a key.
+    /// The pseudonym of any other value, if there is a key.
     pub fn pseudonym(&self, value: &str) -> Option<String> {
         let value = value.trim();
         if is_pseudonym(value) {

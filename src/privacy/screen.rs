@@ -35,7 +35,7 @@ impl Screen {
         self.policy.keeps_all() && self.forgotten.digests.is_empty() && self.forgotten.before.is_none()
     }
 
-    /// How a value is remembered that must not be kept if it comes again.
+    /// The digest by which a forgotten value is recognised.
     pub fn digest(&self, kind: ForgottenKind, value: &str) -> Checksum {
         let value = match kind {
             ForgottenKind::Email => value.trim().to_lowercase(),
@@ -153,7 +153,7 @@ impl Screen {
                 }
             }
         }
-        // Of somebody forgotten nothing may stay of which it is not known what it says.
+        // Of a forgotten person no unknown field may stay.
         if erased || self.policy.drops_unknown() {
             edit.retain(is_known_of_sessions);
         }
@@ -182,7 +182,7 @@ impl Screen {
         self.forgotten.digests.insert((kind, digest));
     }
 
-    /// A host of the account's report, or of a look-up's answer. Tells whether it is forgotten.
+    /// Screens a host. Returns whether the host is forgotten.
     pub fn host(&self, host: &mut Host) -> bool {
         let erased =
             self.is_forgotten(ForgottenKind::Email, &host.email) || self.is_forgotten_host(&host.host_id);

@@ -5,12 +5,12 @@ use plotters::prelude::*;
 const SIZE: (u32, u32) = (560, 200);
 /// A chart of fewer bars is as wide as one of so many, so that a single day does not look like a wall.
 const FEWEST: i32 = 7;
-/// Drawn in these and replaced by what the page's style says; nothing else in a chart has them.
+/// Placeholder colours, replaced by those of the page's style; nothing else in a chart uses them.
 const INK: (RGBColor, &str) = (RGBColor(1, 2, 3), "#010203");
 const BAR: (RGBColor, &str) = (RGBColor(4, 5, 6), "#040506");
 const LIMIT: (RGBColor, &str) = (RGBColor(7, 8, 9), "#070809");
 
-/// Bars with their names below, and a line for the limit, if there is one. What cannot be drawn is left out: the numbers stand in tables too.
+/// Bars with their names below, and a line for the limit, if there is one. A chart that cannot be drawn is left out: the numbers are in tables as well.
 pub(super) fn bars(title: &str, bars: &[(String, u64)], limit: Option<u64>) -> String {
     let mut svg = String::new();
     if bars.is_empty() || draw(&mut svg, bars, limit).is_err() {

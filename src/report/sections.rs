@@ -265,7 +265,7 @@ pub(super) fn quota(figures: &Figures, about: &About) -> Markup {
                     @for (n, label) in Label::ALL.into_iter().enumerate() {
                         @let of_label: Vec<(String, u64)> =
                             figures.quota.iter().filter_map(|day| Some((day.day.clone(), *day.requests.get(n)?))).collect();
-                        // Of a label that was never asked for there is nothing to see.
+                        // No chart for a label without requests.
                         @if of_label.iter().any(|(_, requests)| *requests > 0) {
                             (figure(&format!("{label} requests, by day"), &of_label, None))
                         }

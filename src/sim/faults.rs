@@ -159,7 +159,7 @@ impl Default for Times {
     }
 }
 
-/// Reads a word or a number; what neither says is told in `expects`.
+/// Reads a word or a number; `expects` names what is allowed.
 struct WordOrNumber<T> {
     expects: &'static str,
     word: fn(&str) -> Option<T>,
@@ -243,7 +243,7 @@ pub enum Action {
         #[serde(default)]
         message: String,
     },
-    /// Per-second 429 with its headers, and no word of when.
+    /// Per-second 429 with its headers, without `Retry-After`.
     TooFast,
     /// The same without headers.
     TooFastPlain,

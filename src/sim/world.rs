@@ -124,7 +124,7 @@ pub struct World {
     pub hosts: Vec<Host>,
     pub series: Vec<Series>,
     pub meetings: Vec<Meeting>,
-    /// Makes what is added later unlike all that is there.
+    /// Counts additions, so that each is unlike all others.
     made: u64,
     seed: u64,
 }
@@ -391,7 +391,7 @@ impl World {
         Some(restarted)
     }
 
-    /// The series of that meeting is called otherwise from now on, in all its meetings.
+    /// Renames the series of that meeting, in all its meetings.
     pub fn rename_series(&mut self, uuid: &str, topic: &str) {
         let Some(id) = self.meeting(uuid).map(|meeting| meeting.series) else {
             return;
