@@ -112,12 +112,12 @@ impl Catalog {
         now: DateTime<Utc>,
     ) -> Result<Vec<DetailOutcome>, Error> {
         let tx = self.transaction()?;
-        let keepings = details
+        let outcomes = details
             .iter()
             .map(|detail| keep_one(&tx, run, detail, now))
             .collect::<Result<_, _>>()?;
         tx.commit()?;
-        Ok(keepings)
+        Ok(outcomes)
     }
 
     /// Records that Zoom does not have a detail (any more). What is kept of it stays, and so do its documents. A listing
@@ -270,7 +270,7 @@ fn keep_one(
         )?;
         sessions::put(conn, state.meeting_id, &detail.sessions, before.is_some())?;
         changes::note(conn, run, state.meeting_id, "detail", before.as_ref(), now)?;
-        if let Some(place) = Place::of(&state).filter(Place::is_in_personal_room) {
+        if let Some(place) = Place::in_personal_room(&state) {
             occurrences::settle(conn, &place, now)?;
         }
     }

@@ -532,14 +532,13 @@ impl<'a> Listed<'a> {
     ) -> Result<(), Error> {
         let meeting = self.meeting;
         let series = meeting.series_id.map(|id| id.0);
-        let listing_type = meeting.listing_type.as_str();
         let listing_bytes = meeting.row.as_str().len() as i64;
         let mut params: Vec<(&str, &dyn rusqlite::ToSql)> = vec![
             (":uuid", &meeting.uuid),
             (":kind", &meeting.kind),
             (":series", &series),
             (":host_key", &self.host_key),
-            (":listing_type", &listing_type),
+            (":listing_type", &meeting.listing_type),
             (":source", &meeting.source),
             (":topic", &meeting.topic),
             (":host_name", &meeting.host_name),

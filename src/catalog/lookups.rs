@@ -345,8 +345,9 @@ pub(super) fn note_host(
         row.get::<_, Option<HostId>>("host_id")
     })?;
     if let Some(host_id) = known {
+        // By way of a webinar Zoom may not tell whose it is; by way of a meeting it does.
         if host_id.is_none() && meeting.kind == MeetingKind::Meeting {
-            ask_about(conn, &key, &meeting.uuid)?;
+            run(conn, &ASK_ABOUT, &[(":key", &key), (":uuid", &meeting.uuid)])?;
         }
         return Ok((key, host_id));
     }
@@ -367,20 +368,18 @@ pub(super) fn note_host(
     Ok((key, None))
 }
 
-/// Asks about a meeting whose host was only asked for by way of a webinar, of which Zoom may not tell.
-fn ask_about(conn: &Connection, key: &str, uuid: &MeetingUuid) -> Result<(), Error> {
+static ASK_ABOUT: LazyLock<String> = LazyLock::new(|| {
     let update = Query::update()
         .table(HostLookups::Table)
         .value(HostLookups::Status, "pending")
-        .value(HostLookups::MeetingUuid, uuid.as_str())
-        .and_where(Expr::col(HostLookups::HostKey).eq(key))
+        .value(HostLookups::MeetingUuid, var(":uuid"))
+        .and_where(Expr::col(HostLookups::HostKey).eq(var(":key")))
         .and_where(Expr::cust(
             "EXISTS (SELECT 1 FROM meetings m WHERE m.meeting_uuid = host_lookups.meeting_uuid AND m.kind = 'webinar')",
         ))
         .take();
-    execute(conn, &update)?;
-    Ok(())
-}
+    text(&update)
+});
 
 static NOTE_SERIES: LazyLock<String> = LazyLock::new(|| {
     let insert = Query::insert()
@@ -607,7 +606,7 @@ fn resolve(tx: &Transaction<'_>, key: &str, host_id: &HostId, now: DateTime<Utc>
         state.host_id = Some(host_id.clone());
         state.documents_follow(Event::DocumentsDue, now);
         state.save_with_host(tx)?;
-        if let Some(place) = Place::of(&state).filter(Place::is_in_personal_room) {
+        if let Some(place) = Place::in_personal_room(&state) {
             occurrences::settle(tx, &place, now)?;
         }
         if let Some(series_id) = series_id {

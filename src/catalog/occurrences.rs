@@ -1,10 +1,7 @@
 //! Occurrences: which instances of a series belong together. A change of an instance's place in its series recomputes the occurrences around it,
 //! and the documents of every instance whose occurrence changes become due.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::LazyLock,
-};
+use std::{collections::BTreeSet, sync::LazyLock};
 
 use chrono::{DateTime, Utc};
 use rusqlite::Connection;
@@ -57,9 +54,9 @@ impl Place {
         })
     }
 
-    /// Whether its participants decide about its occurrence.
-    pub fn is_in_personal_room(&self) -> bool {
-        self.series.is_personal_room()
+    /// The same, but only in a personal room, where host and participants decide about the occurrence.
+    pub fn in_personal_room(state: &MeetingState) -> Option<Self> {
+        Self::of(state).filter(|place| place.series.is_personal_room())
     }
 }
 
@@ -225,37 +222,28 @@ fn guests(conn: &Connection, of: &InstanceColumns) -> Result<BTreeSet<String>, E
 
 /// Recomputes the occurrences of instances whose first one was deleted.
 pub(super) fn settle_orphans(conn: &Connection, now: DateTime<Utc>) -> Result<(), Error> {
-    let select = Query::select()
-        .column(Meetings::MeetingUuid)
-        .from(Meetings::Table)
-        .and_where(Expr::cust(
-            "occurrence_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM meetings f WHERE f.meeting_uuid = meetings.occurrence_id)",
-        ))
-        .take();
-    let orphans: Vec<MeetingUuid> = all(conn, &select, |row| row.get("meeting_uuid"))?;
-    for uuid in orphans {
-        if let Some(place) = MeetingState::of(conn, &uuid)?.as_ref().and_then(Place::of) {
-            settle(conn, &place, now)?;
-        }
-    }
-    Ok(())
+    const ORPHANED: &str = "occurrence_id IS NOT NULL \
+         AND NOT EXISTS (SELECT 1 FROM meetings f WHERE f.meeting_uuid = meetings.occurrence_id)";
+    settle_those(conn, ORPHANED, now)
 }
 
 /// Computes the occurrences of every series: after the upgrade of a catalog without them.
 pub(super) fn settle_every_series(conn: &Connection, now: DateTime<Utc>) -> Result<(), Error> {
-    let select = Query::select()
-        .columns([Meetings::MeetingUuid, Meetings::SeriesId])
-        .from(Meetings::Table)
-        .and_where(Expr::cust("series_id IS NOT NULL AND start_time IS NOT NULL"))
-        .take();
-    let mut series: BTreeMap<i64, Vec<MeetingUuid>> = BTreeMap::new();
-    for (uuid, id) in all(conn, &select, |row| {
-        Ok((row.get("meeting_uuid")?, row.get::<_, i64>("series_id")?))
-    })? {
-        series.entry(id).or_default().push(uuid);
-    }
     // A single instance has nothing to join.
-    for uuid in series.into_values().filter(|of| of.len() > 1).flatten() {
+    const OF_SEVERAL: &str =
+        "series_id IN (SELECT series_id FROM meetings GROUP BY series_id HAVING count(*) > 1)";
+    settle_those(conn, OF_SEVERAL, now)
+}
+
+/// Recomputes the occurrences around each meeting of which the condition holds.
+fn settle_those(conn: &Connection, condition: &'static str, now: DateTime<Utc>) -> Result<(), Error> {
+    let select = Query::select()
+        .column(Meetings::MeetingUuid)
+        .from(Meetings::Table)
+        .and_where(Expr::cust(condition))
+        .take();
+    let uuids: Vec<MeetingUuid> = all(conn, &select, |row| row.get("meeting_uuid"))?;
+    for uuid in uuids {
         if let Some(place) = MeetingState::of(conn, &uuid)?.as_ref().and_then(Place::of) {
             settle(conn, &place, now)?;
         }

@@ -37,6 +37,33 @@ macro_rules! text_columns {
 
 text_columns!(MeetingUuid, HostId);
 
+/// Values with names of their own; a name that none has is `what`.
+macro_rules! named_columns {
+    ($($type:ty, $what:literal;)*) => {
+        $(
+            impl FromSql for $type {
+                fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+                    let text = value.as_str()?;
+                    Self::parse(text).ok_or_else(|| strange(format!(concat!($what, " {:?}"), text)))
+                }
+            }
+
+            impl ToSql for $type {
+                fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+                    Ok(self.as_str().into())
+                }
+            }
+        )*
+    };
+}
+
+named_columns! {
+    Status, "the status";
+    ListingType, "the listing type";
+    MeetingKind, "a meeting of the kind";
+    Source, "the source";
+}
+
 impl FromSql for Checksum {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         value.as_str().map(Self::from_hex)
@@ -44,19 +71,6 @@ impl FromSql for Checksum {
 }
 
 impl ToSql for Checksum {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(self.as_str().into())
-    }
-}
-
-impl FromSql for Status {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        let text = value.as_str()?;
-        Self::parse(text).ok_or_else(|| strange(format!("the status {text:?}")))
-    }
-}
-
-impl ToSql for Status {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(self.as_str().into())
     }
@@ -82,39 +96,6 @@ impl FromSql for IndexYear {
 impl ToSql for IndexYear {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(i64::from(self.number()).into())
-    }
-}
-
-impl FromSql for ListingType {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        let text = value.as_str()?;
-        Self::parse(text).ok_or_else(|| strange(format!("the listing type {text:?}")))
-    }
-}
-
-impl FromSql for MeetingKind {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        let text = value.as_str()?;
-        Self::parse(text).ok_or_else(|| strange(format!("a meeting of the kind {text:?}")))
-    }
-}
-
-impl ToSql for MeetingKind {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(self.as_str().into())
-    }
-}
-
-impl FromSql for Source {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        let text = value.as_str()?;
-        Self::parse(text).ok_or_else(|| strange(format!("the source {text:?}")))
-    }
-}
-
-impl ToSql for Source {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(self.as_str().into())
     }
 }
 

@@ -305,7 +305,7 @@ pub struct ZoomEnd {
 }
 
 /// Both ends, for a run.
-pub fn sides(zoom: Option<ZoomEnd>, elastic: Option<Arc<Elastic>>) -> Clients {
+pub fn clients(zoom: Option<ZoomEnd>, elastic: Option<Arc<Elastic>>) -> Clients {
     Clients {
         zoom: zoom.map(|end| (end.zoom, end.pacer, end.requests)),
         elastic,

@@ -5,7 +5,7 @@ use clap::{ArgGroup, Args};
 
 use super::{
     Exit, Failure,
-    context::{Context, sides},
+    context::{Context, clients},
     interrupt::Interrupt,
     out,
     progress::Show,
@@ -111,7 +111,7 @@ pub fn run(context: &Context, args: &ForgetArgs) -> Result<Exit, Failure> {
         let ended = match Harvest::new(
             &mut catalog,
             run,
-            sides(None, elastic),
+            clients(None, elastic),
             context.options(Scope::Nothing),
             context.clock.clone(),
             &show,

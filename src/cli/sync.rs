@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     Exit, Failure, SyncArgs,
-    context::{Context, ZoomEnd, sides},
+    context::{Context, ZoomEnd, clients},
     interrupt::Interrupt,
     out,
     progress::Show,
@@ -143,7 +143,7 @@ pub async fn harvest(
     let ended = match Harvest::new(
         &mut catalog,
         run,
-        sides(zoom, elastic),
+        clients(zoom, elastic),
         Options {
             enrich,
             ..context.options(scope)

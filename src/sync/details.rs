@@ -225,10 +225,10 @@ impl Details {
             })
             .collect::<Result<_, _>>()?;
         let now = state.now();
-        let keepings = state.catalog.keep(state.run, &packed, now)?;
+        let outcomes = state.catalog.keep(state.run, &packed, now)?;
         let mut kept = 0;
-        for (packed, keeping) in packed.iter().zip(keepings) {
-            match keeping {
+        for (packed, outcome) in packed.iter().zip(outcomes) {
+            match outcome {
                 DetailOutcome::Kept { sessions, .. } => {
                     kept += 1;
                     state.tally.details += 1;

@@ -35,6 +35,15 @@ pub(super) struct Ask {
     pub basis: DateBasis,
 }
 
+/// Tells the client what earlier runs found out about the account.
+pub(super) fn brief(catalog: &Catalog, zoom: &Zoom, now: DateTime<Utc>) -> Result<(), catalog::Error> {
+    zoom.harvested_before(catalog.last_source()?);
+    if catalog.has_no_webinars(now)? {
+        zoom.skip_webinars();
+    }
+    Ok(())
+}
+
 /// The hosts whose meetings a window would have to show, where they are listed host by host.
 pub(super) fn known_hosts(catalog: &Catalog, zoom: &Zoom, ask: Ask) -> Result<Vec<Host>, catalog::Error> {
     if zoom.lists_host_by_host() {

@@ -5,7 +5,7 @@ use tokio::sync::mpsc;
 
 use super::{
     Scope,
-    listings::{Ask, Complete, ListingOutcome, Listings, PagePlan, known_hosts},
+    listings::{Ask, Complete, ListingOutcome, Listings, PagePlan, brief, known_hosts},
 };
 use crate::{
     catalog::{self, Catalog},
@@ -46,10 +46,7 @@ pub(super) async fn preview(
 ) -> Result<(), Failure> {
     let mut listings = Listings::new(scope, whole_listing_every, false, zoom.webinars());
     listings.want_days(catalog, now)?;
-    zoom.harvested_before(catalog.last_source()?);
-    if catalog.has_no_webinars(now)? {
-        zoom.skip_webinars();
-    }
+    brief(catalog, zoom, now)?;
     while let Some(ask) = listings.next() {
         let (show_page, mut pages) = mpsc::unbounded_channel::<ListingPage>();
         let show = |page| drop(show_page.send(page));

@@ -112,11 +112,8 @@ impl<'a> Harvest<'a> {
             grants,
         });
         if let Some(ZoomEnd { client, pacer, .. }) = &zoom {
-            client.harvested_before(state.catalog.last_source()?);
             let now = state.now();
-            if state.catalog.has_no_webinars(now)? {
-                client.skip_webinars();
-            }
+            listings::brief(state.catalog, client, now)?;
             for label in Label::ALL {
                 pacer.remember(label, &state.catalog.recent_requests(label, now)?, now);
             }

@@ -352,13 +352,22 @@ impl Zoom {
             .list_type(window, basis, MeetingList::PAST_ONE, &listing.shown, see)
             .await?;
         let mut lists = vec![one];
-        if self.settings.webinars {
-            match self.list_webinars(window, basis, see).await {
-                Ok(Ok(webinars)) => {
+        if self.settings.webinars && self.no_webinars.load(Ordering::Relaxed) {
+            listing.webinars = Webinars::NotInPlan { refusal: None };
+        } else if self.settings.webinars {
+            let webinars = self
+                .list_type(window, basis, MeetingList::WEBINARS, &HashMap::new(), see)
+                .await;
+            match webinars.map_err(Error::of_webinars) {
+                Ok(webinars) => {
                     lists.push(webinars);
                     listing.webinars = Webinars::Listed;
                 }
-                Ok(Err(refusal)) => listing.webinars = Webinars::NotInPlan { refusal },
+                Err(Error::NoWebinars { message }) => {
+                    self.skip_webinars();
+                    let refusal = Some(message);
+                    listing.webinars = Webinars::NotInPlan { refusal };
+                }
                 Err(error) if error.is_of_whole_listing() => return Err(error),
                 // The meetings count all the same; the days stay unsettled.
                 Err(error) => listing.malformed.push(Malformed {
@@ -383,29 +392,6 @@ impl Zoom {
             listing.malformed.extend(list.malformed);
         }
         Ok(listing)
-    }
-
-    /// The webinars of the window; or, where the account has no webinars, Zoom's refusal, if it was asked.
-    async fn list_webinars(
-        &self,
-        window: Window,
-        basis: DateBasis,
-        see: &dyn Fn(ListingPage),
-    ) -> Result<Result<Listing, Option<String>>, Error> {
-        if self.no_webinars.load(Ordering::Relaxed) {
-            return Ok(Err(None));
-        }
-        let listed = self
-            .list_type(window, basis, MeetingList::WEBINARS, &HashMap::new(), see)
-            .await;
-        match listed.map_err(Error::of_webinars) {
-            Ok(listing) => Ok(Ok(listing)),
-            Err(Error::NoWebinars { message }) => {
-                self.skip_webinars();
-                Ok(Err(Some(message)))
-            }
-            Err(error) => Err(error),
-        }
     }
 
     /// One of the lists, but for those meetings that another one shows.

@@ -90,13 +90,13 @@ async fn zooms_own_examples_go_through_the_whole_job() {
         daily_share: 1_000,
         policy: Default::default(),
     };
-    let sides = Clients {
+    let clients = Clients {
         zoom: Some((zoom, pacer, requests)),
         elastic: Some(es.client()),
     };
     let heard = Heard::default();
     let (_keep, cancel) = tokio::sync::watch::channel(false);
-    let summary = Harvest::new(&mut catalog, run, sides, options, clock, &heard)
+    let summary = Harvest::new(&mut catalog, run, clients, options, clock, &heard)
         .unwrap()
         .run(cancel)
         .await

@@ -240,8 +240,7 @@ impl<'a> Rewriter<'a> {
         }
         state.documents_follow(Event::DocumentsDue, self.now);
         state.save(tx)?;
-        self.rewritten
-            .extend(Place::of(&state).filter(Place::is_in_personal_room));
+        self.rewritten.extend(Place::in_personal_room(&state));
         if before.is_some() {
             changes::note(
                 tx,

@@ -418,7 +418,7 @@ impl Stage {
             seed: 7,
         };
         let zoom = Arc::new(Zoom::new(settings, Arc::clone(&pacer), clock.clone()).unwrap());
-        let sides = Clients {
+        let clients = Clients {
             zoom: with_zoom.then_some((zoom, pacer, requests)),
             elastic: self
                 .elastic
@@ -435,7 +435,7 @@ impl Stage {
             policy: self.policy.clone(),
         };
         let (_keep, cancel) = tokio::sync::watch::channel(false);
-        let summary = Harvest::new(&mut catalog, run, sides, options, clock.clone(), &self.heard)
+        let summary = Harvest::new(&mut catalog, run, clients, options, clock.clone(), &self.heard)
             .unwrap()
             .run(cancel)
             .await
