@@ -13,6 +13,15 @@ use crate::model::{AccountId, Kept, from_iso, iso};
 /// How long Zoom's word that an account has no webinars is taken for granted: the add-on can be bought any day.
 const WEBINARS_ASKED_AGAIN: TimeDelta = TimeDelta::days(1);
 
+/// A comparison of the account's history with the lists of every host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HistoryChecked {
+    /// When it was made.
+    pub at: DateTime<Utc>,
+    /// Whether both showed the same.
+    pub agrees: bool,
+}
+
 impl Catalog {
     /// Ties the catalog to a Zoom account; `catalog_id` names the catalog if it is new.
     ///
@@ -156,6 +165,41 @@ impl Catalog {
     pub fn has_no_webinars(&self, now: DateTime<Utc>) -> Result<bool, Error> {
         let since = self.no_webinars_since()?;
         Ok(since.is_some_and(|at| now - at < WEBINARS_ASKED_AGAIN))
+    }
+
+    /// What came of the last comparison of the account's history with the lists of every host.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn history(&self) -> Result<Option<HistoryChecked>, Error> {
+        let select = Query::select()
+            .columns([Account::HistoryCheckedAt, Account::HistoryAgrees])
+            .from(Account::Table)
+            .take();
+        let found = first(&self.conn, &select, |row| {
+            let at: Option<String> = row.get("history_checked_at")?;
+            Ok((at, row.get::<_, Option<bool>>("history_agrees")?))
+        })?;
+        Ok(found.and_then(|(at, agrees)| {
+            Some(HistoryChecked {
+                at: from_iso(&at?)?,
+                agrees: agrees?,
+            })
+        }))
+    }
+
+    /// Records whether the account's history agrees with the lists of every host.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn record_history(&mut self, checked: HistoryChecked) -> Result<(), Error> {
+        let update = Query::update()
+            .table(Account::Table)
+            .value(Account::HistoryCheckedAt, iso(checked.at))
+            .value(Account::HistoryAgrees, checked.agrees)
+            .take();
+        execute(&self.conn, &update)?;
+        Ok(())
     }
 
     /// Records that the last 30 days were listed whole.

@@ -15,12 +15,18 @@ use super::{
     sql::{all, execute, first, one, run, text, var},
 };
 use crate::model::{
-    Change, DateBasis, Event, Host, HostId, Known, KnownMeeting, ListedMeeting, Listing, MeetingKind,
-    MeetingUuid, Shown, Source, Status, Webinars, Window, iso,
+    Change, DateBasis, Event, HeldMeeting, Host, HostId, Known, KnownMeeting, ListedMeeting, Listing,
+    MeetingKind, MeetingUuid, Shown, Source, Status, Webinars, Window, iso,
 };
 
 /// A day is listed again until it is this old and a listing, not its first, has changed nothing.
 const SETTLES_AFTER: TimeDelta = TimeDelta::hours(24);
+
+/// Whether a day is old enough to be settled.
+pub fn can_settle(day: NaiveDate, now: DateTime<Utc>) -> bool {
+    let over = (day + Days::new(1)).and_time(NaiveTime::MIN).and_utc();
+    over + SETTLES_AFTER <= now
+}
 
 /// How many changes listings brought, by the day that they count for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -167,6 +173,39 @@ impl Catalog {
             .into_iter()
             .filter(|(_, host)| host.as_ref().is_some_and(|host| hosts.contains(host)));
         Ok(theirs.map(|(uuid, _)| uuid).collect())
+    }
+
+    /// The meetings of these kinds that began on these days and have not vanished, as the account's history would have to show them.
+    ///
+    /// # Errors
+    /// As SQLite fails.
+    pub fn held_within(&self, window: Window, kinds: &[MeetingKind]) -> Result<Vec<HeldMeeting>, Error> {
+        let select = Query::select()
+            .columns([
+                Meetings::MeetingUuid,
+                Meetings::HostId,
+                Meetings::Topic,
+                Meetings::StartTime,
+                Meetings::EndTime,
+                Meetings::Participants,
+                Meetings::Source,
+            ])
+            .from(Meetings::Table)
+            .and_where(Expr::col(Meetings::VanishedAt).is_null())
+            .and_where(Expr::col(Meetings::StartTime).gte(window.from.to_string()))
+            .and_where(Expr::col(Meetings::StartTime).lt((window.to + Days::new(1)).to_string()))
+            .and_where(Expr::col(Meetings::Kind).is_in(kinds.iter().map(|kind| kind.as_str())))
+            .take();
+        all(&self.conn, &select, |row| {
+            let counted: Option<i64> = row.get("participants")?;
+            Ok(HeldMeeting {
+                uuid: row.get("meeting_uuid")?,
+                host_id: row.get("host_id")?,
+                topic: row.get("topic")?,
+                times: [row.get("start_time")?, row.get("end_time")?],
+                participants: counted.filter(|_| row.get("source") == Ok(Source::Reports)),
+            })
+        })
     }
 
     /// The hosts of meetings that lie inside of these days and have not vanished.
@@ -321,10 +360,13 @@ fn record_day(
     changes: i64,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
-    let over = (day + Days::new(1)).and_time(NaiveTime::MIN).and_utc();
     // One empty answer to a day never listed before proves little.
     let heard_before = first(conn, &listed_query(day), |_| Ok(()))?.is_some();
-    let settled = changes == 0 && over + SETTLES_AFTER <= now && heard_before && listing.malformed.is_empty();
+    let settled = changes == 0
+        && can_settle(day, now)
+        && heard_before
+        && listing.every_host
+        && listing.malformed.is_empty();
     let insert = Query::insert()
         .into_table(Windows::Table)
         .columns([

@@ -38,6 +38,7 @@ use include_dir::{Dir, include_dir};
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use rusqlite_migration::Migrations;
 
+pub use account::HistoryChecked;
 pub use audit::{
     ApiUse, Coverage, Finding, Found, HostShown, MeetingShown, Overview, RunShown, SeriesShown, Troubled,
 };
@@ -48,7 +49,7 @@ pub use details::{DetailOutcome, Due};
 pub use error::Error;
 pub use forget::{Erased, HostEmails, KnownBackup, Rules};
 pub use indices::{IndexIdentity, IndexRecord};
-pub use listings::DayChanges;
+pub use listings::{DayChanges, can_settle};
 pub use lock::Lock;
 pub use lookups::{HostLookup, NewLookups};
 pub use outbox::{Acknowledgement, Stored};

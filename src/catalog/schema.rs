@@ -14,7 +14,10 @@ macro_rules! tables {
 }
 
 tables! {
-    Account { AccountId, CatalogId, CreatedAt, Singleton, WholeListedAt, WantedFrom, DocumentForm, WebinarsRefusedAt }
+    Account {
+        AccountId, CatalogId, CreatedAt, Singleton, WholeListedAt, WantedFrom, DocumentForm, WebinarsRefusedAt, HistoryCheckedAt,
+        HistoryAgrees,
+    }
     Runs {
         RunId, Command, StartedAt, EndedAt, ExitCode, Message, Listings, New, Changed, Vanished, Details, Sessions,
         Failed, Published,

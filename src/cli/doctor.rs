@@ -8,7 +8,7 @@ use crate::{
     config::Origin,
     elastic::Check,
     model::{AccountId, DateBasis, Listing, Source, Webinars, Window},
-    zoom::{self, Zoom},
+    zoom::{self, KnownOfWindow, Zoom},
 };
 
 /// For each thing we ask of Zoom: the classic scopes and the granular one that allow it; one of them is enough.
@@ -225,14 +225,17 @@ fn webinars(listing: &Listing) -> Option<Check> {
 
 /// The source of meetings, with what it gives and costs.
 async fn source(zoom: &Zoom, today: Window) -> (Source, Vec<Check>) {
-    let mut listed = zoom.list_meetings(today, DateBasis::EndTime, &[], &|_| {}).await;
+    let nothing = KnownOfWindow::default();
+    let mut listed = zoom
+        .list_meetings(today, DateBasis::EndTime, &nothing, &|_| {})
+        .await;
     let by_start = matches!(
         listed,
         Err(zoom::Error::EndTimeRefused | zoom::Error::ReportsByStart)
     );
     if by_start {
         listed = zoom
-            .list_meetings(today, DateBasis::StartTime, &[], &|_| {})
+            .list_meetings(today, DateBasis::StartTime, &nothing, &|_| {})
             .await;
     }
     let source = zoom.source();

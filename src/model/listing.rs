@@ -47,6 +47,14 @@ impl MeetingKind {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Meeting, Self::Webinar];
 
+    /// Meetings, and webinars where these are wanted.
+    pub fn wanted(webinars: bool) -> &'static [Self] {
+        match webinars {
+            true => &Self::ALL,
+            false => &[Self::Meeting],
+        }
+    }
+
     /// As the catalog and the documents name it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -238,6 +246,10 @@ pub struct Listing {
     pub pages: u32,
     /// Of whose meetings it speaks, where it was put together host by host; otherwise of everybody's.
     pub hosts: Option<HashSet<HostId>>,
+    /// Whether the lists of every host were read. Otherwise the account's history told which of them have news; such a listing settles no day.
+    pub every_host: bool,
+    /// The account's history, where it was read to be compared with this listing; or why Zoom did not give it.
+    pub history: Option<Result<Vec<ListedMeeting>, String>>,
     /// Whether it speaks for webinars as well.
     pub webinars: Webinars,
     /// What people should know of it.
@@ -247,10 +259,7 @@ pub struct Listing {
 impl Listing {
     /// What it speaks for: meetings, and webinars if they are in it.
     pub fn kinds(&self) -> &'static [MeetingKind] {
-        match self.webinars {
-            Webinars::Listed => &MeetingKind::ALL,
-            Webinars::NotAsked | Webinars::NotInPlan { .. } => &[MeetingKind::Meeting],
-        }
+        MeetingKind::wanted(self.webinars == Webinars::Listed)
     }
 }
 
@@ -294,6 +303,37 @@ pub struct KnownMeeting {
     pub vanished: bool,
     /// Whether Zoom did not have its detail when it was last asked.
     pub gone: bool,
+}
+
+/// A meeting that the catalog holds, as the account's history would have to show it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldMeeting {
+    /// Its key.
+    pub uuid: MeetingUuid,
+    /// Whose it is.
+    pub host_id: Option<HostId>,
+    /// The topic, as it is kept.
+    pub topic: String,
+    /// When it began and ended, as [`iso`] writes it.
+    pub times: [Option<String>; 2],
+    /// How many took part, if a report counted them: the dashboards count otherwise.
+    pub participants: Option<i64>,
+}
+
+/// Where the account's history and the catalog differ. Each difference is a reason to read the host's own lists; nothing else follows from it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct News {
+    /// Hosts of meetings that are held and shown otherwise, or not shown.
+    pub hosts: HashSet<HostId>,
+    /// Meetings shown whose host the catalog does not know.
+    pub meetings: HashSet<MeetingUuid>,
+}
+
+impl News {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.hosts.is_empty() && self.meetings.is_empty()
+    }
 }
 
 /// What the catalog knows that bears on one listing.

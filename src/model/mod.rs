@@ -23,8 +23,8 @@ pub use host::{Host, PastMeeting, SeriesKind, SeriesRow};
 pub use id::{AccountId, HostId, MeetingUuid, SeriesId, SessionId};
 pub use label::Label;
 pub use listing::{
-    Change, DateBasis, Known, KnownMeeting, ListedMeeting, Listing, ListingPage, ListingType, Malformed,
-    MeetingKind, Shown, Source, VOLATILE_LISTING_FIELDS, Webinars,
+    Change, DateBasis, HeldMeeting, Known, KnownMeeting, ListedMeeting, Listing, ListingPage, ListingType,
+    Malformed, MeetingKind, News, Shown, Source, VOLATILE_LISTING_FIELDS, Webinars,
 };
 pub use occurrence::{Instance, LONGEST_MEETING, LONGEST_PAUSE, occurrences};
 pub use row::{CanonicalJson, Items, Json, Members, Row, RowEdit, RowView, json_text};

@@ -102,6 +102,8 @@ pub enum Endpoint {
     WebinarDetail,
     /// `GET /report/webinars/{uuid}/participants`.
     ReportWebinarDetail,
+    /// `GET /report/history_meetings`.
+    History,
 }
 
 impl Endpoint {
@@ -118,6 +120,7 @@ impl Endpoint {
             Self::Webinars => "webinars",
             Self::WebinarDetail => "webinar_detail",
             Self::ReportWebinarDetail => "report_webinar_detail",
+            Self::History => "history",
         }
     }
 }

@@ -32,6 +32,8 @@ pub struct Setup {
     pub dashboards: bool,
     /// Whether the plan has the webinar add-on.
     pub webinars: bool,
+    /// What the account's history shows.
+    pub history: History,
     /// Whether `query_date_type=end_time` is refused with 12700.
     pub refuse_end_time: bool,
     /// Rows of a page at most, whatever is asked; a fault plan may say another.
@@ -44,6 +46,19 @@ pub struct Setup {
     pub latency: Duration,
     /// The app's scopes, as the token's answer names them.
     pub scopes: String,
+}
+
+/// What `/report/history_meetings` shows. Zoom documents its form, and nothing of what it leaves out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum History {
+    /// Every ended meeting.
+    Whole,
+    /// None of one person.
+    WithoutOnePerson,
+    /// What ended so long ago.
+    Late(chrono::TimeDelta),
+    /// The endpoint is not there.
+    Missing,
 }
 
 /// Limits; what goes beyond is answered with 429.
@@ -90,6 +105,7 @@ impl Default for Setup {
             limits: Limits::BUSINESS,
             dashboards: true,
             webinars: true,
+            history: History::Whole,
             refuse_end_time: false,
             page_size_cap: None,
             token_lives: Duration::from_secs(15 * 60),
@@ -108,7 +124,7 @@ pub struct Logged {
     /// When.
     pub at: Instant,
     /// `token`, `listing`, `hosts`, `series`, `past_meeting`, `detail`, `report_listing`, `report_detail`,
-    /// `webinars`, `webinar_detail`, `report_webinar_detail` or `other`.
+    /// `webinars`, `webinar_detail`, `report_webinar_detail`, `history` or `other`.
     pub endpoint: &'static str,
     /// `Light`, `Medium`, `Heavy`, `Resource-intensive`; empty for tokens.
     pub label: &'static str,

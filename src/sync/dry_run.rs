@@ -170,7 +170,10 @@ impl Counted {
             Some(_) => Label::Heavy,
         };
         *self.requests.entry(label).or_default() += u64::from(listing.pages);
-        let shown = std::mem::take(&mut self.window);
+        let mut shown = std::mem::take(&mut self.window);
+        // The account's history shows more than the pages of the hosts that were listed.
+        let unseen = |uuid: &&MeetingUuid| !self.seen.contains(*uuid);
+        shown.unchanged += listing.shown.keys().filter(unseen).count() as u64;
         if shown.new > 0 && listing.hosts.is_none() {
             // One report of the window's hosts; their number of pages is not known before.
             *self.requests.entry(Label::Heavy).or_default() += 1;

@@ -8,17 +8,17 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use super::{
     Error, Scope,
     days::{days_to_resume, earliest_day, windows, with_margin, without},
-    plan,
+    history, plan,
     run_state::RunState,
 };
 use crate::{
     catalog::{self, Catalog, DayChanges},
     model::{
-        Change, DateBasis, Host, ListedMeeting, Listing, ListingPage, Malformed, MeetingKind, MeetingUuid,
+        Change, DateBasis, ListedMeeting, Listing, ListingPage, Malformed, MeetingKind, MeetingUuid,
         Webinars, Window,
     },
     privacy::Screen,
-    zoom::{self, Zoom},
+    zoom::{self, KnownOfWindow, Zoom},
 };
 
 /// Listings at once: they share the tightest limit, and page tokens live for 15 minutes only.
@@ -42,15 +42,6 @@ pub(super) fn brief(catalog: &Catalog, zoom: &Zoom, now: DateTime<Utc>) -> Resul
         zoom.skip_webinars();
     }
     Ok(())
-}
-
-/// The hosts whose meetings a window would have to show, where they are listed host by host.
-pub(super) fn known_hosts(catalog: &Catalog, zoom: &Zoom, ask: Ask) -> Result<Vec<Host>, catalog::Error> {
-    if zoom.lists_host_by_host() {
-        catalog.hosts_within(ask.window)
-    } else {
-        Ok(Vec::new())
-    }
 }
 
 /// What an answer means.
@@ -187,6 +178,23 @@ impl Listings {
         self.under_way += 1;
         let basis = self.basis;
         Some(Ask { window, basis })
+    }
+
+    /// What is known of a window that is to be listed.
+    pub fn known(
+        &self,
+        catalog: &Catalog,
+        screen: &Screen,
+        zoom: &Zoom,
+        ask: Ask,
+        now: DateTime<Utc>,
+    ) -> Result<KnownOfWindow, catalog::Error> {
+        if !zoom.lists_host_by_host() {
+            return Ok(KnownOfWindow::default());
+        }
+        let wanted = (self.scope == Scope::Resume).then_some(&self.wanted);
+        let kinds = MeetingKind::wanted(self.webinars);
+        history::known_of(catalog, screen, ask, wanted, kinds, now)
     }
 
     /// Whether nothing is wanted and nothing is under way.
@@ -361,6 +369,10 @@ impl Listings {
                 "this account has no webinars ({said}); the harvester asks again once a day and does not repeat this message"
             ));
         }
+        let now = state.now();
+        if let Some(note) = history::compare(state.catalog, &state.screen, listing, now)? {
+            state.note(&note);
+        }
         for bad in &listing.malformed {
             state.problem(format!("{}: {}", bad.place, bad.reason));
         }
@@ -376,7 +388,6 @@ impl Listings {
         };
         let changed = self.changed.remove(&ask).unwrap_or_default();
         let wanted: Vec<NaiveDate> = self.wanted.iter().copied().collect();
-        let now = state.now();
         state.catalog.record(
             state.run,
             listing,

@@ -6,7 +6,7 @@
 //! catalog, so a killed run and a new one find the same work.
 //!
 //! ```text
-//! run ──► listings ──► plan, days        dry_run, verify_zoom ──► preview ──► listings
+//! run ──► listings ──► plan, days, history        dry_run, verify_zoom ──► preview ──► listings
 //!  ├────► lookups                         reindex, verify_index ─► publisher
 //!  ├────► details                         (each worker) ─────────► run_state
 //!  └────► publisher
@@ -16,6 +16,7 @@ mod days;
 mod details;
 mod dry_run;
 mod forget;
+mod history;
 mod listings;
 mod lookups;
 mod plan;

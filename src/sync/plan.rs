@@ -101,6 +101,8 @@ pub(super) mod tests {
             malformed: Vec::new(),
             pages: 2,
             hosts: None,
+            every_host: true,
+            history: None,
             webinars: Webinars::NotAsked,
             notes: Vec::new(),
         }

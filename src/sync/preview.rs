@@ -5,7 +5,7 @@ use tokio::sync::mpsc;
 
 use super::{
     Scope,
-    listings::{Ask, Complete, ListingOutcome, Listings, PagePlan, brief, known_hosts},
+    listings::{Ask, Complete, ListingOutcome, Listings, PagePlan, brief},
 };
 use crate::{
     catalog::{self, Catalog},
@@ -50,7 +50,7 @@ pub(super) async fn preview(
     while let Some(ask) = listings.next() {
         let (show_page, mut pages) = mpsc::unbounded_channel::<ListingPage>();
         let show = |page| drop(show_page.send(page));
-        let known = known_hosts(catalog, zoom, ask)?;
+        let known = listings.known(catalog, screen, zoom, ask, now)?;
         let mut listing = Box::pin(zoom.list_meetings(ask.window, ask.basis, &known, &show));
         let result = loop {
             let page = tokio::select! {

@@ -236,7 +236,10 @@ impl<'a> Harvest<'a> {
     }
 
     fn list(&mut self, zoom: Arc<Zoom>, ask: listings::Ask) -> Result<(), Error> {
-        let known = listings::known_hosts(self.state.catalog, &zoom, ask)?;
+        let (state, now) = (&self.state, self.state.now());
+        let known = self
+            .listings
+            .known(state.catalog, &state.screen, &zoom, ask, now)?;
         let pages = self.show_page.clone();
         self.start(async move {
             // Nobody receives any more only when the run is over.

@@ -4,6 +4,7 @@
 mod auth;
 mod date;
 mod error;
+mod history;
 pub mod http;
 mod lists;
 pub mod pace;
@@ -28,6 +29,7 @@ use tokio::sync::OnceCell;
 
 pub use date::{FARTHEST, ZoomDate};
 pub use error::Error;
+pub use history::{HistoryUse, KnownOfWindow};
 
 use crate::{
     model::{
@@ -303,8 +305,7 @@ impl Zoom {
     /// Lists the meetings of the window, by the dashboards or by the reports. `see` is shown each page as it arrives, so that work can begin before
     /// the last one is read; a list that is begun again shows its rows again.
     ///
-    /// `known`: hosts of meetings that are known of these days. The reports are listed host by host, and a host whose last meeting was deleted is
-    /// no longer among those that Zoom calls active.
+    /// `known` bears on the reports only, which are listed host by host.
     ///
     /// # Errors
     /// Any; a listing that is not complete is none.
@@ -312,7 +313,7 @@ impl Zoom {
         &self,
         window: Window,
         basis: DateBasis,
-        known: &[Host],
+        known: &KnownOfWindow,
         see: &dyn Fn(ListingPage),
     ) -> Result<Listing, Error> {
         if self.chosen_source().await? == Source::Dashboard {
@@ -458,6 +459,8 @@ impl Zoom {
             malformed: read.malformed,
             pages: pages.read,
             hosts: None,
+            every_host: true,
+            history: None,
             webinars: Webinars::NotAsked,
             notes: Vec::new(),
         })

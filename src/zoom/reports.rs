@@ -6,14 +6,14 @@ use std::collections::{HashMap, HashSet};
 use futures::{StreamExt, stream};
 
 use super::{
-    Error, Fetched, ListingReader, PAGE_SIZE, Zoom,
+    Error, Fetched, HistoryUse, KnownOfWindow, ListingReader, PAGE_SIZE, Zoom, history,
     http::{encode, encode_uuid},
     lists::ListRequest,
     wire,
 };
 use crate::model::{
-    DateBasis, Disposition, Host, HostId, Label, Listing, ListingPage, ListingType, Malformed, MeetingKind,
-    MeetingUuid, Row, Shown, Source, Webinars, Window,
+    DateBasis, Disposition, Host, HostId, Label, ListedMeeting, Listing, ListingPage, ListingType, Malformed,
+    MeetingKind, MeetingUuid, News, Row, Shown, Source, Webinars, Window,
 };
 
 /// Hosts whose lists are read at once. Their requests share the limit of Heavy requests, ten a second on Pro.
@@ -24,7 +24,7 @@ enum HostListed {
     /// Both were read to their ends.
     Whole(HostId, OneHost),
     /// Zoom does not know the host; a note about it, if one is due.
-    Unknown(Option<String>),
+    Unknown(Host, Option<String>),
     /// Zoom did not give them.
     Failed(String, Error),
 }
@@ -39,43 +39,29 @@ struct OneHost {
 }
 
 impl Zoom {
-    /// Lists the meetings of every active host in the window. It is not documented by which of a meeting's times the reports select: the caller
-    /// lists two days more than wanted, and concludes nothing from absence at the edge.
+    /// Lists the meetings of every active host in the window, or of those with news by the account's history. It is not documented by which of a
+    /// meeting's times the reports select: the caller lists two days more than wanted, and concludes nothing from absence at the edge.
     ///
     /// If the lists of one host fail, the others count and the days stay unsettled. If all fail, it is an error.
     pub(super) async fn list_by_reports(
         &self,
         window: Window,
         basis: DateBasis,
-        known: &[Host],
+        known: &KnownOfWindow,
         see: &dyn Fn(ListingPage),
     ) -> Result<Listing, Error> {
         if basis == DateBasis::EndTime {
             return Err(Error::ReportsByStart);
         }
-        let (hosts, all_hosts) = self.report_hosts(window).await.map_err(|error| match error {
-            Error::NoDashboard { message } => Error::NoReports { message },
-            error => error,
-        })?;
-        let active: HashSet<&HostId> = hosts.iter().map(|host| &host.host_id).collect();
-        let others: Vec<Host> = known
-            .iter()
-            .filter(|host| !active.contains(&host.host_id))
-            .cloned()
-            .collect();
-        let asked = hosts.len() + others.len();
-        let all = hosts.into_iter().map(|host| (host, true));
-        let all = all.chain(others.into_iter().map(|host| (host, false)));
-        let mut answers = stream::iter(all)
-            .map(|(host, is_active)| self.list_host(window, host, is_active, see))
-            .buffer_unordered(HOSTS_AT_ONCE);
         let mut listing = Listing {
             window,
             basis,
             shown: HashMap::new(),
             malformed: Vec::new(),
-            pages: 1,
-            hosts: None,
+            pages: 0,
+            hosts: Some(HashSet::new()),
+            every_host: true,
+            history: None,
             // They stand among the meetings.
             webinars: match self.settings.webinars {
                 true => Webinars::Listed,
@@ -83,13 +69,41 @@ impl Zoom {
             },
             notes: Vec::new(),
         };
-        if !all_hosts {
+        let guide = match &known.history {
+            HistoryUse::Trusted(find_news) => self.guide(find_news, &mut listing).await?,
+            HistoryUse::Ignored | HistoryUse::Compared => None,
+        };
+        if guide.as_ref().is_some_and(|(news, _)| news.is_empty()) {
+            return Ok(listing);
+        }
+        let (hosts, all_hosts) = self.report_hosts(window).await.map_err(|error| match error {
+            Error::NoDashboard { message } => Error::NoReports { message },
+            error => error,
+        })?;
+        let active: HashSet<&HostId> = hosts.iter().map(|host| &host.host_id).collect();
+        let others = known.hosts.iter().filter(|host| !active.contains(&host.host_id));
+        let others: Vec<Host> = others.cloned().collect();
+        let all = hosts.into_iter().map(|host| (host, true));
+        let mut hosts: Vec<(Host, bool)> = all.chain(others.into_iter().map(|host| (host, false))).collect();
+        listing.pages += 1;
+        if let Some((news, meetings)) = guide {
+            match history::hosts_with(&news, &meetings, &hosts) {
+                Some(with_news) => hosts.retain(|(host, _)| with_news.contains(&host.host_id)),
+                // Then the lists of every host speak for themselves.
+                None => (listing.every_host, listing.shown) = (true, HashMap::new()),
+            }
+        }
+        let asked = hosts.len();
+        let mut answers = stream::iter(hosts)
+            .map(|(host, is_active)| self.list_host(window, host, is_active, see))
+            .buffer_unordered(HOSTS_AT_ONCE);
+        if !all_hosts && listing.every_host {
             listing.malformed.push(Malformed {
                 place: format!("active hosts of {window}"),
                 reason: "Zoom counts more than it shows; nothing is concluded from who is missing".to_owned(),
             });
         }
-        let (mut whole, mut failures) = (HashSet::new(), 0);
+        let (mut whole, mut unknown, mut failures) = (HashSet::new(), HashSet::new(), 0);
         while let Some(answer) = answers.next().await {
             match answer {
                 HostListed::Whole(id, one) => {
@@ -105,7 +119,10 @@ impl Zoom {
                     }
                     listing.malformed.extend(one.malformed);
                 }
-                HostListed::Unknown(note) => listing.notes.extend(note),
+                HostListed::Unknown(host, note) => {
+                    unknown.insert(history::email(&host.email));
+                    listing.notes.extend(note);
+                }
                 HostListed::Failed(_, error) if error.disposition() == Disposition::Stop => {
                     return Err(error);
                 }
@@ -123,7 +140,43 @@ impl Zoom {
         }
         drop(answers);
         listing.hosts = Some(whole);
+        let is_whole = listing.malformed.is_empty() && listing.window == window;
+        if matches!(known.history, HistoryUse::Compared) && is_whole {
+            let read = self.history_to_compare(window, asked - unknown.len()).await;
+            listing.history = read.map(|read| {
+                let mut read = read?;
+                listing.pages += read.pages;
+                // What no list of a host's can confirm is not compared.
+                let is_known = |one: &ListedMeeting| !unknown.contains(&history::email(&one.host_email));
+                read.meetings.retain(is_known);
+                Ok(read.meetings)
+            });
+        }
         Ok(listing)
+    }
+
+    /// What is new by the account's history, and its rows; the listing shows them. Nothing if Zoom does not give the history: then every host's
+    /// lists are read.
+    async fn guide(
+        &self,
+        find_news: &dyn Fn(&[ListedMeeting]) -> News,
+        listing: &mut Listing,
+    ) -> Result<Option<(News, Vec<ListedMeeting>)>, Error> {
+        let read = match self.history(listing.window).await {
+            Ok(read) => read,
+            Err(error) if history::ends_run(&error) => return Err(error),
+            Err(error) => {
+                listing.history = Some(Err(history::refusal(error)));
+                return Ok(None);
+            }
+        };
+        listing.pages += read.pages;
+        listing.every_host = false;
+        for one in &read.meetings {
+            let (day, kind) = (one.listed_day(listing.window), one.kind);
+            listing.shown.insert(one.uuid.clone(), Shown { day, kind });
+        }
+        Ok(Some((find_news(&read.meetings), read.meetings)))
     }
 
     /// Both lists of a host. `is_active`: whether Zoom itself names it.
@@ -160,11 +213,12 @@ impl Zoom {
                 Err(Error::NotFound { .. } | Error::HostNotAllowed { .. }) => {
                     let name = &host.host_id;
                     // Nothing is concluded from a host that is gone: what is kept of it stays.
-                    return HostListed::Unknown(is_active.then(|| {
+                    let note = is_active.then(|| {
                         format!(
                             "Zoom reports host {name} as active in {window}, and knows no meetings of theirs: they are left out"
                         )
-                    }));
+                    });
+                    return HostListed::Unknown(host, note);
                 }
                 Err(error) => return HostListed::Failed(what, error),
             }

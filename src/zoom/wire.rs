@@ -289,6 +289,33 @@ pub fn reported_meeting(
     Ok(Some(meeting))
 }
 
+/// A row of `/report/history_meetings`, in the names of the dashboards; nothing for a webinar, unless these are wanted. It does not say in which of
+/// a host's two lists the meeting stands.
+///
+/// # Errors
+/// What makes it no meeting.
+pub fn history_meeting(row: &Row, webinars: bool) -> Result<Option<ListedMeeting>, String> {
+    let kind = match text_of(row, "type") {
+        Some(kind) if kind.eq_ignore_ascii_case("webinar") => MeetingKind::Webinar,
+        _ => MeetingKind::Meeting,
+    };
+    if kind == MeetingKind::Webinar && !webinars {
+        return Ok(None);
+    }
+    let edit = renamed(
+        row,
+        &[
+            ("meeting_uuid", "uuid"),
+            ("meeting_id", "id"),
+            ("host_display_name", "host"),
+            ("host_email", "email"),
+        ],
+    );
+    let mut meeting = listed_meeting(edit.finish(), kind, ListingType::Past)?;
+    meeting.source = Source::Reports;
+    Ok(Some(meeting))
+}
+
 /// A row of `/report/meetings/{uuid}/participants`, in the names of the dashboards; nothing for somebody who was in the waiting room only.
 pub fn reported_session(row: &Row) -> Option<Row> {
     if row.get("status").and_then(text).as_deref() == Some("in_waiting_room") {

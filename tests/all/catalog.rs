@@ -199,6 +199,8 @@ async fn an_unchanged_day_costs_the_same_in_a_small_and_in_a_large_catalog() {
             malformed: Vec::new(),
             pages: 2,
             hosts: None,
+            every_host: true,
+            history: None,
             webinars: zoom_harvester::model::Webinars::Listed,
             notes: Vec::new(),
         };

@@ -24,6 +24,7 @@ mod export;
 mod faults;
 mod fuzz;
 mod handed_over;
+mod history;
 mod hostile;
 mod index_years;
 mod init;

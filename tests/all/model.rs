@@ -22,7 +22,7 @@ use zoom_harvester::{
     catalog::Catalog,
     model::{AccountId, MeetingUuid, RowView, Source},
     sim::{
-        self,
+        self, History,
         faults::FaultPlan,
         world::{Meeting, Session, Spec, World},
     },
@@ -62,6 +62,8 @@ enum Op {
         host: u8,
         sessions: u8,
     },
+    /// What the account's history leaves out from now on.
+    HistoryLacks(Lack),
     Wait(Span),
     Run(What, Trouble),
     DeleteIndex,
@@ -70,8 +72,8 @@ enum Op {
     PutBack,
 }
 use Op::{
-    Add, AddLate, AddSession, AddWebinar, Copy as CopyCatalog, DeleteIndex, Extend, HostLeaves, PutBack,
-    Remove, RemoveSession, Rename, Rescore, Restart, Return, Run, Wait,
+    Add, AddLate, AddSession, AddWebinar, Copy as CopyCatalog, DeleteIndex, Extend, HistoryLacks, HostLeaves,
+    PutBack, Remove, RemoveSession, Rename, Rescore, Restart, Return, Run, Wait,
 };
 
 #[derive(Clone, Copy, Debug)]
@@ -81,6 +83,14 @@ enum Span {
     Days(u8),
 }
 use Span::{Hours, Minutes};
+
+#[derive(Clone, Copy, Debug)]
+enum Lack {
+    Nothing,
+    OnePerson,
+    LastHours(u8),
+    Everything,
+}
 
 #[derive(Clone, Copy, Debug)]
 enum What {
@@ -115,7 +125,7 @@ enum Trouble {
 }
 use Trouble::{Away, Fault, Killed, Nothing};
 
-const ENDPOINTS: [&str; 8] = [
+const ENDPOINTS: [&str; 9] = [
     "token",
     "listing",
     "detail",
@@ -124,6 +134,7 @@ const ENDPOINTS: [&str; 8] = [
     "past_meeting",
     "webinars",
     "webinar_detail",
+    "history",
 ];
 
 /// What is asked in its place of a Pro account.
@@ -191,6 +202,13 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0..4_u8).prop_map(HostLeaves),
         1 => (1..90_u8, 0..4_u8, 1..8_u8)
             .prop_map(|(hours_ago, host, sessions)| AddWebinar { hours_ago, host, sessions }),
+        1 => prop_oneof![
+            Just(Lack::Nothing),
+            Just(Lack::OnePerson),
+            (1..60_u8).prop_map(Lack::LastHours),
+            Just(Lack::Everything),
+        ]
+        .prop_map(HistoryLacks),
         2 => prop_oneof![
             (1..90_u8).prop_map(Minutes),
             (1..30_u8).prop_map(Hours),
@@ -427,6 +445,14 @@ impl Case {
                 let count = world.hosts.len();
                 let host = &mut world.hosts[usize::from(n) % count];
                 (host.exists, host.reported) = (false, false);
+            }),
+            HistoryLacks(lack) => self.stage.sim.with_setup(|setup| {
+                setup.history = match lack {
+                    Lack::Nothing => History::Whole,
+                    Lack::OnePerson => History::WithoutOnePerson,
+                    Lack::LastHours(hours) => History::Late(TimeDelta::hours(i64::from(hours))),
+                    Lack::Everything => History::Missing,
+                };
             }),
             Wait(span) => {
                 let span = match span {

@@ -1,0 +1,133 @@
+//! What the account's history is for, where meetings are listed host by host: it spares the lists of hosts without news, while no day can be
+//! settled. Whether it may is found out by comparing it with the lists of every host.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+
+use super::listings::Ask;
+use crate::{
+    catalog::{self, Catalog, HistoryChecked, can_settle},
+    model::{HeldMeeting, ListedMeeting, Listing, MeetingKind, MeetingUuid, News, Window, from_iso, iso},
+    privacy::Screen,
+    zoom::{HistoryUse, KnownOfWindow},
+};
+
+/// How often the history is compared again: once a day, for then a day is settled, and all lists are read anyway.
+const COMPARED_AGAIN: TimeDelta = TimeDelta::hours(20);
+
+/// How long a comparison counts.
+const TRUSTED_FOR: TimeDelta = TimeDelta::hours(48);
+
+/// What ended so short before a comparison may stand in one of the two and not yet in the other.
+const TOO_FRESH: TimeDelta = TimeDelta::hours(1);
+
+/// What is known of a window that is to be listed host by host. `wanted`: the days that may be settled by that; nothing if they are not all that is
+/// open, but days that somebody asked for.
+pub(super) fn known_of(
+    catalog: &Catalog,
+    screen: &Screen,
+    ask: Ask,
+    wanted: Option<&BTreeSet<NaiveDate>>,
+    kinds: &'static [MeetingKind],
+    now: DateTime<Utc>,
+) -> Result<KnownOfWindow, catalog::Error> {
+    let hosts = catalog.hosts_within(ask.window)?;
+    let mut known = KnownOfWindow {
+        hosts,
+        history: HistoryUse::Ignored,
+    };
+    // Whoever asks for days by name gets every host's lists.
+    let Some(wanted) = wanted else { return Ok(known) };
+    let checked = catalog.history()?;
+    let every_host = wanted
+        .iter()
+        .any(|day| ask.window.contains(*day) && can_settle(*day, now));
+    let is_trusted = checked.is_some_and(|last| last.agrees && now - last.at < TRUSTED_FOR);
+    known.history = if is_trusted && !every_host {
+        let (held, screen) = (catalog.held_within(ask.window, kinds)?, screen.clone());
+        HistoryUse::Trusted(Box::new(move |history| {
+            news(history, &held, &screen, ask.window, DateTime::<Utc>::MAX_UTC)
+        }))
+    } else if ask.window.contains(now.date_naive())
+        && checked.is_none_or(|last| now - last.at >= COMPARED_AGAIN)
+    {
+        HistoryUse::Compared
+    } else {
+        HistoryUse::Ignored
+    };
+    Ok(known)
+}
+
+/// Compares the history that came with a listing with what its pages left in the catalog, and records what came of it. Returns what people should
+/// know, if that is not the same as before.
+pub(super) fn compare(
+    catalog: &mut Catalog,
+    screen: &Screen,
+    listing: &Listing,
+    now: DateTime<Utc>,
+) -> Result<Option<String>, catalog::Error> {
+    let Some(history) = &listing.history else {
+        return Ok(None);
+    };
+    let different = match history {
+        Err(refusal) => Some(refusal.clone()),
+        Ok(history) => {
+            let held = catalog.held_within(listing.window, listing.kinds())?;
+            let news = news(history, &held, screen, listing.window, now - TOO_FRESH);
+            let count = news.hosts.len() + news.meetings.len();
+            (count > 0).then(|| format!("it differs from the hosts' lists in {count} places"))
+        }
+    };
+    let before = catalog.history()?.map(|last| last.agrees);
+    let agrees = different.is_none();
+    catalog.record_history(HistoryChecked { at: now, agrees })?;
+    Ok(match different {
+        None if before != Some(true) => Some(
+            "the account's history agrees with the hosts' lists: until the next day can be settled, only hosts with news are listed"
+                .to_owned(),
+        ),
+        Some(why) if before != Some(false) => Some(format!(
+            "the account's history is not used ({why}): every run reads two lists a host; it is tried again once a day"
+        )),
+        _ => None,
+    })
+}
+
+/// The news of a history, among what ended by `until`.
+fn news(
+    history: &[ListedMeeting],
+    held: &[HeldMeeting],
+    screen: &Screen,
+    window: Window,
+    until: DateTime<Utc>,
+) -> News {
+    let mut history = history.to_vec();
+    screen.meetings(window, &mut history);
+    let shown: HashSet<&MeetingUuid> = history.iter().map(|one| &one.uuid).collect();
+    let known: HashMap<&MeetingUuid, &HeldMeeting> = held.iter().map(|one| (&one.uuid, one)).collect();
+    let mut news = News::default();
+    let ended = |end: Option<DateTime<Utc>>| end.unwrap_or(DateTime::<Utc>::MAX_UTC) <= until;
+    for one in history.iter().filter(|one| ended(one.end_time)) {
+        match known.get(&one.uuid).map(|held| (held, &held.host_id)) {
+            Some((held, _)) if is_same(one, held) => {}
+            Some((_, Some(host))) => drop(news.hosts.insert(host.clone())),
+            Some((_, None)) | None => drop(news.meetings.insert(one.uuid.clone())),
+        }
+    }
+    // Where a meeting reaches over the last day, the history may count it for another.
+    let missing = held.iter().filter(|one| {
+        let end = one.times[1].as_deref().and_then(from_iso);
+        ended(end) && end.is_some_and(|end| window.contains(end.date_naive())) && !shown.contains(&one.uuid)
+    });
+    news.hosts.extend(missing.filter_map(|one| one.host_id.clone()));
+    news
+}
+
+/// Whether the history shows a meeting as it is held.
+fn is_same(shown: &ListedMeeting, held: &HeldMeeting) -> bool {
+    let times = [shown.start_time, shown.end_time].map(|at| at.map(iso));
+    times == held.times
+        && shown.topic == held.topic
+        && (held.participants.is_none() || held.participants == shown.participants)
+}
