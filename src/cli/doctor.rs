@@ -7,7 +7,7 @@ use crate::{
     catalog::{Catalog, Error},
     config::Origin,
     elastic::Check,
-    model::{AccountId, DateBasis, Listing, Source, Webinars, Window},
+    model::{AccountId, DateBasis, Listing, Source, Webinars, Window, iso},
     zoom::{self, KnownOfWindow, Zoom},
 };
 
@@ -40,6 +40,9 @@ const REPORTS_SCOPES: [(&str, &[&str]); 2] = [
         &["report:read:admin", "report:read:list_meeting_participants:admin"],
     ),
 ];
+
+/// The same, of the account's history, without which everything works as well.
+const HISTORY_SCOPES: [&str; 2] = ["report:read:admin", "report:read:list_history_meetings:admin"];
 
 /// The same, of webinars, by each source.
 const WEBINAR_SCOPES: [(&str, &[&str]); 2] = [
@@ -185,6 +188,28 @@ pub(super) async fn elastic(context: &Context) -> Result<Vec<Check>, Failure> {
     Ok(checks)
 }
 
+/// Whether the account's history spares the lists of hosts without news.
+fn history(context: &Context) -> Option<Check> {
+    let last = Catalog::open_read_only(&context.config.db)
+        .ok()?
+        .history()
+        .ok()??;
+    let at = iso(last.at);
+    Some(passed(
+        "history",
+        match last.agrees {
+            true => {
+                format!("agreed with the hosts' lists at {at}: between days, only hosts with news are listed")
+            }
+            false => format!(
+                "could not be used at {at}: every run lists every host. It needs a scope ({}) and has to agree with the hosts' lists; it is \
+                 tried again once a day",
+                HISTORY_SCOPES.join(" or ")
+            ),
+        },
+    ))
+}
+
 fn catalog(context: &Context) -> Vec<Check> {
     let path = context.config.db.display();
     match Catalog::open_read_only(&context.config.db) {
@@ -256,7 +281,7 @@ async fn source(zoom: &Zoom, today: Window) -> (Source, Vec<Check>) {
         (Ok(listing), Source::Reports) => passed(
             "source",
             format!(
-                "the reports; {} meetings of {} hosts listed for today. Each listing costs two Heavy requests a host; devices, networks \
+                "the reports; {} meetings of {} hosts listed for today. Listing every host costs two Heavy requests each; devices, networks \
                  and locations are not known",
                 listing.shown.len(),
                 listing.hosts.map_or(0, |hosts| hosts.len())
@@ -328,6 +353,7 @@ pub(super) async fn zoom(context: &Context) -> Vec<Check> {
         });
     }
     checks.extend(listed);
+    checks.extend(history(context).filter(|_| source == Source::Reports));
     let per_second = end.pacer.per_window(crate::model::Label::Heavy);
     let said = format!(
         "{:?}: {per_second} details a second, {} requests a day, by ZOOM_PLAN and ZOOM_RATE_SHARE",
