@@ -131,3 +131,99 @@ fn is_same(shown: &ListedMeeting, held: &HeldMeeting) -> bool {
         && shown.topic == held.topic
         && (held.participants.is_none() || held.participants == shown.participants)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{HostId, Source},
+        sync::plan::tests::meeting,
+    };
+
+    fn held(meeting: &ListedMeeting, host: Option<&str>) -> HeldMeeting {
+        HeldMeeting {
+            uuid: meeting.uuid.clone(),
+            host_id: host.map(HostId::new),
+            topic: meeting.topic.clone(),
+            times: [meeting.start_time, meeting.end_time].map(|at| at.map(iso)),
+            participants: meeting.participants,
+        }
+    }
+
+    /// The news among what ended before eleven o'clock and a second: each host, and each meeting whose host is not known.
+    fn found(history: &[ListedMeeting], known: &[HeldMeeting]) -> Vec<String> {
+        let window = Window::day("2026-03-04".parse().unwrap());
+        let until = from_iso("2026-03-04T11:00:01Z").unwrap();
+        let news = news(history, known, &Screen::default(), window, until);
+        let hosts = news.hosts.iter().map(|host| format!("host {host}"));
+        let meetings = news.meetings.iter().map(|uuid| format!("meeting {uuid}"));
+        let mut found: Vec<String> = hosts.chain(meetings).collect();
+        found.sort();
+        found
+    }
+
+    #[test]
+    fn whatever_differs_is_news_of_its_host() {
+        let one = meeting("one", "a", 2);
+        let known = [held(&one, Some("h"))];
+        assert_eq!(found(std::slice::from_ref(&one), &known), [""; 0]);
+        for other in [
+            meeting("one", "b", 2),
+            meeting("one", "a", 3),
+            ListedMeeting {
+                start_time: None,
+                ..one.clone()
+            },
+            ListedMeeting {
+                end_time: from_iso("2026-03-04T10:59:59Z"),
+                ..one.clone()
+            },
+        ] {
+            assert_eq!(found(&[other], &known), ["host h"]);
+        }
+        assert_eq!(found(&[], &known), ["host h"], "it is missing");
+        assert_eq!(
+            found(&[one.clone(), meeting("two", "a", 2)], &known),
+            ["meeting two"]
+        );
+        assert_eq!(
+            found(&[meeting("one", "b", 2)], &[held(&one, None)]),
+            ["meeting one"]
+        );
+    }
+
+    #[test]
+    fn what_the_dashboards_counted_is_not_compared() {
+        let one = ListedMeeting {
+            source: Source::Dashboard,
+            ..meeting("one", "a", 2)
+        };
+        let known = HeldMeeting {
+            participants: None,
+            ..held(&one, Some("h"))
+        };
+        assert_eq!(found(&[meeting("one", "a", 9)], &[known]), [""; 0]);
+    }
+
+    #[test]
+    fn neither_the_latest_nor_what_reaches_over_the_edge_is_missed() {
+        let ends = |at: &str| ListedMeeting {
+            end_time: from_iso(at),
+            ..meeting("one", "a", 2)
+        };
+        for end in ["2026-03-04T11:00:02Z", "2026-03-05T00:30:00Z"] {
+            let known = [held(&ends(end), Some("h"))];
+            assert_eq!(found(&[], &known), [""; 0], "{end}");
+            assert_eq!(
+                found(&[ends(end), meeting("two", "a", 2)], &known),
+                ["meeting two"]
+            );
+        }
+        // Of a meeting without an end nothing is known.
+        let endless = ListedMeeting {
+            end_time: None,
+            ..meeting("two", "a", 2)
+        };
+        assert_eq!(found(&[endless], &[]), [""; 0]);
+    }
+}

@@ -4,7 +4,9 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{Error, PAGE_SIZE, Zoom, lists::ListRequest, wire};
-use crate::model::{Disposition, Host, HostId, Label, ListedMeeting, MeetingUuid, News, Window};
+use crate::model::{
+    Disposition, Host, HostId, Label, ListedMeeting, Listing, MeetingUuid, News, Shown, Window,
+};
 
 /// The lists of fewer hosts cost hardly more than the history.
 const PAYS_FROM_HOSTS: usize = 3;
@@ -18,6 +20,9 @@ pub struct KnownOfWindow {
     pub history: HistoryUse,
 }
 
+/// Finds the news among the rows of the account's history.
+pub type FindNews = Box<dyn Fn(&[ListedMeeting]) -> News>;
+
 /// What the account's history is for, in one listing.
 #[derive(Default)]
 pub enum HistoryUse {
@@ -26,19 +31,20 @@ pub enum HistoryUse {
     Ignored,
     /// It is read after the lists of every host, to be compared with them.
     Compared,
-    /// It tells which hosts have news; only their lists are read. The function finds the news among its rows.
-    Trusted(Box<dyn Fn(&[ListedMeeting]) -> News>),
+    /// It tells which hosts have news; only their lists are read.
+    Trusted(FindNews),
 }
 
 /// The account's history of a window.
 pub(super) struct History {
+    /// Its rows.
     pub meetings: Vec<ListedMeeting>,
     pub pages: u32,
 }
 
 impl Zoom {
     /// Reads the account's history of a window, every row of it.
-    pub(super) async fn history(&self, window: Window) -> Result<History, Error> {
+    async fn history(&self, window: Window) -> Result<History, Error> {
         let kinds = if self.webinars() { "all" } else { "meeting" };
         let query = [
             ("from", window.from.to_string()),
@@ -80,6 +86,30 @@ impl Zoom {
         })
     }
 
+    /// What is new by the account's history, and its rows; the listing shows them. Nothing if Zoom does not give the history: then every host's
+    /// lists are read.
+    pub(super) async fn guide(
+        &self,
+        find_news: &FindNews,
+        listing: &mut Listing,
+    ) -> Result<Option<(News, Vec<ListedMeeting>)>, Error> {
+        let read = match self.history(listing.window).await {
+            Ok(read) => read,
+            Err(error) if ends_run(&error) => return Err(error),
+            Err(error) => {
+                listing.history = Some(Err(refusal(error)));
+                return Ok(None);
+            }
+        };
+        listing.pages += read.pages;
+        listing.every_host = false;
+        for one in &read.meetings {
+            let (day, kind) = (one.listed_day(listing.window), one.kind);
+            listing.shown.insert(one.uuid.clone(), Shown { day, kind });
+        }
+        Ok(Some((find_news(&read.meetings), read.meetings)))
+    }
+
     /// Reads the account's history to be compared with the lists of so many hosts. Nothing if that is not worth it, or the run has to stop: the next
     /// request says why.
     pub(super) async fn history_to_compare(
@@ -99,13 +129,13 @@ impl Zoom {
 }
 
 /// Whether an error would have met any other request as well. A missing scope or plan is the history's alone.
-pub(super) fn ends_run(error: &Error) -> bool {
+fn ends_run(error: &Error) -> bool {
     error.disposition() == Disposition::Stop
         && !matches!(error, Error::Scopes { .. } | Error::NoDashboard { .. })
 }
 
 /// Why there is no history, in words.
-pub(super) fn refusal(error: Error) -> String {
+fn refusal(error: Error) -> String {
     match error {
         Error::Scopes { message } | Error::NoDashboard { message } => message,
         error => error.to_string(),
@@ -118,10 +148,14 @@ pub(super) fn hosts_with(
     history: &[ListedMeeting],
     hosts: &[(Host, bool)],
 ) -> Option<HashSet<HostId>> {
-    let by_email: HashMap<String, &HostId> = hosts
-        .iter()
-        .map(|(host, _)| (email(&host.email), &host.host_id))
-        .collect();
+    // An email may have been another host's before.
+    let mut by_email: HashMap<String, Vec<&HostId>> = HashMap::new();
+    for (host, _) in hosts {
+        by_email
+            .entry(email(&host.email))
+            .or_default()
+            .push(&host.host_id);
+    }
     let ids: HashSet<&HostId> = hosts.iter().map(|(host, _)| &host.host_id).collect();
     let mut found = news.hosts.clone();
     if !found.iter().all(|id| ids.contains(id)) {
@@ -133,7 +167,7 @@ pub(super) fn hosts_with(
         .collect();
     for uuid in &news.meetings {
         let email = emails.get(uuid).filter(|email| !email.is_empty())?;
-        found.insert((*by_email.get(email)?).clone());
+        found.extend(by_email.get(email)?.iter().map(|id| (*id).clone()));
     }
     Some(found)
 }
@@ -141,4 +175,62 @@ pub(super) fn hosts_with(
 /// An email, as two of them are compared.
 pub(super) fn email(text: &str) -> String {
     text.trim().to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Row;
+
+    fn host(id: &str, email: &str) -> (Host, bool) {
+        let host = Host {
+            host_id: HostId::new(id),
+            email: email.to_owned(),
+            name: String::new(),
+            dept: String::new(),
+            user_type: None,
+        };
+        (host, true)
+    }
+
+    fn row(uuid: &str, email: &str) -> ListedMeeting {
+        let row =
+            serde_json::json!({"meeting_uuid": uuid, "type": "Meeting", "host_email": email}).to_string();
+        wire::history_meeting(&Row::read(&row).unwrap(), false)
+            .unwrap()
+            .unwrap()
+    }
+
+    #[test]
+    fn hosts_are_found_by_id_and_by_email_or_all_of_them_are_listed() {
+        let hosts = [
+            host("a", "A@example.edu"),
+            host("b", "b@example.edu"),
+            host("c", ""),
+            host("e", "b@example.edu"),
+        ];
+        let rows = [
+            row("1", " a@Example.edu"),
+            row("2", ""),
+            row("3", "d@example.edu"),
+            row("4", "b@example.edu"),
+        ];
+        let with = |ids: &[&str], uuids: &[&str]| {
+            let news = News {
+                hosts: ids.iter().copied().map(HostId::new).collect(),
+                meetings: uuids.iter().copied().map(MeetingUuid::new).collect(),
+            };
+            let found = hosts_with(&news, &rows, &hosts)?;
+            let mut found: Vec<String> = found.iter().map(ToString::to_string).collect();
+            found.sort();
+            Some(found.join(" "))
+        };
+        assert_eq!(with(&["b"], &["1"]).as_deref(), Some("a b"));
+        assert_eq!(with(&["c"], &[]).as_deref(), Some("c"));
+        assert_eq!(with(&[], &["4"]).as_deref(), Some("b e"), "both had that email");
+        assert_eq!(with(&["d"], &[]), None);
+        // An empty email is nobody's, even if a host has none either.
+        assert_eq!(with(&[], &["2"]), None);
+        assert_eq!(with(&[], &["3"]), None);
+    }
 }

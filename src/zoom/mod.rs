@@ -29,7 +29,7 @@ use tokio::sync::OnceCell;
 
 pub use date::{FARTHEST, ZoomDate};
 pub use error::Error;
-pub use history::{HistoryUse, KnownOfWindow};
+pub use history::{FindNews, HistoryUse, KnownOfWindow};
 
 use crate::{
     model::{

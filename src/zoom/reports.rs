@@ -76,33 +76,11 @@ impl Zoom {
         if guide.as_ref().is_some_and(|(news, _)| news.is_empty()) {
             return Ok(listing);
         }
-        let (hosts, all_hosts) = self.report_hosts(window).await.map_err(|error| match error {
-            Error::NoDashboard { message } => Error::NoReports { message },
-            error => error,
-        })?;
-        let active: HashSet<&HostId> = hosts.iter().map(|host| &host.host_id).collect();
-        let others = known.hosts.iter().filter(|host| !active.contains(&host.host_id));
-        let others: Vec<Host> = others.cloned().collect();
-        let all = hosts.into_iter().map(|host| (host, true));
-        let mut hosts: Vec<(Host, bool)> = all.chain(others.into_iter().map(|host| (host, false))).collect();
-        listing.pages += 1;
-        if let Some((news, meetings)) = guide {
-            match history::hosts_with(&news, &meetings, &hosts) {
-                Some(with_news) => hosts.retain(|(host, _)| with_news.contains(&host.host_id)),
-                // Then the lists of every host speak for themselves.
-                None => (listing.every_host, listing.shown) = (true, HashMap::new()),
-            }
-        }
+        let hosts = self.hosts_to_list(&known.hosts, guide, &mut listing).await?;
         let asked = hosts.len();
         let mut answers = stream::iter(hosts)
             .map(|(host, is_active)| self.list_host(window, host, is_active, see))
             .buffer_unordered(HOSTS_AT_ONCE);
-        if !all_hosts && listing.every_host {
-            listing.malformed.push(Malformed {
-                place: format!("active hosts of {window}"),
-                reason: "Zoom counts more than it shows; nothing is concluded from who is missing".to_owned(),
-            });
-        }
         let (mut whole, mut unknown, mut failures) = (HashSet::new(), HashSet::new(), 0);
         while let Some(answer) = answers.next().await {
             match answer {
@@ -128,7 +106,7 @@ impl Zoom {
                 }
                 HostListed::Failed(place, error) => {
                     failures += 1;
-                    if failures == asked {
+                    if failures == asked && listing.every_host {
                         return Err(error);
                     }
                     listing.malformed.push(Malformed {
@@ -155,28 +133,44 @@ impl Zoom {
         Ok(listing)
     }
 
-    /// What is new by the account's history, and its rows; the listing shows them. Nothing if Zoom does not give the history: then every host's
-    /// lists are read.
-    async fn guide(
+    /// The hosts whose lists are to be read, each with whether Zoom itself names it: the active ones and those that are known; with a guide, only
+    /// those who may have the news.
+    async fn hosts_to_list(
         &self,
-        find_news: &dyn Fn(&[ListedMeeting]) -> News,
+        known: &[Host],
+        guide: Option<(News, Vec<ListedMeeting>)>,
         listing: &mut Listing,
-    ) -> Result<Option<(News, Vec<ListedMeeting>)>, Error> {
-        let read = match self.history(listing.window).await {
-            Ok(read) => read,
-            Err(error) if history::ends_run(&error) => return Err(error),
-            Err(error) => {
-                listing.history = Some(Err(history::refusal(error)));
-                return Ok(None);
+    ) -> Result<Vec<(Host, bool)>, Error> {
+        let (active, all_active) = self
+            .report_hosts(listing.window)
+            .await
+            .map_err(|error| match error {
+                Error::NoDashboard { message } => Error::NoReports { message },
+                error => error,
+            })?;
+        listing.pages += 1;
+        let ids: HashSet<HostId> = active.iter().map(|host| host.host_id.clone()).collect();
+        let others = known.iter().filter(|host| !ids.contains(&host.host_id));
+        let others = others.map(|host| (host.clone(), false));
+        let mut hosts: Vec<(Host, bool)> = active
+            .into_iter()
+            .map(|host| (host, true))
+            .chain(others)
+            .collect();
+        if let Some((news, meetings)) = guide {
+            match history::hosts_with(&news, &meetings, &hosts) {
+                Some(with_news) => hosts.retain(|(host, _)| with_news.contains(&host.host_id)),
+                // Then the lists of every host speak for themselves.
+                None => (listing.every_host, listing.shown) = (true, HashMap::new()),
             }
-        };
-        listing.pages += read.pages;
-        listing.every_host = false;
-        for one in &read.meetings {
-            let (day, kind) = (one.listed_day(listing.window), one.kind);
-            listing.shown.insert(one.uuid.clone(), Shown { day, kind });
         }
-        Ok(Some((find_news(&read.meetings), read.meetings)))
+        if listing.every_host && !all_active {
+            listing.malformed.push(Malformed {
+                place: format!("active hosts of {}", listing.window),
+                reason: "Zoom counts more than it shows; nothing is concluded from who is missing".to_owned(),
+            });
+        }
+        Ok(hosts)
     }
 
     /// Both lists of a host. `is_active`: whether Zoom itself names it.

@@ -220,6 +220,24 @@ async fn where_a_trusted_history_fails_every_host_is_listed_in_the_same_run() {
         assert_eq!(asked(&stage).await, [0, 1, EVERY_LIST, 0], "{action}");
     }
 
+    // The lists of the host with news fail: nothing is lost, and the next run reads them.
+    let stage = staged(54, None);
+    asked(&stage).await;
+    new_meeting(&stage, 5);
+    let rule = r#"[{"endpoint": "report_listing", "times": "always", "action": {"status": 503}}]"#;
+    stage.sim.set_faults(FaultPlan::from_json(rule).unwrap());
+    let (failed, counts) = run(&stage).await;
+    assert_eq!(
+        (counts[0], counts[1], counts[3]),
+        (1, 1, 0),
+        "{:?}",
+        failed.ending
+    );
+    let heard = stage.heard.0.lock().unwrap().join("\n");
+    assert!(heard.contains("503"), "{heard}");
+    stage.sim.set_faults(FaultPlan::default());
+    assert_eq!(asked(&stage).await, [1, 1, 2, 1]);
+
     // A host whom nobody knows: it cannot be told whose lists to read.
     let stage = staged(54, None);
     asked(&stage).await;
