@@ -179,6 +179,47 @@ fn grown(path: &std::path::Path, meetings: u32) {
         .unwrap();
 }
 
+/// A listing that shows nothing.
+fn empty_listing(window: zoom_harvester::model::Window) -> zoom_harvester::model::Listing {
+    zoom_harvester::model::Listing {
+        window,
+        basis: zoom_harvester::model::DateBasis::EndTime,
+        shown: Default::default(),
+        malformed: Vec::new(),
+        pages: 2,
+        hosts: None,
+        every_host: true,
+        history: None,
+        webinars: zoom_harvester::model::Webinars::Listed,
+        notes: Vec::new(),
+    }
+}
+
+/// A run that began before midnight may end when the day could be settled.
+#[test]
+fn a_listing_of_some_hosts_settles_no_day() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut catalog = Catalog::open(&folder.path().join("harvester.db")).unwrap();
+    let now = Utc::now();
+    catalog
+        .claim(&AccountId::new("simulated-account"), "id", now)
+        .unwrap();
+    let run = catalog.begin_run("sync", now).unwrap();
+    let day = now.date_naive() - chrono::Days::new(3);
+    let window = zoom_harvester::model::Window::day(day);
+    let mut listing = empty_listing(window);
+    let mut settled = Vec::new();
+    for every_host in [true, false, false, true] {
+        listing.every_host = every_host;
+        let (changed, mut tally) = (Default::default(), Default::default());
+        catalog
+            .record(run, &listing, &[], &[day], changed, now, &mut tally)
+            .unwrap();
+        settled.push(catalog.settled_days(window, false).unwrap().len());
+    }
+    assert_eq!(settled, [0, 0, 0, 1], "the first of all settles nothing either");
+}
+
 /// Work that SQLite did, counted in steps of its virtual machine: unlike time, the same on every machine.
 #[tokio::test]
 async fn an_unchanged_day_costs_the_same_in_a_small_and_in_a_large_catalog() {
@@ -192,18 +233,7 @@ async fn an_unchanged_day_costs_the_same_in_a_small_and_in_a_large_catalog() {
         let now = Utc::now();
         let run = catalog.begin_run("sync", now).unwrap();
         let window = zoom_harvester::model::Window::day(now.date_naive());
-        let listing = zoom_harvester::model::Listing {
-            window,
-            basis: zoom_harvester::model::DateBasis::EndTime,
-            shown: Default::default(),
-            malformed: Vec::new(),
-            pages: 2,
-            hosts: None,
-            every_host: true,
-            history: None,
-            webinars: zoom_harvester::model::Webinars::Listed,
-            notes: Vec::new(),
-        };
+        let listing = empty_listing(window);
         assert!(catalog.known_of(&[]).unwrap().is_empty());
         assert!(
             catalog
