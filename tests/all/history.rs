@@ -1,6 +1,8 @@
 //! The account's history spares the lists of hosts without news, where it agrees with them; and nothing is concluded from it alone.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use futures::StreamExt;
+use serde_json::json;
 use zoom_harvester::{
     model::Source,
     privacy::{Field, Policy, Treatment},
@@ -13,7 +15,10 @@ use zoom_harvester::{
     zoom::pace::Plan,
 };
 
-use crate::common::{ENGINES, Stage};
+use crate::{
+    common::{ENGINES, Stage},
+    matrix,
+};
 
 /// Noon of a day in the middle of a month, so that no story depends on the date.
 const BEGINS: &str = "2026-03-10T12:00:00Z";
@@ -243,8 +248,7 @@ async fn where_a_trusted_history_fails_every_host_is_listed_in_the_same_run() {
     asked(&stage).await;
     let row = r#"{"history_meetings": [{"meeting_uuid": "unheard-of==", "meeting_id": 93201235621, "type": "Meeting", "host_email": "nobody@example.org",
         "start_time": "2026-03-10T09:00:00Z", "end_time": "2026-03-10T09:30:00Z", "topic": "x", "participants": 2}], "next_page_token": ""}"#;
-    let rule =
-        serde_json::json!([{"endpoint": "history", "action": {"answer": {"status": 200, "body": row}}}]);
+    let rule = json!([{"endpoint": "history", "action": {"answer": {"status": 200, "body": row}}}]);
     stage
         .sim
         .set_faults(FaultPlan::from_json(&rule.to_string()).unwrap());
@@ -263,6 +267,59 @@ async fn where_a_trusted_history_fails_every_host_is_listed_in_the_same_run() {
     assert_eq!(counts, [1, 0, 0, 0]);
     stage.clock.advance(TimeDelta::hours(5));
     assert_eq!(asked(&stage).await, [1, 0, 0, 0]);
+}
+
+/// Every fault of Zoom's that there is: the run loses nothing by it, and the next one ends with the truth.
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_goes_wrong_with_the_history_the_next_run_ends_with_the_truth() {
+    let mut cases = Vec::new();
+    for (action, lasts) in matrix::actions() {
+        // Without a word of when, a second is waited for, twenty times.
+        cases.push((action, json!(1)));
+        if lasts && !["\"stall\"", "\"silent\""].contains(&action) {
+            cases.push((action, json!("always")));
+        }
+    }
+    assert!(cases.len() > 60);
+    let told = cases.into_iter().map(async |(action, times)| {
+        let mut stage = staged(62, None);
+        stage
+            .sim
+            .with_world(|world| world.meetings.retain(|one| [2, 3, 5].contains(&one.host)));
+        asked(&stage).await;
+        let now = stage.clock.now();
+        let deleted = stage.sim.with_world(|world| {
+            world.add_meeting(5, now - TimeDelta::minutes(50), 20, 2);
+            let at = world.meetings.iter().position(|one| one.host == 2).unwrap();
+            world.meetings.remove(at).uuid
+        });
+        let rule = json!([{"endpoint": "history", "times": times,
+            "action": serde_json::from_str::<serde_json::Value>(action).unwrap()}]);
+        stage
+            .sim
+            .set_faults(FaultPlan::from_json(&rule.to_string()).unwrap());
+        stage.timeout = std::time::Duration::from_millis(700);
+        stage.run(Scope::Resume, true, false).await;
+        let vanished = "SELECT meeting_uuid FROM meetings WHERE vanished_at IS NOT NULL";
+        let lost = stage.texts(vanished);
+        assert!(
+            lost.iter().all(|uuid| *uuid == deleted),
+            "{action}, {times}: {lost:?}"
+        );
+        stage.sim.set_faults(FaultPlan::default());
+        stage.timeout = std::time::Duration::from_secs(10);
+        // The day's quota may be used up.
+        stage.clock.advance(TimeDelta::hours(6));
+        assert_eq!(run(&stage).await.0.ending, Ending::Done, "{action}, {times}");
+        assert_eq!(stage.texts(vanished), [deleted], "{action}, {times}");
+        let all = stage.sim.with_world(|world| world.meetings.len()) as i64;
+        let kept = "SELECT count(*) FROM meetings WHERE vanished_at IS NULL AND detail_checksum IS NOT NULL";
+        assert_eq!(stage.number(kept), all, "{action}, {times}");
+    });
+    futures::stream::iter(told)
+        .buffer_unordered(8)
+        .collect::<Vec<()>>()
+        .await;
 }
 
 /// It shows nothing at all, or too little: the hosts' own lists decide, and nothing vanishes.

@@ -218,6 +218,14 @@ const FAULTS: &[Fault] = &[
     ),
 ];
 
+/// Every action of the matrix, with whether a request may meet it for as long as a run lasts.
+pub fn actions() -> impl Iterator<Item = (&'static str, bool)> {
+    FAULTS.iter().map(|fault| {
+        let listing = fault.ends.split(' ').nth(1).unwrap();
+        (fault.action, !listing.ends_with('-'))
+    })
+}
+
 /// Faults that the client cannot tell from others of the table, page by page: the first page alone, unless HARVESTER_LONG=1.
 const ALIKE: [&str; 9] = [
     ":500}",
