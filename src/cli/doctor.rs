@@ -199,7 +199,9 @@ fn history(context: &Context) -> Option<Check> {
         "history",
         match last.agrees {
             true => {
-                format!("agreed with the hosts' lists at {at}: between days, only hosts with news are listed")
+                format!(
+                    "agreed with the hosts' lists at {at}: until the next day can be settled, only hosts with news are listed"
+                )
             }
             false => format!(
                 "could not be used at {at}: every run lists every host. It needs a scope ({}) and has to agree with the hosts' lists; it is \

@@ -98,6 +98,7 @@ impl Zoom {
                     listing.malformed.extend(one.malformed);
                 }
                 HostListed::Unknown(host, note) => {
+                    listing.pages += 1;
                     unknown.insert(history::email(&host.email));
                     listing.notes.extend(note);
                 }
