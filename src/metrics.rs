@@ -165,7 +165,7 @@ mod tests {
     use crate::model::{Label, parse_time};
 
     #[test]
-    fn the_page_of_a_small_harvester() {
+    fn the_metrics_of_a_small_catalog() {
         let health = Health {
             last_success: parse_time("2026-03-04T10:00:00Z"),
             last_run: parse_time("2026-03-04T11:00:00Z"),

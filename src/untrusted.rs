@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_never_empty_and_never_long() {
+    fn a_cleaned_line_is_neither_empty_nor_long() {
         assert_eq!(one_line(" \n"), "no message");
         assert_eq!(one_line(&"ü".repeat(400)).chars().count(), 400);
         let long = one_line(&"ü".repeat(401));

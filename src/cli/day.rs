@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn what_people_write() {
+    fn days_are_read_in_every_documented_form() {
         let today = day("2026-03-10");
         for (text, first, last) in [
             ("2026-03-04", "2026-03-04", "2026-03-04"),
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn days_that_make_no_sense_are_refused_with_a_reason() {
+    fn impossible_days_are_refused_with_a_reason() {
         let today = day("2026-03-10");
         let read = |text: &str| DaySpec::parse(text).unwrap();
         let said =

@@ -241,7 +241,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_says_the_same_and_steers_nothing() {
+    fn json_output_has_the_same_data_and_no_escape_sequences() {
         let value = serde_json::json!({"a\u{9b}": "\u{1b}[2J \u{7f} \u{202e} \u{e0041} ü \n"});
         let text = escaped(&value.to_string()).into_owned();
         assert!(!text.contains(steers), "{text}");
@@ -250,14 +250,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_printed_steers_nothing_even_if_nobody_cleaned_it_before() {
+    fn printing_removes_escape_sequences() {
         let mut printed = Vec::new();
         print_to(&mut printed, "a\u{1b}[2J\nb\u{202e}\n").unwrap();
         assert_eq!(String::from_utf8(printed).unwrap(), "a\u{fffd}[2J\nb\u{fffd}\n");
     }
 
     #[test]
-    fn numbers_and_tables() {
+    fn numbers_and_tables_are_formatted() {
         assert_eq!(
             [0, 999, 1_000, 1_234_567].map(thousands),
             ["0", "999", "1,000", "1,234,567"]
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_fit_and_say_everything_in_their_last_column() {
+    fn tables_fit_the_width_and_wrap_their_last_column() {
         let rows = vec![
             vec![
                 "name".to_owned(),

@@ -284,7 +284,7 @@ mod tests {
     use super::pace;
 
     #[test]
-    fn the_pace_is_told_once_there_is_one_and_the_time_to_go_is_never_nothing() {
+    fn rate_and_remaining_time_are_shown_once_known() {
         assert_eq!(pace(0, 100, 0.0), "");
         assert_eq!(pace(100, 0, 40.0), "");
         assert_eq!(pace(1, 99, 0.0), ", 0/s");

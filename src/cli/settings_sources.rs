@@ -212,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_variable_of_ours_that_is_no_text_is_refused() {
+    fn a_setting_that_is_not_utf8_is_refused() {
         use std::os::unix::ffi::OsStringExt;
         let broken = || OsString::from_vec(vec![0xff]);
         let given = |name: &str| texts([(OsString::from(name), broken())].into_iter());

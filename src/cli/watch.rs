@@ -258,7 +258,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_and_addresses_as_people_write_them() {
+    fn intervals_and_listen_addresses_are_read_in_every_documented_form() {
         assert_eq!(interval("90s"), Ok(Duration::from_secs(90)));
         assert_eq!(interval("15m"), Ok(Duration::from_secs(900)));
         assert_eq!(interval("2h"), Ok(Duration::from_secs(7_200)));

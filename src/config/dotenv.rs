@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn dotenv_is_read_as_everybodys_is_and_remembers_the_lines() {
+    fn dotenv_follows_the_usual_syntax_and_keeps_line_numbers() {
         let text = "\u{feff}# ours\nZOOM_PLAN=pro # for now\n\nexport ZOOM_CLIENT_SECRET='a$b #c'\n\
                     OTHER=\"two\nlines\"\nELASTICSEARCH_USER = elastic\r\nZOOM_PLAN=\"business\"\n";
         let expected = [
@@ -178,7 +178,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn what_is_written_is_read_again(values in proptest::collection::vec("[ -~äß漢]{1,12}", 1..4)) {
+        fn dotenv_reads_back_what_it_writes(values in proptest::collection::vec("[ -~äß漢]{1,12}", 1..4)) {
             let said: Vec<Assignment> = values
                 .iter()
                 .map(|value| value.trim())
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_value_takes_a_name_out_and_a_value_takes_out_the_file_that_named_it() {
+    fn writing_an_empty_value_removes_the_name_and_a_value_replaces_name_file() {
         let one = |name: &str, value: &str| Assignment {
             line: 0,
             name: name.to_owned(),
@@ -218,14 +218,14 @@ mod tests {
     }
 
     #[test]
-    fn a_dollar_that_stands_for_itself_is_kept() {
+    fn a_literal_dollar_sign_is_kept() {
         let text = "ZOOM_CLIENT_ID='a$b' # not $c\nZOOM_CLIENT_SECRET=a\\$b # $c\nZOOM_PLAN=\"a\\$b\"\nOTHER=$NOBODYS\n";
         let values: Vec<String> = read(text).into_iter().map(|(_, _, value)| value).collect();
         assert_eq!(values, ["a$b", "a$b", "a$b", ""]);
     }
 
     #[test]
-    fn what_other_programs_wrote_is_their_business_and_ours_is_refused_without_being_shown() {
+    fn foreign_lines_are_ignored_and_bad_lines_of_ours_are_refused_without_showing_the_value() {
         let others = "SOME THING\nGREETING=hello there\nZOOM_PLAN=pro\n";
         assert_eq!(read(others), [(3, "ZOOM_PLAN".to_owned(), "pro".to_owned())]);
         for text in [

@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cloud_id_is_a_host() {
+    fn a_cloud_id_is_decoded_to_a_host() {
         let id = |text: &str| format!("my deployment:{}", BASE64_STANDARD.encode(text));
         let found = |text: &str| cloud(&id(text)).map(|url| url.to_string());
         assert_eq!(

@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn the_usual_variables_and_our_setting() {
+    fn proxies_come_from_the_usual_variables_or_our_setting() {
         let one = "through the proxy http://one:1";
         let (found, _) = ways(&[]).unwrap();
         assert_eq!(
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_proxy_is_refused_without_its_password() {
+    fn an_invalid_proxy_is_refused_without_showing_its_password() {
         for (name, value) in [
             ("https_proxy", "socks5://me:secret@one:1"),
             ("ALL_PROXY", "http://me:secret@one:1/path"),

@@ -178,7 +178,7 @@ fn defaults() {
 }
 
 #[test]
-fn what_is_wrong_is_said_in_one_line_and_shows_no_secret() {
+fn configuration_errors_are_one_line_and_show_no_secret() {
     let url = ("ELASTICSEARCH_URL", "http://localhost:9200");
     let one = |name, value| error(&environment(&[(name, value)]));
     let lines = [
@@ -279,7 +279,7 @@ fn sizes() {
 }
 
 #[test]
-fn a_name_that_is_nearly_ours_is_somebody_elses_but_worth_a_word() {
+fn a_name_close_to_a_setting_is_a_warning() {
     let config = Config::new(&Inputs {
         environment: pairs(&[
             ("ELASTICSEARCH_URI", "http://x"),
@@ -313,7 +313,7 @@ fn way_in(inputs: &Inputs) -> String {
 }
 
 #[test]
-fn the_way_to_sign_in_that_stands_in_the_strongest_place_wins() {
+fn credentials_from_the_strongest_place_win() {
     let in_url = "https://elastic:p%40ss@search.example.edu:9200/";
     assert_eq!(
         way_in(&environment(&[("ELASTICSEARCH_URL", in_url)])),
@@ -345,7 +345,7 @@ fn the_way_to_sign_in_that_stands_in_the_strongest_place_wins() {
 }
 
 #[test]
-fn nothing_shows_a_secret() {
+fn shown_settings_hide_secrets() {
     let inputs = environment(&[
         ("ZOOM_ACCOUNT_ID", "a"),
         ("ZOOM_CLIENT_ID", "c"),
@@ -382,7 +382,7 @@ fn the_reference_names_every_setting() {
 }
 
 #[test]
-fn credentials_do_not_travel_in_clear_unnoticed() {
+fn credentials_over_plain_http_are_a_warning() {
     for name in ["ZOOM_API_URL", "ZOOM_OAUTH_URL"] {
         for far in [
             "http://zoom.us/v2",
@@ -419,7 +419,7 @@ fn credentials_do_not_travel_in_clear_unnoticed() {
 }
 
 #[test]
-fn nothing_that_can_be_debugged_shows_a_secret() {
+fn debug_output_shows_no_secret() {
     use crate::{elastic, zoom};
     let inputs = environment(&[
         ("ZOOM_ACCOUNT_ID", "a"),

@@ -222,7 +222,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bodies_keep_to_the_limit_and_lose_nothing() {
+    fn bulk_bodies_keep_to_the_size_limit_and_lose_no_item() {
         let sizes = |limit| -> Vec<Vec<usize>> {
             let mut filler = Filler::new(limit, false);
             let mut bodies = Vec::new();

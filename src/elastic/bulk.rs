@@ -606,7 +606,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_each_status_of_an_item_means() {
+    fn each_item_status_has_its_outcome() {
         let target = Target {
             name: "zoom-sessions".into(),
             is_alias: true,
@@ -670,7 +670,7 @@ mod tests {
     }
 
     #[test]
-    fn items_are_told_apart_by_id_whatever_order_they_come_in() {
+    fn items_are_matched_by_id_in_any_order() {
         let item = |id: &str, status: u16| json!({"index": {"_id": id, "_index": "i", "status": status}});
         let all = |items: Vec<Value>| json!({"items": items});
         let told = |done: &[&str], again: &[&str]| {

@@ -457,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn documents_of_a_meeting() {
+    fn the_documents_of_a_meeting() {
         let kept = kept(
             json!({"topic": "Biology 101", "host": "Host 001", "email": "host001@example.edu", "user_type": "Licensed",
                    "dept": "Biology", "participants": 2, "has_pstn": false, "has_video": true, "audio_quality": "good",
@@ -488,7 +488,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_values_are_left_out_and_cost_nothing_else() {
+    fn values_of_unexpected_types_are_left_out_and_the_rest_is_kept() {
         let kept = kept(
             json!({"topic": ["no", "text"], "participants": "many", "has_video": "perhaps", "custom_keys": "none"}),
             vec![
@@ -706,7 +706,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(1000))]
         /// The naive way to a document is a tree of values.
         #[test]
-        fn documents_are_what_trees_of_values_give(kept in any_kept()) {
+        fn documents_equal_those_of_a_naive_builder(kept in any_kept()) {
             prop_assert_eq!(body(&meeting(&kept)), naive::meeting(&kept));
             let written: Vec<Value> = sessions(&kept).iter().map(body).collect();
             prop_assert_eq!(written, naive::sessions(&kept));

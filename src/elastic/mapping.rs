@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_live_mapping_is_told_apart_from_ours() {
+    fn differences_between_a_live_mapping_and_ours_are_named() {
         let wanted = json!({"properties": {
             "uuid": {"type": "keyword"},
             "host": {"properties": {"email": {"type": "keyword"}, "name": {"type": "keyword"}}},
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn our_own_mappings_are_read() {
+    fn our_own_mappings_are_read_without_difference() {
         for kind in IndexKind::ALL {
             let mapping = wanted(kind).unwrap();
             assert!(properties(&mapping).count() > 20);

@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn accounts_have_lawful_names_of_their_own() {
+    fn each_account_gets_a_valid_and_unique_index_name() {
         let part = |id: &str| account_part(&AccountId::new(id));
         assert_eq!(part("abc123"), "abc123");
         let awkward = [
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn only_six_digits_make_a_generation() {
+    fn an_index_generation_has_six_digits() {
         assert_eq!(generation("z-meetings", "z-meetings-000012"), Some(12));
         for other in [
             "z-meetings",
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn an_index_tells_its_year() {
+    fn the_year_is_read_from_an_index_name() {
         let year = |index: &str| year_of("z-meetings-a", index).map(IndexYear::number);
         assert_eq!(year("z-meetings-a-000001"), Some(0));
         assert_eq!(year("z-meetings-a-2026-000012"), Some(2026));

@@ -375,7 +375,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pages_keep_to_their_weight() {
+    fn scan_pages_keep_to_their_size() {
         // Small documents: twice as many, up to the limit.
         assert_eq!(next_size(500, 500, 500 * 800), 1_000);
         assert_eq!(next_size(5_000, 5_000, 5_000 * 500), 5_000);
@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_absent_comes_last_and_case_and_signs_are_bytes() {
+    fn missing_values_sort_last_and_text_sorts_by_bytes() {
         let key = |text: Option<&str>| Key {
             meeting: text.map(MeetingUuid::new),
             session: None,
@@ -424,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_meetings_volatile_fields_are_left_out() {
+    fn only_volatile_meeting_fields_are_left_out_of_the_checksum() {
         let row = |value: Value| Row::read(&value.to_string()).unwrap();
         let body = |quality: &str| row(json!({"topic": "t", "audio_quality": quality}));
         let of = |kind, quality| content(kind, &body(quality));

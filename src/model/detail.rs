@@ -294,7 +294,7 @@ mod tests {
 
     /// What is kept of rows that Zoom shows twice, and what is said of counts that do not fit.
     #[test]
-    fn repeated_rows_are_kept_once_and_counts_that_do_not_fit_are_told() {
+    fn repeated_rows_are_kept_once_and_wrong_counts_are_reported() {
         let named = r#"{"join_time":"2026-03-01T10:00:00Z","user_id":"1"}"#;
         let other = r#"{"join_time":"2026-03-01T10:00:00Z","user_id":"2"}"#;
         let nobody = r#"{"join_time":"2026-03-01T10:00:00Z","user_id":"","user_name":"Phone"}"#;
@@ -319,7 +319,7 @@ mod tests {
 
     /// Other ids would double every document of an index that an older program filled.
     #[test]
-    fn session_ids_stay_what_they_are() {
+    fn session_ids_are_stable() {
         let uuid = MeetingUuid::new("gm8s9L+PTEC+FG3sFbd1Cw==");
         let detail = Detail::new(
             uuid,
@@ -341,7 +341,7 @@ mod tests {
     ];
 
     #[test]
-    fn what_was_kept_is_read_as_it_was() {
+    fn a_stored_detail_reads_back_unchanged() {
         let detail = Detail::new(
             MeetingUuid::new("u"),
             vec![row(

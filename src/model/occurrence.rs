@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_personal_room_is_told_apart_by_who_is_in_it() {
+    fn meetings_in_a_personal_room_are_told_apart_by_host_and_guests() {
         let office_hours = [
             instance(0, 20, "h", &["a"]),
             instance(22, 40, "h", &["b"]),
@@ -108,7 +108,7 @@ mod tests {
     proptest! {
         /// The naive model compares each with every one before it.
         #[test]
-        fn the_naive_model_agrees(minutes in prop::collection::vec((0_i64..400, 0_i64..60), 0..12)) {
+        fn occurrences_agree_with_the_naive_model(minutes in prop::collection::vec((0_i64..400, 0_i64..60), 0..12)) {
             let mut instances: Vec<Instance> =
                 minutes.iter().map(|(start, length)| instance(*start, start + length, "h", &[])).collect();
             instances.sort_by_key(|one| one.start);

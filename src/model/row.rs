@@ -603,7 +603,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn quotes_and_backslashes_are_found_where_they_stand(text in "[\"\\\\a!#\\[\\]\u{a2}\u{dc}é]{0,40}") {
+        fn quotes_and_backslashes_are_found_at_every_position(text in "[\"\\\\a!#\\[\\]\u{a2}\u{dc}é]{0,40}") {
             let naive = text.bytes().position(|byte| matches!(byte, b'"' | b'\\'));
             prop_assert_eq!(quote_or_backslash(text.as_bytes()), naive);
         }
@@ -630,7 +630,7 @@ mod tests {
 
         /// Whatever stands in a damaged file, it is read without a panic and to an end.
         #[test]
-        fn text_that_is_not_canonical_is_no_trouble(text in "[\\[\\]{}\",:\\\\a0-9é ]{0,40}") {
+        fn text_that_is_not_canonical_is_read_safely(text in "[\\[\\]{}\",:\\\\a0-9é ]{0,40}") {
             let row = RowView(&text);
             prop_assert!(row.members().count() <= text.len());
             prop_assert!(Json(&text).items().count() <= text.len());
@@ -659,7 +659,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_name_that_comes_twice_the_last_counts() {
+    fn the_last_of_two_equal_names_wins() {
         let row = Row::read(r#"{"b": 1, "a": {"d": 2, "c": 3}, "b": [ ]}"#).unwrap();
         assert_eq!(row.as_str(), r#"{"a":{"c":3,"d":2},"b":[]}"#);
         for bad in ["7", "[]", "", "{", r#"{"n":1e999}"#] {
@@ -679,7 +679,7 @@ mod tests {
     }
 
     #[test]
-    fn nested_too_deep_is_an_error_and_no_overflow() {
+    fn deep_nesting_is_an_error_not_an_overflow() {
         let nested = |depth: usize| format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
         assert!(Row::read(&nested(DEEPEST - 1)).is_ok());
         assert!(Row::read(&nested(DEEPEST)).is_err());

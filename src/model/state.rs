@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_whole_table_of_states() {
+    fn the_table_of_states_and_events() {
         let events = [
             Event::DetailChanged,
             Event::DetailKept,

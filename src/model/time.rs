@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn times_of_every_shape_seen() {
+    fn times_are_parsed_in_every_form_seen() {
         let iso = |text| parse_time(text).map(iso);
         let expected = Some("2026-03-04T10:15:14Z".to_owned());
         for text in [

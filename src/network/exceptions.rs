@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hosts_domains_ports_networks_and_everything() {
+    fn no_proxy_matches_hosts_domains_ports_networks_and_star() {
         for (list, to, past) in [
             ("example.edu", "https://example.edu", true),
             ("example.edu", "https://a.b.EXAMPLE.edu", true),

@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn the_way_to_each_end() {
+    fn each_url_gets_its_proxy_or_none() {
         let mut proxies = Proxies {
             https: Proxy::parse("https://one:1", "HTTPS_PROXY"),
             http: None,

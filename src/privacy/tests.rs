@@ -67,7 +67,7 @@ fn a_reason_for_leaving_never_keeps_the_name() {
 }
 
 #[test]
-fn names_go_from_topics_but_not_from_inside_words() {
+fn names_are_removed_from_topics_but_not_from_inside_words() {
     for (topic, name, wanted) in [
         (
             "Jill Chill's Personal Meeting Room",
@@ -85,7 +85,7 @@ fn names_go_from_topics_but_not_from_inside_words() {
 }
 
 #[test]
-fn one_person_is_one_pseudonym_everywhere() {
+fn a_person_has_the_same_pseudonym_everywhere() {
     let screen = Screen::new(policy(Treatment::Pseudonymise), Forgotten::default());
     let mut host = Host {
         host_id: HostId::new("h"),
@@ -169,7 +169,7 @@ fn any_session() -> impl Strategy<Value = Row> {
 
 proptest! {
     #[test]
-    fn what_arrives_and_what_is_stored_end_the_same(
+    fn a_policy_gives_the_same_result_for_new_and_for_stored_rows(
         sessions in prop::collection::vec(any_session(), 0..5),
         host in "[a-zA-Z]{1,6}",
         hers in prop::bool::ANY,
@@ -243,7 +243,7 @@ fn assert_nameless(tree: Value, personal: &[&str]) {
 }
 
 #[test]
-fn a_sample_tells_nobody() {
+fn a_treated_sample_names_nobody() {
     let of_sessions: Vec<&str> = OF_PARTICIPANTS
         .iter()
         .map(|(name, _)| *name)
@@ -291,7 +291,7 @@ fn a_sample_tells_nobody() {
 }
 
 #[test]
-fn an_open_screen_hands_a_detail_on_as_it_is() {
+fn a_policy_that_keeps_everything_changes_nothing() {
     let detail = Detail::new(MeetingUuid::new("u"), vec![row(json!({"user_name": "Jill"}))]);
     let (there, wanted) = (detail.payload().as_ptr(), detail.clone());
     let passed = Screen::default().detail(detail);

@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_chart_has_its_bars_and_the_pages_colours() {
+    fn a_chart_has_its_bars_in_the_colours_of_the_page() {
         let named = |values: &[u64]| -> Vec<(String, u64)> {
             values
                 .iter()

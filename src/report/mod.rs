@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_year_is_small() {
+    fn the_report_of_a_year_is_small() {
         let first: chrono::NaiveDate = "2025-03-04".parse().unwrap();
         let figures = Figures {
             days: (0..365)
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn without_anything_it_is_still_a_page() {
+    fn the_report_of_an_empty_catalog_is_a_valid_page() {
         let page = page(&Figures::default(), &about());
         assert!(page.contains("No: no day was ever listed."));
     }

@@ -519,7 +519,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_wrong_with_a_plan_is_told_with_its_place() {
+    fn errors_in_a_fault_plan_name_line_and_column() {
         let told: String = [
             "[{\"action\": \"blokced\"}]",
             "{\"rules\": [\n {\"endpont\": \"detail\", \"action\": \"reset\"}]}",
@@ -539,7 +539,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_lists_of_rules_are_read_as_before() {
+    fn a_fault_plan_may_be_a_plain_list_of_rules() {
         let plan = FaultPlan::from_json(
             "[{\"endpoint\": \"detail\", \"uuid\": \"a/b==\", \"page\": 2, \"from\": 2, \"times\": 3, \"after\": true, \"action\": \"no_participants\"}]",
         )

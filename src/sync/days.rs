@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn margins_reach_over_midnight_but_never_into_the_future_or_out_of_reach() {
+    fn margins_cross_midnight_but_stay_within_reach() {
         let today = day("2026-03-10");
         let one = days("2026-03-04", "2026-03-04");
         assert_eq!(

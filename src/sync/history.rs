@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_differs_is_news_of_its_host() {
+    fn each_difference_is_news_of_its_host() {
         let one = meeting("one", "a", 2);
         let known = [held(&one, Some("h"))];
         assert_eq!(found(std::slice::from_ref(&one), &known), [""; 0]);
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn neither_the_latest_nor_what_reaches_over_the_edge_is_missed() {
+    fn recent_meetings_and_those_over_the_edge_are_not_reported_missing() {
         let ends = |at: &str| ListedMeeting {
             end_time: from_iso(at),
             ..meeting("one", "a", 2)

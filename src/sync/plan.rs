@@ -159,7 +159,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn every_kind_of_change_is_told_apart() {
+    fn each_kind_of_change_is_recognised() {
         let before = [
             meeting("same", "a", 2),
             meeting("longer", "b", 2),
@@ -212,7 +212,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn new_meetings_outside_what_was_asked_for_are_left_alone() {
+    fn new_meetings_outside_the_requested_days_are_ignored() {
         let scope = Some(Window::day("2026-03-03".parse().unwrap()));
         assert_eq!(plan(&[meeting("m", "a", 2)], &Known::new(), scope), [""; 0]);
     }

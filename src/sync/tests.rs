@@ -486,7 +486,7 @@ fn a_session_that_comes_back_while_it_is_deleted_can_be_lost_again() {
 
 proptest! {
     #[test]
-    fn told_anything_in_any_order_the_catalog_believes_what_is_so(
+    fn answers_in_any_order_leave_the_catalog_correct(
         events in prop::collection::vec(event(), 1..60)
     ) {
         story(&events);

@@ -636,7 +636,7 @@ mod tests {
     }
 
     #[test]
-    fn what_each_find_means() {
+    fn each_finding_has_its_difference() {
         use DifferenceKind::{Content, Extra, Misplaced, Missing, Version};
         let gone = |pending| Wanted::Gone { pending };
         let pending = Wanted::Pending { refused: false };
@@ -704,7 +704,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_on_either_side_ends_the_walk_and_is_not_an_absence() {
+    fn an_error_on_either_side_ends_the_comparison() {
         let fine = || Ok(expected("b", Wanted::Exactly));
         let found = || Ok(held(Some("b"), "b", 5, "as sent"));
         let one = merge(
@@ -726,7 +726,7 @@ mod tests {
     proptest! {
         /// Compared with the naive way: look for each in the whole of the other.
         #[test]
-        fn the_merge_pairs_what_belongs_together_and_loses_nothing(
+        fn the_merge_pairs_equal_ids_and_loses_none(
             wanted in proptest::sample::subsequence(NAMES.to_vec(), 0..=8),
             held_docs in proptest::collection::btree_map(
                 proptest::sample::select(NAMES.to_vec()), proptest::option::of(proptest::sample::select(NAMES.to_vec())), 0..8),

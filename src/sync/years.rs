@@ -23,7 +23,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_year_is_dropped_only_where_another_stands() {
+    fn a_year_counts_as_dropped_only_if_another_index_exists() {
         let years = |numbers: &[u16]| -> BTreeSet<IndexYear> {
             numbers.iter().copied().map(IndexYear::new).collect()
         };

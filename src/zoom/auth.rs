@@ -225,7 +225,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whatever_a_token_says_of_itself_it_ends_and_nothing_panics() {
+    fn any_token_lifetime_is_bounded_and_nothing_panics() {
         let now = Instant::now();
         for (expires_in, longest_s) in [
             (json!(3599), 3600),

@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_date_means() {
+    fn each_date_header_has_its_verdict() {
         for (date, took, seconds) in [
             // Between the question and now, to the second that the header has: nothing to set right.
             ("Wed, 04 Mar 2026 10:00:00 GMT", 0, 0),
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_date_the_machine_is_followed_and_a_clock_set_right_meanwhile_is_believed() {
+    fn the_machine_clock_is_used_without_a_date_header_or_after_it_was_corrected() {
         let now = parse_time("2026-03-04T10:00:00Z").unwrap();
         let behind = std::sync::Arc::new(std::sync::atomic::AtomicI64::new(2));
         let read = std::sync::Arc::clone(&behind);

@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_in_all_its_spellings() {
+    fn retry_after_is_read_in_every_form() {
         for (pairs, seconds) in [
             (vec![("retry-after", "7")], Some(7)),
             (vec![("retry-after", "2026-05-31T00:00:00Z")], Some(3600)),
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn the_shapes_of_429() {
+    fn each_form_of_429_is_recognised() {
         let answer = |pairs: &[(&'static str, &str)], body: &str| Answer {
             status: StatusCode::TOO_MANY_REQUESTS,
             headers: headers(pairs),

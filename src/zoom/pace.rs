@@ -616,7 +616,7 @@ mod tests {
     }
 
     #[test]
-    fn time_that_all_requests_travel_costs_nothing() {
+    fn latency_shared_by_all_requests_costs_no_throughput() {
         for ms in [0, 1, 100, 300] {
             let latency = Duration::from_millis(ms);
             let over = thousand_over_possible(latency, |_| Duration::ZERO);
@@ -629,7 +629,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_zoom_costs_the_longest_delay_and_no_more() {
+    fn slow_answers_delay_by_the_longest_latency_only() {
         let over = thousand_over_possible(Duration::from_millis(20), |index| {
             Duration::from_millis(index as u64 * 997 % 3_000)
         });
@@ -638,7 +638,7 @@ mod tests {
     }
 
     #[test]
-    fn the_quickest_answer_is_forgotten_after_a_while() {
+    fn the_shortest_latency_expires() {
         let (start, mut trips) = (Instant::now(), RoundTrips::default());
         let at = |s| start + Duration::from_secs(s);
         let ms = Duration::from_millis;
@@ -656,7 +656,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_waits_learns_from_an_answer_that_the_wait_is_shorter() {
+    async fn an_answer_shortens_the_wait_of_waiting_requests() {
         let pacer = Pacer::new(Plan::Pro, 0.1, None);
         // The first answer is what all others are compared with.
         drop(pacer.acquire(Label::Heavy).await.unwrap());
@@ -720,7 +720,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn to_wait_for_the_limit_is_told_from_waiting_for_a_grant() {
+    async fn waiting_for_the_limit_is_reported_apart_from_waiting_for_the_quota() {
         let (sender, mut receiver) = mpsc::channel::<GrantRequest>(1);
         let pacer = Pacer::new(Plan::Pro, 0.1, Some(sender));
         let acquire = |pacer: &Arc<Pacer>| {
@@ -742,7 +742,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_one_day_granted_is_not_spent_on_the_next() {
+    async fn quota_granted_for_one_day_expires_with_it() {
         let (sender, mut receiver) = mpsc::channel(1);
         let pacer = Pacer::new(Plan::Business, 1.0, Some(sender));
         let granter = tokio::spawn(async move {
@@ -771,7 +771,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_request_is_granted_before_it_goes_out_and_what_is_left_is_known() {
+    async fn every_request_is_reserved_first_and_unused_reservations_are_counted() {
         let (sender, mut receiver) = mpsc::channel(1);
         let pacer = Pacer::new(Plan::Business, 1.0, Some(sender));
         let granter = tokio::spawn(async move {

@@ -427,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_of_every_shape_seen() {
+    fn durations_are_parsed_in_every_form_seen() {
         for (value, seconds) in [
             (json!("00:56"), Some(56)),
             (json!("16:08"), Some(968)),
@@ -458,7 +458,7 @@ mod tests {
     }
 
     #[test]
-    fn an_emoji_that_was_cut_in_two_costs_nothing() {
+    fn a_lone_surrogate_costs_nothing() {
         for (body, topic) in [
             (r#"{"topic":"a \ud83d\ude00 b"}"#, "a \u{1f600} b"),
             (r#"{"topic":"cut \ud83d"}"#, "cut \u{fffd}"),
@@ -477,7 +477,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_beyond_reading_costs_itself_and_not_its_page() {
+    fn an_unreadable_row_costs_only_itself() {
         let deep = "[".repeat(1000) + &"]".repeat(1000);
         let body = format!(
             r#"{{"meetings":[{{"uuid":"a"}},{{"deep":{deep}}},{{"n":1e999}},{{"uuid":"b"}}],"x":1}}"#
@@ -498,7 +498,7 @@ mod tests {
     }
 
     #[test]
-    fn error_bodies_valid_or_not() {
+    fn error_bodies_are_read_even_if_invalid() {
         assert_eq!(
             error_body(br#"{"code":3001,"message":"Meeting does not exist: 1."}"#)
                 .unwrap()
@@ -514,7 +514,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_without_a_uuid_is_malformed_and_nothing_else_is() {
+    fn only_a_row_without_uuid_is_malformed() {
         assert!(
             listed_meeting(
                 row(json!({"topic": "x"})),

@@ -127,11 +127,11 @@ async fn a_whole_account(variable: &str) {
 }
 
 #[tokio::test]
-async fn a_whole_account_on_elasticsearch() {
+async fn a_whole_account_is_published_to_elasticsearch() {
     a_whole_account(ENGINES[0]).await;
 }
 
 #[tokio::test]
-async fn a_whole_account_on_opensearch() {
+async fn a_whole_account_is_published_to_opensearch() {
     a_whole_account(ENGINES[1]).await;
 }

@@ -30,7 +30,7 @@ fn answered(conn: &Connection, sql: &str) -> String {
 }
 
 #[test]
-fn every_question_is_answered_as_the_page_says() {
+fn every_audit_query_gives_the_documented_answer() {
     let folder = tempfile::tempdir().unwrap();
     let copy = folder.path().join("example.db");
     std::fs::copy(

@@ -16,7 +16,7 @@ use zoom_harvester::{
 };
 
 #[test]
-fn what_is_not_ours_is_refused_and_left_untouched() {
+fn a_foreign_sqlite_file_is_refused_and_left_untouched() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.db");
     let refused = |what: &str| {
@@ -59,7 +59,7 @@ fn what_is_not_ours_is_refused_and_left_untouched() {
 }
 
 #[test]
-fn a_run_killed_while_making_the_file_is_no_obstacle() {
+fn a_run_killed_while_creating_the_file_can_be_repeated() {
     let folder = tempfile::tempdir().unwrap();
     for half_made in [
         "",
@@ -73,7 +73,7 @@ fn a_run_killed_while_making_the_file_is_no_obstacle() {
 }
 
 #[test]
-fn only_its_owner_can_read_it() {
+fn the_catalog_is_readable_by_its_owner_only() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.db");
     let mut catalog = Catalog::open(&path).unwrap();
@@ -104,7 +104,7 @@ fn another_account_is_refused() {
 }
 
 #[test]
-fn nonsense_is_refused_by_the_schema_itself() {
+fn the_schema_refuses_impossible_rows() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.db");
     drop(Catalog::open(&path).unwrap());
@@ -381,7 +381,7 @@ thread_local! {
 /// A crash between two transactions cannot be timed from outside, so what belongs together is looked for inside one: a meeting's row
 /// and its payload, a listing's meetings and the day that vouches for them.
 #[tokio::test]
-async fn what_must_be_true_together_is_written_together() {
+async fn each_step_is_one_transaction() {
     let spec = Spec {
         seed: 5,
         hosts: 4,
@@ -432,7 +432,7 @@ async fn what_must_be_true_together_is_written_together() {
 }
 
 #[test]
-fn the_schema_as_auditors_see_it() {
+fn the_schema_shown_to_auditors() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("harvester.db");
     drop(Catalog::open(&path).unwrap());

@@ -160,7 +160,7 @@ fn is_sound(stage: &Stage, db: &Path) {
 }
 
 #[test]
-fn check_tells_each_flaw_with_its_meeting() {
+fn check_names_each_flaw_and_its_meeting() {
     let stage = harvested();
     is_sound(&stage, &stage.db());
     let uuid = kept(&stage.db()).pop_first().unwrap();
@@ -343,7 +343,7 @@ fn a_damaged_page_in_the_middle_is_found_and_ends_a_run_with_the_remedy() {
 }
 
 #[test]
-fn a_backup_is_made_beside_a_run_and_is_whole_private_and_noted() {
+fn a_backup_during_a_run_is_complete_private_and_recorded() {
     let stage = stage();
     let mut child = under_way(&stage, 10);
     let mode = |name: &str| {
@@ -422,7 +422,7 @@ fn a_backup_is_made_beside_a_run_and_is_whole_private_and_noted() {
 
 /// A run reads before it writes in most of its transactions; SQLite fails those at once if somebody wrote in between.
 #[test]
-fn a_short_write_beside_a_run_makes_it_wait_and_not_fail() {
+fn a_short_foreign_write_delays_a_run_and_does_not_fail_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("harvester.db");
     let mut catalog = Catalog::open(&path).unwrap();
@@ -445,7 +445,7 @@ fn a_short_write_beside_a_run_makes_it_wait_and_not_fail() {
 }
 
 #[test]
-fn vacuum_gives_room_back_and_makes_no_catalog() {
+fn vacuum_frees_disk_space_and_creates_no_catalog() {
     let stage = harvested();
     let absent = stage.folder.path().join("absent.db");
     refused(program(&stage, &absent, &["catalog", "vacuum"]), 1, "no catalog");
@@ -520,7 +520,7 @@ impl Drop for SmallDisk {
 }
 
 #[test]
-fn a_full_disk_ends_a_run_and_with_room_the_next_completes() {
+fn a_full_disk_ends_the_run_and_the_next_one_completes() {
     for (may_mount, word) in [(true, "the disk is full"), (false, "cannot be read or written")] {
         let stage = stage();
         let disk = SmallDisk::new(&stage, may_mount);
@@ -564,7 +564,7 @@ fn bound(folder: &Path) -> Command {
 }
 
 #[test]
-fn what_may_not_be_written_is_said_and_left() {
+fn a_read_only_catalog_is_one_line_and_stays_unchanged() {
     let stage = harvested();
     // In a folder of its own: that of the stage is its owner's only.
     let folder = tempfile::tempdir().unwrap();
@@ -600,7 +600,7 @@ fn what_may_not_be_written_is_said_and_left() {
 }
 
 #[test]
-fn what_is_no_catalog_is_refused_in_one_line_and_left_untouched() {
+fn a_file_that_is_no_catalog_is_one_line_and_stays_unchanged() {
     let stage = harvested();
     let folder = stage.folder.path();
     let whole = fs::read(stage.db()).unwrap();
@@ -664,7 +664,7 @@ fn what_is_no_catalog_is_refused_in_one_line_and_left_untouched() {
 }
 
 #[test]
-fn a_name_means_one_file_however_it_is_written() {
+fn names_special_to_sqlite_are_plain_files() {
     let stage = stage();
     let folder = stage.folder.path();
     // SQLite alone would take these for something else, and all would be lost.
@@ -687,7 +687,7 @@ fn waiting(stage: &Stage, db: &Path, zoom: &std::net::TcpListener) -> Child {
 }
 
 #[test]
-fn of_many_starts_at_one_instant_one_wins_by_whatever_name() {
+fn of_many_simultaneous_starts_one_gets_the_lock() {
     let stage = stage();
     let zoom = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let link = stage.folder.path().join("link.db");
@@ -760,7 +760,7 @@ trait Partition: Iterator<Item = Child> + Sized {
 impl<I: Iterator<Item = Child>> Partition for I {}
 
 #[test]
-fn a_log_left_behind_and_damaged_costs_only_what_stood_in_it() {
+fn a_damaged_wal_costs_only_its_own_transactions() {
     let stage = stage();
     let mut child = under_way(&stage, MEETINGS / 2);
     child.kill().unwrap();
@@ -779,7 +779,7 @@ fn a_log_left_behind_and_damaged_costs_only_what_stood_in_it() {
 }
 
 #[test]
-fn a_catalog_that_goes_away_under_a_run_is_no_success() {
+fn a_catalog_deleted_during_a_run_is_an_error() {
     for moved in [false, true] {
         let stage = stage();
         let child = under_way(&stage, 20);
@@ -804,7 +804,7 @@ fn a_catalog_that_goes_away_under_a_run_is_no_success() {
 }
 
 #[tokio::test]
-async fn a_clock_that_was_set_back_hides_nothing_and_documents_still_win() {
+async fn a_clock_set_back_hides_nothing_and_new_versions_still_win() {
     let spec = Spec {
         seed: 5,
         hosts: 4,

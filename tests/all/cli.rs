@@ -217,7 +217,7 @@ fn unknown_settings_are_refused_and_near_misses_told() {
 }
 
 #[test]
-fn a_reader_that_has_seen_enough_is_no_failure() {
+fn a_closed_pipe_is_not_a_failure() {
     let folder = folder();
     for args in [&["--help"][..], &["doctor"], &["doctor", "--json"]] {
         let (reader, writer) = pipe().unwrap();
@@ -299,7 +299,7 @@ fn levels(stderr: &str) -> Vec<String> {
 }
 
 #[test]
-fn as_json_every_line_of_the_log_is_json() {
+fn with_json_logs_every_line_is_json() {
     let folder = folder();
     let mut command = program(folder.path(), &["--log-format", "json", "status"]);
     command.env("ELASTICSEARCH_URI", "http://localhost");
@@ -340,7 +340,7 @@ fn exit_noted(folder: &Path) -> Option<i64> {
 }
 
 #[test]
-fn a_signal_ends_a_run_in_order_and_with_a_code_of_its_own() {
+fn a_signal_ends_a_run_cleanly_with_its_own_exit_code() {
     for (name, exit) in [("INT", 130), ("TERM", 143)] {
         let folder = folder();
         let (mut child, _zoom, _asked) = waiting_sync(folder.path(), Stdio::null());

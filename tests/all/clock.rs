@@ -56,7 +56,7 @@ fn days(stage: &Stage) -> Vec<String> {
 }
 
 #[test]
-fn windows_and_settling_follow_zooms_time_whatever_the_machine_says() {
+fn days_follow_zooms_clock_not_the_machines() {
     let from = (Utc::now().date_naive() - Days::new(8)).to_string();
     let sync = ["sync", "--from", &from];
     let right = stage();
@@ -105,7 +105,7 @@ fn windows_and_settling_follow_zooms_time_whatever_the_machine_says() {
 }
 
 #[test]
-fn plan_and_doctor_say_it_too() {
+fn plan_and_doctor_report_a_wrong_clock() {
     let stage = stage();
     let today = Utc::now().date_naive();
     // Tomorrow by this machine's clock; today by Zoom's.

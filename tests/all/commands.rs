@@ -258,7 +258,7 @@ fn serve_useless(how: Useless) -> String {
 }
 
 #[test]
-fn no_secret_is_printed_or_left_behind() {
+fn no_secret_is_printed_or_written() {
     let stage = Stage::new(small(), None);
     let uuid = stage.sim.with_world(|world| world.meetings[0].uuid.clone());
     let encode = |text: &str| base64::Engine::encode(&base64::prelude::BASE64_STANDARD, text);
@@ -411,7 +411,7 @@ impl Drop for Served {
 
 /// The plan of faults in the docs, served by one command and met by another.
 #[test]
-fn the_fault_plan_in_the_docs_is_served_and_met_as_it_says() {
+fn the_documented_fault_plan_works() {
     use std::io::{BufRead, BufReader};
     let folder = tempfile::tempdir().unwrap();
     let docs = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/faults.md");

@@ -469,7 +469,7 @@ async fn killed_at_every_request_the_next_run_ends_where_an_undisturbed_one_does
 
 /// The same of an account without dashboards, whose lists are many and small.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pro_account_killed_at_every_request_ends_there_as_well() {
+async fn a_pro_account_killed_at_every_request_ends_right_too() {
     let spec = Account {
         plan: Plan::Pro,
         webinars: 1,
@@ -762,7 +762,7 @@ async fn told_to_stop_at(moment: Moment, signal: &str, code: i32) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn told_to_stop_at_any_moment_it_stops_at_once_and_says_what_is_kept() {
+async fn a_run_stops_at_once_when_told_and_says_what_is_kept() {
     let moments = [
         Moment::Fetching,
         Moment::WaitingForTheLimit,
@@ -787,7 +787,7 @@ async fn told_to_stop_at_any_moment_it_stops_at_once_and_says_what_is_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_run_is_told_who_holds_the_catalog() {
+async fn a_second_run_learns_which_process_holds_the_lock() {
     let spec = spec(8, 300, 900, Utc::now());
     let stage = stage(&spec);
     stage.sim.with_setup(|setup| setup.page_size_cap = None);
@@ -812,7 +812,7 @@ fn long() -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_again_and_again_at_any_instant_a_larger_account_ends_right_too() {
+async fn a_larger_account_killed_at_random_ends_right() {
     let seed = std::env::var("HARVESTER_SEED").map_or_else(
         |_| if long() { fastrand::u64(..1_000_000) } else { 1 },
         |seed| seed.parse().expect("HARVESTER_SEED is a number"),

@@ -37,7 +37,7 @@ fn text(value: &Value) -> Value {
 }
 
 #[test]
-fn every_reference_and_every_field_is_there() {
+fn every_reference_and_field_of_the_dashboards_exists() {
     let objects = objects("acme");
     let ids: BTreeMap<(&str, &str), &Value> = objects
         .iter()

@@ -257,17 +257,17 @@ async fn every_fault_on(variable: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_fault_before_elasticsearch_ends_with_the_account() {
+async fn every_network_fault_before_elasticsearch_is_survived() {
     every_fault_on(ENGINES[0]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_fault_before_opensearch_ends_with_the_account() {
+async fn every_network_fault_before_opensearch_is_survived() {
     every_fault_on(ENGINES[1]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_asks_to_be_left_alone_for_long_is_left_alone_and_the_run_says_until_when() {
+async fn a_long_retry_after_ends_the_run_with_the_time_to_come_back() {
     let mut stage = staged(ElasticStage::new(ENGINES[0]));
     let later = Rule {
         from: 1,
@@ -294,7 +294,7 @@ async fn who_asks_to_be_left_alone_for_long_is_left_alone_and_the_run_says_until
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bodies_and_documents_that_are_always_too_large_are_listed_one_by_one() {
+async fn documents_that_are_always_too_large_are_rejected_one_by_one() {
     let mut stage = staged(ElasticStage::new(ENGINES[0]));
     let large = Rule {
         from: 1,
@@ -316,7 +316,7 @@ async fn bodies_and_documents_that_are_always_too_large_are_listed_one_by_one() 
 /// The program as its user runs it: for each way in which publishing can end, the exit code that docs/commands.md lists, one line that says
 /// why, and with the next undisturbed `publish` the account in the index.
 #[tokio::test(flavor = "multi_thread")]
-async fn each_ending_has_its_exit_code() {
+async fn each_ending_of_publish_has_its_exit_code() {
     const EARLY: i32 = 3;
     let forbidden = Fault::Edit(|answer| ill(answer, &[(403, "security_exception"); 999]));
     let endings: [(&str, Option<Rule>, i32, &str); 6] = [
@@ -405,7 +405,7 @@ async fn make_with_topics_as_dates(stage: &Stage) {
 
 /// Documents that a field's type refuses: among good ones, several in a body, for real.
 #[tokio::test(flavor = "multi_thread")]
-async fn poison_among_good_documents_is_listed_with_its_reason_and_retry_brings_it_back() {
+async fn a_rejected_document_among_good_ones_is_dead_lettered_until_retry() {
     for variable in ENGINES {
         let mut stage = staged(ElasticStage::new(variable));
         stage.sim.with_world(|world| {
@@ -522,7 +522,7 @@ const MAKE_TWO: (&str, &str, &str) = (
 );
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_is_done_to_the_indices_while_it_runs_the_next_run_ends_with_the_account() {
+async fn indices_changed_during_a_run_are_right_after_the_next() {
     for variable in ENGINES {
         let run = |name: &'static str, deeds: &'static [(i32, Deed)], first, repair| {
             while_it_runs(variable, name, deeds, first, repair, false)
@@ -674,7 +674,7 @@ async fn whatever_is_done_to_the_indices_while_it_runs_the_next_run_ends_with_th
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_disk_is_said_and_not_waited_for() {
+async fn a_full_elasticsearch_disk_is_reported_at_once() {
     for variable in ENGINES {
         let mut stage = staged(ElasticStage::new(variable));
         stage
@@ -707,7 +707,7 @@ async fn a_full_disk_is_said_and_not_waited_for() {
 
 /// One run fills one index, the next another, and then the alias goes back: what the first lacks is seen.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_alias_moved_back_and_forth_between_runs_fools_nobody() {
+async fn an_alias_moved_back_and_forth_is_noticed() {
     for variable in ENGINES {
         let mut stage = staged(ElasticStage::new(variable));
         assert_eq!(stage.sync(stage.days(9)).await.ending, Ending::Done);
@@ -732,7 +732,7 @@ async fn an_alias_moved_back_and_forth_between_runs_fools_nobody() {
 
 /// A change was sent and its answer lost; then the account turned back. The index has the change, whatever was acknowledged before.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_change_that_was_sent_without_an_answer_and_taken_back_is_taken_back_in_the_index_too() {
+async fn a_change_sent_without_an_answer_and_reverted_is_reverted_in_the_index() {
     let mut stage = staged(ElasticStage::new(ENGINES[0]));
     assert_eq!(stage.sync(stage.days(9)).await.ending, Ending::Done);
     let rename = |stage: &Stage, topic: &str| {
@@ -757,7 +757,7 @@ async fn a_change_that_was_sent_without_an_answer_and_taken_back_is_taken_back_i
 
 /// Real refusals for want of memory: of whole bodies, and of items inside a 200.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_with_too_little_memory_gets_everything_in_smaller_pieces() {
+async fn a_server_with_little_memory_gets_smaller_bodies() {
     let mut stage = Stage::new(
         World::generate(&Spec {
             seed: 12,
@@ -812,7 +812,7 @@ async fn a_server_with_too_little_memory_gets_everything_in_smaller_pieces() {
 // ---- A server with security on ----
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_role_that_the_page_lists_does_everything() {
+async fn the_documented_role_is_enough() {
     let mut stage = staged(ElasticStage::secure("harvester"));
     assert_eq!(stage.sync(stage.days(9)).await.ending, Ending::Done);
     // Sessions that are lost are deleted.
@@ -848,7 +848,7 @@ async fn the_role_that_the_page_lists_does_everything() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_one_privilege_less_the_step_that_needs_it_is_named() {
+async fn a_missing_privilege_is_named_with_its_step() {
     for (lacking, step) in [
         ("manage", "reading an alias"),
         ("index", "writing to"),
@@ -905,7 +905,7 @@ async fn with_one_privilege_less_the_step_that_needs_it_is_named() {
 }
 
 #[test]
-fn the_page_lists_the_privileges_of_the_role_that_is_tried() {
+fn the_documented_privileges_are_those_of_the_tested_role() {
     let page = std::fs::read_to_string("docs/elasticsearch.md")
         .unwrap()
         .replace('\n', " ");
@@ -921,7 +921,7 @@ fn the_page_lists_the_privileges_of_the_role_that_is_tried() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn wrong_credentials_are_said_in_one_line_without_the_secret() {
+async fn wrong_credentials_are_one_line_without_the_secret() {
     let mut stage = staged(ElasticStage::secure("harvester"));
     let right = stage.es().auth.clone();
     for auth in [
@@ -953,7 +953,7 @@ async fn wrong_credentials_are_said_in_one_line_without_the_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_strange_authority_a_wrong_name_and_no_tls_are_refused_and_said() {
+async fn an_unknown_authority_a_wrong_name_and_plain_http_are_refused() {
     let secure = ElasticStage::secure("harvester");
     let port = secure.url.rsplit(':').next().unwrap().to_owned();
     let strange = std::fs::read("tests/fixtures/strange-ca.pem").unwrap();
@@ -1072,7 +1072,7 @@ async fn an_api_key_is_preferred_and_no_password_goes_out_beside_it() {
 /// A document that was refused is not forgotten when its meeting is looked at again and is still the same; and one that changes
 /// is dead no more.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_refused_stays_listed_until_it_is_taken() {
+async fn a_rejected_document_stays_dead_lettered_until_it_is_accepted() {
     let mut stage = staged(ElasticStage::new(ENGINES[0]));
     let uuid = stage.sim.with_world(|world| {
         for meeting in &mut world.meetings {

@@ -127,7 +127,7 @@ async fn duckdb_and_pandas_read_what_the_catalog_holds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn days_are_chosen_formulas_defused_and_slips_told() {
+async fn export_selects_days_defuses_formulas_and_reports_usage_errors() {
     let stage = stage();
     stage.sync(stage.days(8)).await;
     let folder = stage.folder.path();

@@ -65,7 +65,7 @@ async fn one_blocked_uuid_stops_nothing_and_is_dead_after_five_runs() {
 
 /// Twenty oldest meetings answer 500 for ever: that looks like a Zoom that is down, and must not keep later meetings from their turn.
 #[tokio::test]
-async fn a_day_of_meetings_that_zoom_cannot_give_wedges_no_later_run() {
+async fn a_day_of_failing_details_blocks_no_later_run() {
     let stage = Stage::new(small(), None);
     let mut oldest = stage.sim.with_world(|world| world.meetings.clone());
     oldest.sort_by_key(|one| one.end);
@@ -137,7 +137,7 @@ async fn an_empty_answer_does_not_empty_a_good_document() {
 }
 
 #[tokio::test]
-async fn a_meeting_zoom_no_longer_has_is_gone_and_asked_no_more() {
+async fn a_meeting_zoom_no_longer_has_is_gone_and_not_asked_again() {
     let stage = Stage::new(small(), None);
     let uuid = stage.sim.with_world(|world| {
         let old = Utc::now() - chrono::TimeDelta::days(3);
@@ -164,7 +164,7 @@ async fn a_meeting_zoom_no_longer_has_is_gone_and_asked_no_more() {
 }
 
 #[tokio::test]
-async fn a_poisonous_document_is_rejected_alone_and_retry_brings_it_back() {
+async fn one_rejected_document_affects_no_other_and_retry_sends_it() {
     for variable in ENGINES {
         let stage = Stage::new(small(), Some(variable));
         let uuid = stage.sim.with_world(|world| world.meetings[5].uuid.clone());
@@ -231,7 +231,7 @@ async fn a_read_only_index_loses_nothing_and_rejects_nothing() {
 }
 
 #[tokio::test]
-async fn what_stands_under_our_names_and_is_not_ours_is_left_alone() {
+async fn an_index_named_like_our_alias_is_left_alone() {
     for variable in ENGINES {
         let stage = Stage::new(small(), Some(variable));
         stage.es().call("PUT", "/PREFIX-meetings", Some(json!({}))).await;

@@ -39,7 +39,7 @@ fn line<'a>(said: &'a str, setting: &str) -> &'a str {
 }
 
 #[test]
-fn a_file_that_is_named_holds_the_value() {
+fn name_file_settings_are_read_from_their_file() {
     let folder = folder();
     let (_, said) = run(
         folder.path(),
@@ -72,7 +72,7 @@ fn a_file_that_is_named_holds_the_value() {
 }
 
 #[test]
-fn credentials_of_systemd_are_found_by_name_and_the_environment_wins() {
+fn systemd_credentials_are_found_and_the_environment_wins() {
     let folder = folder();
     let credentials = folder.path().join("credentials");
     let handed = [("CREDENTIALS_DIRECTORY", credentials.to_str().unwrap())];
@@ -98,7 +98,7 @@ fn credentials_of_systemd_are_found_by_name_and_the_environment_wins() {
 }
 
 #[test]
-fn what_is_wrong_with_such_a_file_is_one_line_that_names_it() {
+fn an_unusable_value_file_is_one_line_that_names_it() {
     let folder = folder();
     let write = |name: &str, content: &[u8]| fs::write(folder.path().join(name), content).unwrap();
     write("empty", b" \n");

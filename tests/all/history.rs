@@ -154,7 +154,7 @@ async fn a_day_settles_only_once_every_host_was_listed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_history_that_does_not_answer_or_agree_is_not_used() {
+async fn a_history_that_fails_or_disagrees_is_not_used() {
     let no_scope = r#"[{"endpoint": "history", "times": "always", "action": {"refused": {"status": 400, "code": 4711,
         "message": "Invalid access token, does not contain scopes:[report:read:list_history_meetings:admin]."}}}]"#;
     let no_plan = r#"[{"endpoint": "history", "times": "always", "action": {"refused": {"status": 400, "code": 200,
@@ -201,7 +201,7 @@ async fn a_history_that_does_not_answer_or_agree_is_not_used() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_a_trusted_history_fails_every_host_is_listed_in_the_same_run() {
+async fn when_a_trusted_history_fails_every_host_is_listed_in_the_same_run() {
     let new_meeting = |stage: &Stage, host: usize| {
         let now = stage.clock.now();
         stage
@@ -374,7 +374,7 @@ async fn what_a_trusted_history_leaves_out_is_found_a_day_later() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn days_asked_for_by_name_and_small_accounts_are_listed_host_by_host() {
+async fn dated_runs_and_small_accounts_do_not_use_the_history() {
     let stage = staged(58, None);
     asked(&stage).await;
     stage.sim.clear_log();
@@ -393,7 +393,7 @@ async fn days_asked_for_by_name_and_small_accounts_are_listed_host_by_host() {
 
 /// Names and topics are kept as pseudonyms: what the history shows is compared in the same form.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_privacy_policy_changes_nothing_in_that() {
+async fn the_history_works_under_a_privacy_policy() {
     let mut stage = staged(60, None);
     let fields = Field::ALL.map(|(field, _)| (field, Treatment::Pseudonymise));
     let key = Some("0123456789abcdef".to_owned().into());

@@ -204,7 +204,7 @@ fn row(uuid: &str, members: &str) -> String {
 const STEERING: &str = "\u{1b}[2J\u{1b}]8;;http://evil\u{7}x\u{1b}]8;;\u{7}\u{9b}31m\r\n\u{0}\u{7f}\u{202e}\u{2066}\u{e0041}<script>";
 
 #[tokio::test]
-async fn no_value_of_zooms_costs_a_document() {
+async fn hostile_values_cost_no_document() {
     let many: String = (0..3000).map(|n| format!(r#","field_{n}":"{n}""#)).collect();
     let deep = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
     let meetings = [
@@ -370,7 +370,7 @@ async fn no_value_of_zooms_costs_a_document() {
 }
 
 #[test]
-fn an_answer_too_large_is_left_on_the_wire() {
+fn an_oversized_answer_is_not_read_to_its_end() {
     let stage = Stage::new(nobody(), None);
     let mut zoom = Zoom::listing(["good", "large", "bomb", "endless"].map(|uuid| row(uuid, "")));
     zoom.details
@@ -411,7 +411,7 @@ fn an_answer_too_large_is_left_on_the_wire() {
 }
 
 #[test]
-fn redirects_take_no_token_along() {
+fn redirects_get_no_token() {
     let to = |address: SocketAddr| {
         (
             307,
@@ -474,7 +474,7 @@ fn redirects_take_no_token_along() {
 }
 
 #[test]
-fn nothing_from_outside_steers_the_terminal() {
+fn text_from_outside_prints_no_escape_sequence() {
     let uuid = format!("u{STEERING}");
     let members = |id: &str| {
         format!(

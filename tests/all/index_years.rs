@@ -233,7 +233,7 @@ async fn a_dropped_year_stays_dropped_and_a_lost_cluster_is_filled_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_year_that_takes_no_writes_keeps_nobody_else_waiting() {
+async fn a_read_only_year_delays_no_other_year() {
     for variable in ENGINES {
         let stage = staged(variable, 24);
         let old_meeting = on_new_years_eve(&stage);
@@ -275,7 +275,7 @@ async fn a_year_that_takes_no_writes_keeps_nobody_else_waiting() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_account_goes_over_to_an_index_a_year_and_back() {
+async fn an_account_switches_to_yearly_indices_and_back() {
     for variable in ENGINES {
         let mut stage = staged(variable, 25);
         stage.period = IndexPeriod::None;

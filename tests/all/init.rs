@@ -44,7 +44,7 @@ fn borrowed<'a>(environment: &'a [(&'static str, String)]) -> Vec<(&'a str, &'a 
 }
 
 #[test]
-fn a_mistyped_secret_is_asked_again_and_the_file_that_is_written_works() {
+fn init_asks_again_for_a_wrong_secret_and_writes_a_working_file() {
     let stage = stage(Some(ENGINES[0]));
     let environment = around(&stage);
     let folder = stage.folder.path();
@@ -112,7 +112,7 @@ fn a_mistyped_secret_is_asked_again_and_the_file_that_is_written_works() {
 }
 
 #[test]
-fn what_the_environment_says_is_not_asked_and_an_end_of_the_answers_writes_nothing() {
+fn init_skips_what_the_environment_sets_and_writes_nothing_at_end_of_input() {
     let stage = stage(None);
     let mut environment = around(&stage);
     environment.push(("ZOOM_ACCOUNT_ID", sim::ACCOUNT_ID.to_owned()));
@@ -128,7 +128,7 @@ fn what_the_environment_says_is_not_asked_and_an_end_of_the_answers_writes_nothi
 }
 
 #[test]
-fn without_a_terminal_it_says_what_to_do() {
+fn init_without_a_terminal_says_what_to_do() {
     let stage = stage(None);
     let output = Command::new(env!("CARGO_BIN_EXE_zoom-harvester"))
         .arg("init")

@@ -800,7 +800,7 @@ fn the_page_about_faults_is_the_matrix() {
 }
 
 #[tokio::test]
-async fn a_day_whose_first_listing_was_cut_is_listed_again_by_the_next_sync() {
+async fn a_day_whose_first_listing_was_cut_short_is_listed_again() {
     for action in ["cut_list", "empty_list"] {
         let now = noon();
         let world = World::generate(&Spec {
@@ -829,7 +829,7 @@ async fn a_day_whose_first_listing_was_cut_is_listed_again_by_the_next_sync() {
 }
 
 #[tokio::test]
-async fn a_window_that_zoom_empties_for_good_is_believed_at_the_second_run() {
+async fn an_emptied_window_counts_at_the_second_run() {
     let stage = harvested(None, Account::Business).await;
     let gone = stage
         .sim
@@ -843,7 +843,7 @@ async fn a_window_that_zoom_empties_for_good_is_believed_at_the_second_run() {
 }
 
 #[tokio::test]
-async fn what_changes_while_it_is_harvested_is_there_after_the_next_run() {
+async fn changes_during_a_run_are_harvested_by_the_next() {
     let mut stage = harvested(Some(ENGINES[0]), Account::Business).await;
     let now = stage.clock.now();
     let target = stage.sim.with_world(|world| change(world, now));

@@ -122,7 +122,7 @@ fn is_sound(path: &Path) {
 }
 
 #[test]
-fn each_schema_is_brought_up_to_date_with_nothing_lost() {
+fn each_schema_version_migrates_without_loss() {
     let folder = tempfile::tempdir().unwrap();
     let fresh = folder.path().join("fresh.db");
     drop(Catalog::open(&fresh).unwrap());

@@ -978,7 +978,7 @@ fn a_late_detail_that_also_changed_ends_right() {
 
 /// Whose meetings these are is asked about the first, which is deleted by then; the second can tell.
 #[test]
-fn a_host_whose_first_meeting_was_deleted_is_known_by_another() {
+fn a_host_whose_first_meeting_was_deleted_is_found_by_another() {
     let daily = Fault {
         endpoint: "past_meeting",
         kind: "daily",

@@ -333,7 +333,7 @@ async fn a_whole_run_through_a_proxy_that_asks_for_a_password() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_proxy_a_switch_and_this_machine_go_past_it() {
+async fn no_proxy_none_and_localhost_bypass_the_proxy() {
     let office = Office::new(Some(ENGINES[0])).await;
     let (proxy, seen) = forward_proxy(Manner::LetsThrough).await;
     let es = office.stage.es();
@@ -398,7 +398,7 @@ async fn a_proxy_that_refuses_is_named_and_its_password_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_in_place_of_an_answer_is_a_proxys() {
+async fn an_html_page_instead_of_an_answer_is_blamed_on_the_proxy() {
     let stage = stage(Some(ENGINES[0]));
     let es = stage.es();
     stage.run(stage.days(6), true, false).await;
@@ -425,7 +425,7 @@ async fn a_page_in_place_of_an_answer_is_a_proxys() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn authorities_of_this_machine_are_trusted_and_no_others() {
+async fn only_the_machines_authorities_are_trusted() {
     let office = Office::new(None).await;
     let (proxy, _) = forward_proxy(Manner::LetsThrough).await;
     let from = since();
@@ -481,7 +481,7 @@ async fn authorities_of_this_machine_are_trusted_and_no_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cluster_that_asks_for_a_certificate_gets_ours() {
+async fn a_client_certificate_is_sent_on_request() {
     let office = Office::new(Some(ENGINES[0])).await;
     let es = office.stage.es();
     office.stage.run(office.stage.days(6), true, false).await;
@@ -537,7 +537,7 @@ async fn a_cluster_that_asks_for_a_certificate_gets_ours() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_several_nodes_those_that_answer_are_asked() {
+async fn requests_go_to_the_nodes_that_answer() {
     let nobody = TcpListener::bind("127.0.0.1:0")
         .await
         .unwrap()

@@ -72,7 +72,7 @@ fn groups(groups: &[&[&String]]) -> BTreeSet<BTreeSet<String>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_meeting_that_is_begun_again_is_one_occurrence_whenever_that_becomes_known() {
+async fn a_restarted_meeting_is_one_occurrence_whenever_it_becomes_known() {
     let stage = empty(Some(ENGINES[0]));
     let (series, base) = (92_000_000_001, Utc::now() - TimeDelta::hours(30));
     stage.sim.with_world(|world| {
@@ -198,7 +198,7 @@ async fn an_instance_whose_first_is_forgotten_becomes_the_first_itself() {
 /// In whatever order instances come, grow and change their guests: what the catalog has worked out step by step is what one look at all of them
 /// gives.
 #[tokio::test(flavor = "multi_thread")]
-async fn step_by_step_gives_what_one_look_at_all_gives() {
+async fn incremental_occurrences_equal_those_of_a_full_computation() {
     for seed in 0..12 {
         let mut dice = fastrand::Rng::with_seed(seed);
         let stage = empty(None);

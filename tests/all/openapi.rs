@@ -44,7 +44,7 @@ async fn answer(State(examples): State<Arc<Value>>, uri: Uri) -> Json<Value> {
 }
 
 #[tokio::test]
-async fn zooms_own_examples_go_through_the_whole_job() {
+async fn zooms_documented_examples_are_harvested() {
     let examples: Value = serde_json::from_str(include_str!("../fixtures/zoom-examples.json")).unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -153,7 +153,7 @@ async fn zooms_own_examples_go_through_the_whole_job() {
 /// Zoom's OpenAPI description, cut to the endpoints that are used: `tests/fixtures/zoom-contract.json` has their paths, labels, query parameters (with
 /// the values that each may have) and the fields of a row.
 #[tokio::test(flavor = "multi_thread")]
-async fn every_request_and_every_field_of_the_simulated_account_is_zooms() {
+async fn every_request_and_field_stands_in_zooms_contract() {
     let contract: Value = serde_json::from_str(include_str!("../fixtures/zoom-contract.json")).unwrap();
     let now = chrono::Utc::now();
     let mut met = std::collections::BTreeSet::new();

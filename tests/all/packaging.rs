@@ -33,7 +33,7 @@ const FILES: [&str; 5] = [
 ];
 
 #[test]
-fn every_key_that_a_package_names_is_known() {
+fn every_setting_in_the_packages_is_known() {
     let known: BTreeSet<&str> = SETTINGS.iter().map(|setting| setting.name).collect();
     let mut found = BTreeSet::new();
     let texts = FILES.map(|file| (file, text(file)));
@@ -51,7 +51,7 @@ fn every_key_that_a_package_names_is_known() {
 }
 
 #[test]
-fn every_command_line_that_a_package_names_is_understood() {
+fn every_command_line_in_the_packages_is_valid() {
     let lines: [(&str, &str, &[&str]); 5] = [
         (
             "Dockerfile",

@@ -191,7 +191,7 @@ fn personal(world: &World) -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn what_is_dropped_or_replaced_is_nowhere() {
+async fn dropped_and_replaced_values_are_nowhere() {
     for treatment in [Treatment::Drop, Treatment::Pseudonymise] {
         let mut stage = Stage::new(small(), Some(ENGINES[0]));
         stage.policy = policy(treatment);
@@ -629,7 +629,7 @@ async fn the_past_is_forgotten_even_while_elasticsearch_is_down() {
 }
 
 #[tokio::test]
-async fn a_policy_can_be_laid_over_what_is_stored_already() {
+async fn a_policy_can_be_applied_to_stored_data() {
     let mut stage = Stage::new(small(), Some(ENGINES[0]));
     stage.sync(stage.days(8)).await;
     let fields = ["email", "user_name", "host_email", "host_name"];
@@ -673,7 +673,7 @@ async fn a_policy_can_be_laid_over_what_is_stored_already() {
 }
 
 #[tokio::test]
-async fn backups_that_may_still_hold_it_are_named() {
+async fn forget_names_backups_that_may_hold_the_person() {
     let stage = Stage::new(small(), None);
     stage.sim.with_world(jill);
     stage.sync(stage.days(8)).await;

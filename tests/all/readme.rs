@@ -53,7 +53,7 @@ fn every_link_to_a_file_leads_somewhere_and_every_page_is_in_the_index() {
 
 /// The command lines in the blocks of the pages: each is understood, though not run. What is not understood ends with a line that points to --help.
 #[test]
-fn every_command_line_of_the_pages_is_understood() {
+fn every_command_line_in_the_docs_is_valid() {
     let folder = tempfile::tempdir().unwrap();
     let mut lines = 0;
     for (page, text) in pages() {

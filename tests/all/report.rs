@@ -92,7 +92,7 @@ fn by_sql(stage: &Stage) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_page_says_what_sql_says_and_a_browser_has_nothing_to_complain_of() {
+async fn the_report_equals_sql_and_a_browser_reports_no_error() {
     let stage = stage();
     stage.sync(stage.days(8)).await;
     let folder = stage.folder.path();
@@ -168,7 +168,7 @@ async fn the_page_says_what_sql_says_and_a_browser_has_nothing_to_complain_of() 
 }
 
 #[test]
-fn what_cannot_be_written_or_reported_is_one_line() {
+fn report_errors_are_one_line() {
     let folder = tempfile::tempdir().unwrap();
     let said = |args: &[&str]| {
         let output = report(folder.path(), args);

@@ -186,7 +186,7 @@ async fn days_settle_and_a_resumed_run_lists_only_what_is_open() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_reports_take_over_where_the_dashboards_refuse_and_a_choice_can_be_forced() {
+async fn reports_replace_refused_dashboards_and_zoom_source_forces_one() {
     // A Business plan without dashboards, an app with their scopes: one request finds out.
     let mut stage = staged(33, None);
     stage.plan = Plan::Business;
@@ -236,7 +236,7 @@ async fn the_reports_take_over_where_the_dashboards_refuse_and_a_choice_can_be_f
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_host_that_is_unknown_or_fails_takes_nothing_away() {
+async fn an_unknown_or_failing_host_removes_no_meeting() {
     let stage = staged(34, None);
     stage.run(stage.days(9), true, false).await;
     let all = stage.number("SELECT count(*) FROM meetings");
@@ -316,7 +316,7 @@ async fn all_meetings_of_a_host_can_vanish() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upgraded_account_goes_on_and_is_enriched_only_when_asked() {
+async fn an_upgraded_account_is_enriched_only_on_request() {
     let mut stage = staged(35, Some(ENGINES[0]));
     stage.sync(stage.days(9)).await;
     let all = stage.number("SELECT count(*) FROM meetings");
@@ -373,7 +373,7 @@ fn fields(stage: &Stage) -> BTreeSet<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_page_says_what_each_source_gives() {
+async fn the_documented_fields_of_each_source_are_right() {
     let by_reports = staged(37, None);
     by_reports.run(by_reports.days(9), true, false).await;
     let mut by_dashboard = staged(37, None);

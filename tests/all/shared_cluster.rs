@@ -117,7 +117,7 @@ const TEMPLATES: [(&str, &str, i64); 3] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn foreign_templates_decide_on_settings_and_not_on_our_types() {
+async fn foreign_templates_change_settings_but_not_our_field_types() {
     for variable in ENGINES {
         for (name, path, priority) in TEMPLATES {
             let name = format!("{variable}, {name}");
@@ -188,7 +188,7 @@ async fn foreign_templates_decide_on_settings_and_not_on_our_types() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_index_with_other_types_is_named_before_the_first_write_and_reindex_mends_it() {
+async fn an_index_with_wrong_types_is_named_before_writing_and_reindex_repairs_it() {
     for variable in ENGINES {
         let stage = staged(variable);
         // As a restore under another name does it, or a bulk request before our first run: types that were guessed.
@@ -233,7 +233,7 @@ async fn an_index_with_other_types_is_named_before_the_first_write_and_reindex_m
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_archive_behind_the_alias_is_searched_and_never_touched() {
+async fn an_archive_behind_the_alias_is_never_changed() {
     for variable in ENGINES {
         let stage = staged(variable);
         let archive = json!({

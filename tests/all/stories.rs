@@ -132,7 +132,7 @@ async fn an_old_copy_of_the_catalog_put_back_ends_with_the_index_right() {
 }
 
 #[tokio::test]
-async fn a_rebuild_shows_searchers_never_fewer_and_ends_with_identical_documents() {
+async fn searches_during_a_rebuild_find_everything_and_the_documents_are_identical() {
     for variable in ENGINES {
         let stage = Stage::new(small(), Some(variable));
         stage.sync(stage.days(11)).await;
@@ -214,7 +214,7 @@ async fn a_rebuild_shows_searchers_never_fewer_and_ends_with_identical_documents
 }
 
 #[tokio::test]
-async fn days_that_a_stopped_run_was_asked_for_are_listed_by_the_next_one() {
+async fn days_left_by_a_stopped_run_are_listed_by_the_next() {
     let stage = Stage::new(small(), Some(ENGINES[0]));
     // Both windows fail, whether the days are in one month or in two.
     let down = r#"[{"endpoint": "listing", "times": 1000, "action": {"answer": {"status": 503}}}]"#;
@@ -241,7 +241,7 @@ async fn days_that_a_stopped_run_was_asked_for_are_listed_by_the_next_one() {
 }
 
 #[tokio::test]
-async fn an_account_that_cannot_list_by_end_is_listed_by_start_and_loses_nothing() {
+async fn an_account_without_end_time_listing_loses_nothing() {
     let stage = Stage::new(small(), None);
     stage.sim.with_setup(|setup| setup.refuse_end_time = true);
     let today = stage.clock.now().date_naive();
@@ -264,7 +264,7 @@ async fn an_account_that_cannot_list_by_end_is_listed_by_start_and_loses_nothing
 }
 
 #[tokio::test]
-async fn a_day_alone_has_every_meeting_that_began_or_ended_on_it_and_no_other() {
+async fn a_single_day_gets_every_meeting_that_touches_it_and_no_other() {
     let stage = Stage::new(small(), None);
     for back in 1..9 {
         let day = stage.clock.now().date_naive() - chrono::Days::new(back);
@@ -413,7 +413,7 @@ async fn hosts_and_series_are_known_and_asked_for_once() {
 }
 
 #[tokio::test]
-async fn the_share_of_the_day_is_not_exceeded_by_one_request() {
+async fn the_daily_share_is_never_exceeded() {
     let mut stage = Stage::new(small(), None);
     stage.daily_share = 70;
     let summary = stage.sync(stage.days(11)).await;

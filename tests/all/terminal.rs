@@ -81,7 +81,7 @@ fn assert_fits(shown: &str, columns: u16) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bars_and_tables_fit_the_terminal_and_say_how_long_and_what_limits() {
+async fn bars_and_tables_fit_the_terminal_and_show_time_and_limit() {
     for columns in [80, 120] {
         let stage = staged();
         let sync = shown(&stage, columns, "sync --no-publish --from 9d", &[]);
@@ -143,7 +143,7 @@ async fn bars_and_tables_fit_the_terminal_and_say_how_long_and_what_limits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_steers_where_nothing_can_be_steered() {
+async fn a_dumb_terminal_gets_no_escape_sequences() {
     for name in ["dumb", ""] {
         let dumb = shown(&staged(), 80, "sync --no-publish --from 9d", &[("TERM", name)]);
         assert!(!dumb.contains('\u{1b}'), "{dumb:?}");

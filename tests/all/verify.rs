@@ -405,7 +405,7 @@ async fn every_damage_is_found_and_repaired_on_opensearch() {
 }
 
 #[tokio::test]
-async fn indices_that_are_gone_or_empty_are_wholly_missing_until_published_again() {
+async fn missing_or_empty_indices_are_reported_and_published_again() {
     for variable in ENGINES {
         let stage = Stage::new(small(), Some(variable));
         stage.sync(stage.days(11)).await;
@@ -456,7 +456,7 @@ async fn indices_that_are_gone_or_empty_are_wholly_missing_until_published_again
 }
 
 #[tokio::test]
-async fn what_is_due_or_refused_is_not_equal_and_no_difference_either() {
+async fn due_and_rejected_documents_are_not_equal_but_no_difference() {
     let stage = Stage::new(small(), Some(ENGINES[0]));
     stage.sync(stage.days(11)).await;
     // Some changed, some lost a session, one is new; all of it in the catalog only.
@@ -503,7 +503,7 @@ async fn what_is_due_or_refused_is_not_equal_and_no_difference_either() {
 }
 
 #[tokio::test]
-async fn after_a_clean_sync_all_is_equal_whatever_zoom_did() {
+async fn verify_finds_everything_equal_after_a_clean_sync() {
     let stage = Stage::new(small(), Some(ENGINES[0]));
     stage.sync(stage.days(11)).await;
     // Vanished, and back with other scores than its document shows.
@@ -607,7 +607,7 @@ async fn breaking(target: &str, broken: Broken) -> (String, Arc<AtomicUsize>) {
 }
 
 #[tokio::test]
-async fn an_index_is_read_in_pages_and_half_a_reading_repairs_nothing() {
+async fn verify_reads_in_pages_and_repairs_nothing_after_half_a_reading() {
     let stage = Stage::new(small(), Some(ENGINES[0]));
     stage.sync(stage.days(11)).await;
     let through = |url: String| {
@@ -643,7 +643,7 @@ async fn an_index_is_read_in_pages_and_half_a_reading_repairs_nothing() {
 }
 
 #[tokio::test]
-async fn documents_alike_in_all_they_are_sorted_by_are_each_read_once() {
+async fn documents_with_equal_sort_keys_are_each_read_once() {
     // Three shards: keyless documents get the same sequence numbers, three by three, and the first page of 500 cuts a group.
     for variable in ENGINES {
         let stage = Stage::new(small(), Some(variable));
@@ -689,7 +689,7 @@ async fn documents_alike_in_all_they_are_sorted_by_are_each_read_once() {
 }
 
 #[tokio::test]
-async fn a_version_that_no_write_can_outbid_is_said_to_be_beyond_repair() {
+async fn a_document_version_too_high_to_overwrite_is_reported() {
     let stage = Stage::new(small(), Some(ENGINES[0]));
     stage.sync(stage.days(11)).await;
     let (uuid, (_, source)) = stage.es().all("meetings").await.into_iter().next().unwrap();
@@ -733,7 +733,7 @@ fn said(stage: &Stage, args: &[&str]) -> (i32, String, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_command_says_what_differs_repairs_it_and_ends_as_documented() {
+async fn verify_reports_repairs_and_exits_as_documented() {
     let stage = Stage::new(small(), Some(ENGINES[0]));
     stage.sync(stage.days(11)).await;
     let (code, out, err) = said(&stage, &["verify"]);
@@ -832,7 +832,7 @@ async fn the_command_says_what_differs_repairs_it_and_ends_as_documented() {
 }
 
 #[test]
-fn differences_between_zoom_and_the_catalog_are_told_by_meeting_and_recorded_nowhere() {
+fn verify_zoom_names_each_meeting_and_records_nothing() {
     let stage = Stage::new(small(), None);
     let from = (Utc::now().date_naive() - Days::new(10)).to_string();
     assert_eq!(

@@ -161,7 +161,7 @@ fn metric(page: &str, name: &str) -> f64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_syncs_answers_and_a_webhook_brings_a_meeting_within_seconds() {
+async fn watch_syncs_answers_http_and_follows_webhooks() {
     let stage = stage();
     std::fs::write(stage.folder.path().join(".env"), "OTHER=1\n").unwrap();
     let watch = Watch::start(&stage, "1h");
@@ -264,7 +264,7 @@ async fn it_syncs_answers_and_a_webhook_brings_a_meeting_within_seconds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_goes_wrong_is_told_by_healthz_and_the_next_sync_tries_again() {
+async fn healthz_reports_a_failed_sync_and_the_next_one_retries() {
     let stage = stage();
     stage.sim.set_faults(
         zoom_harvester::sim::faults::FaultPlan::from_json(
@@ -289,7 +289,7 @@ async fn what_goes_wrong_is_told_by_healthz_and_the_next_sync_tries_again() {
 }
 
 #[test]
-fn a_run_leaves_its_metrics_in_a_file() {
+fn sync_writes_its_metrics_to_a_file() {
     let stage = stage();
     let output = Command::new(env!("CARGO_BIN_EXE_zoom-harvester"))
         .args(["sync", "-q", "--from", "6d", "--metrics-file", "harvester.prom"])
@@ -313,7 +313,7 @@ fn a_run_leaves_its_metrics_in_a_file() {
 }
 
 #[test]
-fn slips_on_the_command_line_are_one_line() {
+fn watch_usage_errors_are_one_line() {
     let folder = tempfile::tempdir().unwrap();
     for (args, words) in [
         (&["--every", "5"][..], "write a time as 90s, 15m or 2h"),

@@ -141,7 +141,7 @@ async fn webinars_are_harvested_beside_the_meetings_with_the_least_requests() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn days_that_were_listed_without_webinars_are_listed_again_once_these_are_wanted() {
+async fn days_listed_without_webinars_are_listed_again_with_them() {
     let mut stage = staged(52, None);
     stage.webinars = false;
     let webinars = "SELECT count(*) FROM meetings WHERE kind = 'webinar'";
@@ -177,7 +177,7 @@ async fn days_that_were_listed_without_webinars_are_listed_again_once_these_are_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_account_without_the_add_on_is_told_once_and_asked_once_a_day() {
+async fn an_account_without_webinars_is_reported_once_and_asked_once_a_day() {
     let stage = staged(53, None);
     stage.sim.with_setup(|setup| setup.webinars = false);
     let first = stage.run(stage.days(12), true, false).await;
@@ -215,7 +215,7 @@ async fn an_account_without_the_add_on_is_told_once_and_asked_once_a_day() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_app_that_may_not_see_webinars_stops_with_what_to_do() {
+async fn missing_webinar_scopes_stop_the_run_with_the_remedy() {
     let stage = staged(54, None);
     let plan = r#"[{"endpoint": "webinars", "times": "always", "action": "scopes"}]"#;
     stage.sim.set_faults(FaultPlan::from_json(plan).unwrap());
@@ -232,7 +232,7 @@ async fn an_app_that_may_not_see_webinars_stops_with_what_to_do() {
 
 /// Whatever is wrong with the list of webinars, the meetings are harvested; the days stay open until both are listed.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_list_of_webinars_that_fails_takes_no_meeting_with_it() {
+async fn a_failing_list_of_webinars_costs_no_meeting() {
     for action in [r#"{"status": 503}"#, r#""no_meeting""#, r#""invalid_json""#] {
         let stage = staged(58, None);
         stage.clock.advance(TimeDelta::hours(40));
@@ -262,7 +262,7 @@ async fn a_list_of_webinars_that_fails_takes_no_meeting_with_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_webinar_whose_detail_is_refused_costs_itself_alone() {
+async fn a_refused_webinar_detail_costs_only_itself() {
     let stage = on_pro(staged(55, None));
     stage.sim.with_setup(|setup| setup.webinars = false);
     let run = stage.run(stage.days(12), true, false).await;
@@ -279,7 +279,7 @@ async fn a_webinar_whose_detail_is_refused_costs_itself_alone() {
 
 /// Zoom tells nobody's id by a webinar; the first meeting of its host does, also if the question was closed by then.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_host_first_met_by_a_webinar_is_known_once_a_meeting_of_theirs_is() {
+async fn a_host_of_webinars_is_known_after_their_first_meeting() {
     let mut world = World::generate(&Spec {
         seed: 56,
         hosts: 2,
@@ -306,7 +306,7 @@ async fn a_host_first_met_by_a_webinar_is_known_once_a_meeting_of_theirs_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_commands_tell_webinars_from_meetings() {
+async fn commands_distinguish_webinars_from_meetings() {
     let stage = staged(57, None);
     let run = |args: &'static [&'static str]| {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_zoom-harvester"));

@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_believed_and_what_is_not() {
+    fn a_webhook_needs_a_valid_signature_a_fresh_timestamp_and_the_right_account() {
         let now = parse_time("2026-03-04T10:00:00Z").unwrap();
         let (fresh, old) = (
             now.timestamp().to_string(),

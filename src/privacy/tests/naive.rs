@@ -269,7 +269,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
     #[test]
-    fn sessions_become_what_a_tree_becomes(
+    fn sessions_are_treated_as_by_the_naive_model(
         policy in any_policy(),
         forgotten in any_forgotten(),
         trees in prop::collection::vec(any_tree(), 0..4),
@@ -292,7 +292,7 @@ proptest! {
     }
 
     #[test]
-    fn meetings_become_what_a_tree_becomes(
+    fn meetings_are_treated_as_by_the_naive_model(
         policy in any_policy(),
         forgotten in any_forgotten(),
         tree in any_tree(),
@@ -309,7 +309,7 @@ proptest! {
 
 /// The properties above would also hold of rows in which nothing is ever treated.
 #[test]
-fn what_is_nested_is_treated() {
+fn nested_values_are_treated() {
     let screen = Screen::new(policy(Treatment::Pseudonymise), Forgotten::default());
     let meeting =
         json!({"custom_keys": [{"key": "k", "value": "Jill", "note": "Jill"}, "Jill", null, ["Jill"]]});
