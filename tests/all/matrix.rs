@@ -39,15 +39,15 @@ const fn fault(action: &'static str, ends: &'static str, does: &'static str, nex
     }
 }
 
-const AGAIN: &str = "asks again, five times at most";
-const SLOWER: &str = "waits as told and asks again; all of that label wait too";
-const NOW: &str = "does what was left";
-const READ: &str = "reads the list again, from its first page";
-const ITEM: &str = "notes the failure and goes on with the rest";
-const DAY: &str = "asks nothing more, publishes what is kept, says when to come back";
-const STOP: &str = "asks nothing more, publishes what is kept, says what to change";
-const GONE: &str = "what is kept stays, its documents too; a host or series stays unknown";
-const LATER: &str = "asks again: a meeting after 10 min, 1 h, 6 h, 24 h, a host or its series after `retry`";
+const AGAIN: &str = "retries with backoff, five times at most";
+const SLOWER: &str = "waits as told and retries; other requests of that label wait too";
+const NOW: &str = "does what is left";
+const READ: &str = "reads the list again from its first page";
+const ITEM: &str = "records the failure and goes on with the rest";
+const DAY: &str = "makes no more requests, publishes what is kept, says when to come back";
+const STOP: &str = "makes no more requests, publishes what is kept, says what to change";
+const GONE: &str = "removes nothing; a host or series stays unknown";
+const LATER: &str = "asks again: for a meeting after 10 min, 1 h, 6 h and 24 h, for a host or its series after `retry`";
 
 /// The matrix: `once/always` for token, listing, hosts, series, past_meeting and detail; `-` where it has no meaning.
 const FAULTS: &[Fault] = &[
@@ -61,13 +61,13 @@ const FAULTS: &[Fault] = &[
     fault(
         r#""stall""#,
         "0/3 0/3 0/2 0/2 0/2 0/3",
-        "waits for ZOOM_TIMEOUT_S, then asks again",
+        "waits for `ZOOM_TIMEOUT_S`, then retries",
         NOW,
     ),
     fault(
         r#""silent""#,
         "0/3 0/3 0/2 0/2 0/2 0/3",
-        "waits for ZOOM_TIMEOUT_S, then asks again",
+        "waits for `ZOOM_TIMEOUT_S`, then retries",
         NOW,
     ),
     fault(r#"{"slow":30}"#, "0/0 0/0 0/0 0/0 0/0 0/0", "waits", NOW),
@@ -88,19 +88,19 @@ const FAULTS: &[Fault] = &[
     fault(
         r#""too_fast""#,
         "0/- 0/- 0/- 0/- 0/- 0/-",
-        "waits a second (for listings a minute) and asks again",
+        "waits a second (for listings a minute) and retries",
         NOW,
     ),
     fault(
         r#""too_fast_plain""#,
         "0/- 0/- 0/- 0/- 0/- 0/-",
-        "waits a second (for listings a minute) and asks again",
+        "waits a second (for listings a minute) and retries",
         NOW,
     ),
     fault(
         r#""too_fast_empty""#,
         "0/- 0/- 0/- 0/- 0/- 0/-",
-        "waits a second (for listings a minute) and asks again",
+        "waits a second (for listings a minute) and retries",
         NOW,
     ),
     fault(r#""daily""#, "0/3 3/3 3/3 3/3 3/3 3/3", DAY, NOW),
@@ -109,7 +109,7 @@ const FAULTS: &[Fault] = &[
     fault(
         r#""unauthorised""#,
         "1/1 0/1 0/1 0/1 0/1 0/1",
-        "asks for a new token; stops if that is refused too",
+        "gets a new token; stops if that is refused too",
         NOW,
     ),
     fault(r#""scopes""#, "1/1 1/1 1/1 1/1 1/1 1/1", STOP, NOW),
@@ -137,19 +137,19 @@ const FAULTS: &[Fault] = &[
     fault(
         r#""not_licensed""#,
         "1/1 2/2 2/2 0/0 2/2 2/2",
-        "the host's series stay unknown; else notes the failure",
+        "for series: they stay unknown; otherwise records the failure",
         LATER,
     ),
     fault(
         r#""blocked""#,
         "1/1 2/2 2/2 2/2 2/2 2/2",
         ITEM,
-        "asks again; a meeting is dead after five runs, until `retry`",
+        "asks again; after five such runs a meeting is dead until `retry`",
     ),
     fault(
         r#""redirect""#,
         "1/1 2/2 2/2 2/2 2/2 2/2",
-        "does not follow: the token is for Zoom alone",
+        "does not follow, because the token is for Zoom only",
         NOW,
     ),
     fault(r#""token_expired""#, "- 0/2 0/2 0/2 2/2 0/2", READ, NOW),
@@ -159,61 +159,61 @@ const FAULTS: &[Fault] = &[
     fault(
         r#""null_row""#,
         "- 0/2 0/0 0/2 - 0/2",
-        "reads it again; uses the other rows of a listing and concludes nothing from what is missing",
+        "reads it again; then uses the other rows, and no meeting counts as vanished",
         NOW,
     ),
     fault(
         r#""row_repeated""#,
         "- 0/0 0/0 0/0 - 0/0",
-        "keeps it once; a detail is doubted, and fetched again later",
+        "keeps the row once; a detail is doubted and fetched again later",
         NOW,
     ),
     fault(
         r#""cut_list""#,
         "- 0/2 0/0 0/2 - 0/2",
-        "reads it again; then uses what is there and takes nothing away",
+        "reads it again; then uses the rows that are there, and no meeting counts as vanished",
         NOW,
     ),
     fault(
         r#""empty_list""#,
         "- 0/2 0/0 0/0 - 2/2",
-        "lists again; then believes it only at the next run. An empty detail replaces none",
+        "lists again; an empty listing counts at the next run; an empty detail replaces none",
         LATER,
     ),
     fault(
         r#"{"total_too_high":2}"#,
         "- 0/2 0/0 0/2 - 0/2",
-        "reads it again; then uses what is there and takes nothing away",
+        "reads it again; then uses the rows that are there, and no meeting counts as vanished",
         NOW,
     ),
     fault(
         r#"{"wrong_total":1}"#,
         "- 0/0 0/0 0/0 - 0/0",
-        "the tokens say where a list ends; a detail that shows more than it counts is doubted, and fetched again later",
+        "goes by the page tokens; a detail with more rows than it counts is doubted and fetched again later",
         NOW,
     ),
     fault(
         r#""total_absent""#,
         "- 0/0 0/0 0/0 - 0/0",
-        "nothing: the tokens say where a list ends",
+        "goes by the page tokens",
         NOW,
     ),
     fault(
         r#"{"earlier_to":1}"#,
         "- 0/2 - - - -",
-        "asks for the days left out",
+        "lists the missing days again",
         NOW,
     ),
     fault(
         r#"{"echo_shifted":1}"#,
         "- 0/2 - - - -",
-        "asks for the days left out",
+        "lists the missing days again",
         NOW,
     ),
     fault(
         r#"{"echo_shifted":-40}"#,
         "- 2/2 - - - -",
-        "uses nothing of it",
+        "does not use the answer",
         NOW,
     ),
 ];
