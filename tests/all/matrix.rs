@@ -47,7 +47,8 @@ const ITEM: &str = "records the failure and goes on with the rest";
 const DAY: &str = "makes no more requests, publishes what is kept, says when to come back";
 const STOP: &str = "makes no more requests, publishes what is kept, says what to change";
 const GONE: &str = "removes nothing; a host or series stays unknown";
-const LATER: &str = "asks again: for a meeting after 10 min, 1 h, 6 h and 24 h, for a host or its series after `retry`";
+const LATER: &str =
+    "asks again: for a meeting after 10 min, 1 h, 6 h and 24 h, for a host or its series after `retry`";
 
 /// The matrix: `once/always` for token, listing, hosts, series, past_meeting and detail; `-` where it has no meaning.
 const FAULTS: &[Fault] = &[

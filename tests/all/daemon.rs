@@ -1,4 +1,4 @@
-//! `watch`: syncs that go on, answers by HTTP, webhooks signed by `openssl`, and signals.
+//! `watch`, the daemon: syncs that go on, answers by HTTP, webhooks signed by `openssl`, and signals.
 
 use std::{
     io::{BufRead, BufReader, Write},
