@@ -1,7 +1,7 @@
 //! The worker of details: chooses which to fetch, keeps them, and handles failed attempts.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
 };
 
@@ -17,6 +17,10 @@ use crate::{
 
 /// So many failures in a row, with no success between, mean that Zoom itself fails, not single meetings.
 const FAILURES_TO_STOP: usize = 8;
+
+/// How often one run fetches a detail at most. Usually once; again if its listing changes during the run, and if it is doubted after 10 minutes,
+/// one hour and so on. Beyond this the run makes no progress, and would use up the quota for nothing.
+const FETCHES_IN_A_RUN: u8 = 8;
 
 /// Rows from which the dictionary of details is learned, and how many each detail gives: the rows of one meeting are much alike.
 const SAMPLES: usize = 400;
@@ -80,6 +84,8 @@ pub(super) struct Details {
     concurrency: usize,
     ready: VecDeque<Due>,
     under_way: HashSet<MeetingUuid>,
+    /// How often each detail was fetched in this run.
+    fetches: HashMap<MeetingUuid, u8>,
     /// Whether the catalog may have other details due than those that are ready.
     stale: bool,
     /// How many details are still due, for the observer and the publisher: counted after each listing, then counted down.
@@ -108,6 +114,7 @@ impl Details {
             concurrency,
             ready: VecDeque::new(),
             under_way: HashSet::new(),
+            fetches: HashMap::new(),
             stale: true,
             due: 0,
             fetched: Vec::new(),
@@ -151,11 +158,21 @@ impl Details {
             }));
             self.stale = !self.ready.is_empty();
         }
-        let due = self.ready.pop_front();
-        if let Some(due) = &due {
-            self.under_way.insert(due.uuid.clone());
+        let Some(due) = self.ready.pop_front() else {
+            return Ok(None);
+        };
+        let fetches = self.fetches.entry(due.uuid.clone()).or_default();
+        if *fetches >= FETCHES_IN_A_RUN {
+            let message = format!(
+                "meeting {} was fetched {FETCHES_IN_A_RUN} times in this run and is due again: this is a bug; please report it",
+                due.uuid
+            );
+            state.stop(Ending::StoppedEarly { come_back_at: None }, message);
+            return Ok(None);
         }
-        Ok(due)
+        *fetches += 1;
+        self.under_way.insert(due.uuid.clone());
+        Ok(Some(due))
     }
 
     /// The next CPU work, one piece at a time: memory stays bounded, and details that arrive meanwhile are packed together.

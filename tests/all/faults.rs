@@ -91,6 +91,33 @@ async fn a_day_of_failing_details_blocks_no_later_run() {
     assert_eq!(stage.number("SELECT count(*) FROM payloads"), 40 + runs);
 }
 
+/// A catalog that keeps nothing, though SQLite reports success: the run must end, and not use up the quota.
+#[tokio::test]
+async fn a_run_without_progress_ends() {
+    let stage = Stage::new(small(), None);
+    drop(stage.catalog());
+    let conn = rusqlite::Connection::open(stage.db()).unwrap();
+    conn.execute_batch(
+        "CREATE TRIGGER nothing_is_kept BEFORE UPDATE OF detail_checksum ON meetings
+         WHEN NEW.detail_checksum NOTNULL BEGIN SELECT RAISE(IGNORE); END;
+         CREATE TRIGGER nor_are_sessions BEFORE INSERT ON sessions BEGIN SELECT RAISE(IGNORE); END",
+    )
+    .unwrap();
+    let run = tokio::time::timeout(
+        std::time::Duration::from_secs(60),
+        stage.run(stage.days(9), true, false),
+    );
+    let run = run.await.expect("the run ends");
+    assert!(
+        matches!(run.ending, Ending::StoppedEarly { .. }),
+        "{:?}",
+        run.ending
+    );
+    assert!(run.message.unwrap().contains("is a bug"));
+    let meetings = stage.sim.with_world(|world| world.meetings.len());
+    assert!(stage.sim.count("detail") <= 8 * meetings);
+}
+
 #[tokio::test]
 async fn while_zoom_is_down_no_attempt_counts() {
     let stage = Stage::new(small(), None);
