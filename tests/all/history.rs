@@ -298,7 +298,7 @@ async fn whatever_goes_wrong_with_the_history_the_next_run_ends_with_the_truth()
         stage
             .sim
             .set_faults(FaultPlan::from_json(&rule.to_string()).unwrap());
-        stage.timeout = std::time::Duration::from_millis(700);
+        stage.timeout = std::time::Duration::from_millis(1_500);
         stage.run(Scope::Resume, true, false).await;
         let vanished = "SELECT meeting_uuid FROM meetings WHERE vanished_at IS NOT NULL";
         let lost = stage.texts(vanished);

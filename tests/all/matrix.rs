@@ -247,6 +247,11 @@ fn long() -> bool {
     std::env::var("HARVESTER_LONG").is_ok_and(|said| said == "1")
 }
 
+/// Whether the client meets the fault only after its timeout.
+fn is_slow(fault: &Fault) -> bool {
+    ["\"stall\"", "\"silent\""].contains(&fault.action)
+}
+
 struct Case {
     endpoint: &'static str,
     fault: &'static Fault,
@@ -342,7 +347,6 @@ fn cases(endpoint: &'static str, account: Account) -> Vec<Case> {
             };
             (served != "report_listing").then(|| refused.unwrap_or(code))
         };
-        let slow = matches!(fault.action, "\"stall\"" | "\"silent\"");
         let minute = endpoint == "listing"
             && matches!(
                 fault.action,
@@ -376,7 +380,7 @@ fn cases(endpoint: &'static str, account: Account) -> Vec<Case> {
                 });
             }
         }
-        if always.parse::<u8>().is_ok() && (!slow || long()) {
+        if always.parse::<u8>().is_ok() && (!is_slow(fault) || long()) {
             cases.push(Case {
                 endpoint,
                 fault,
@@ -624,11 +628,8 @@ async fn meets(stage: &mut Stage, case: &Case) {
         rule["meeting"] = target.into();
     }
     stage.timeout = std::time::Duration::from_millis(
-        if case.fault.action.contains("st") || case.fault.action.contains("silent") {
-            700
-        } else {
-            10_000
-        },
+        // Longer than a busy machine takes for an answer.
+        if is_slow(case.fault) { 1_500 } else { 10_000 },
     );
     stage
         .sim
