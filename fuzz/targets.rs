@@ -1,4 +1,4 @@
-//! What must hold for any bytes at all. `cargo fuzz` looks for bytes for which it does not; `tests/all/fuzz.rs` tries a few on every run.
+//! The properties that must hold for any bytes. `cargo fuzz` looks for bytes that violate them. `tests/all/fuzz.rs` tries a few on every run.
 
 #![allow(dead_code, reason = "each binary uses one")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a panic is how a target tells")]
@@ -20,7 +20,7 @@ use zoom_harvester::{
     },
 };
 
-/// What is tried with the bytes.
+/// A check that is tried with the bytes.
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its corpus.
@@ -41,17 +41,17 @@ pub fn wire(bytes: &[u8]) {
         Ok(answer) => answer,
         Err(said) => return assert!(said.starts_with("it is no ")),
     };
-    // What was read is JSON again, and reads as the same.
+    // An answer that was read is valid JSON, and reads as the same again.
     assert_eq!(wire::object(answer.as_str().as_bytes()).unwrap(), answer);
     assert_eq!(Row::read(answer.as_str()).unwrap(), answer);
     let _ = wire::past_meeting(&answer);
     let _ = (wire::echoed_day(&answer, "from"), wire::echoed_day(&answer, "to"));
     let mut sessions = Vec::new();
-    // No list that is asked for has a name that needs an escape.
+    // No list that is requested has a name that needs an escape.
     let plain = answer.view().members().filter(|(name, _)| !name.contains('\\'));
     for (name, value) in plain {
         let page = wire::page(bytes, name).unwrap();
-        // A row beyond reading costs itself; what is no list has no rows.
+        // An unreadable row costs only itself. A value that is no list has no rows.
         assert!(page.rows.is_some() || !value.is_list(), "{name}");
         for row in page.rows.into_iter().flatten().flatten() {
             let _ = (wire::host(&row), wire::series(&row));
@@ -77,7 +77,7 @@ pub fn wire(bytes: &[u8]) {
     );
 }
 
-/// Lines `name: value`, an empty line, a body; the first byte is the status and the label.
+/// Header lines `name: value`, an empty line, a body. The first byte selects the status and the label.
 pub fn headers(bytes: &[u8]) {
     let Some((first, rest)) = bytes.split_first() else {
         return;
@@ -125,7 +125,7 @@ pub fn headers(bytes: &[u8]) {
 pub fn values(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     if let Some(at) = parse_time(&text) {
-        // Twenty characters, sorted as text as they are in time, and read back as the same second.
+        // The text has twenty characters, sorts as the times do, and reads back as the same second.
         assert_eq!(iso(at).len(), 20);
         assert_eq!(
             parse_time(&iso(at)).map(|at| at.timestamp()),
@@ -140,7 +140,7 @@ pub fn values(bytes: &[u8]) {
     assert!(!line.is_empty() && !line.contains(steers) && line.chars().count() <= 401);
 }
 
-/// Bodies, one a line, as the pages of a list; the last one is answered for ever.
+/// Bodies, one per line, as the pages of a list. The last one is returned for ever.
 pub fn pages(bytes: &[u8]) {
     let bodies: Vec<_> = bytes
         .split(|byte| *byte == b'\n')
@@ -151,7 +151,7 @@ pub fn pages(bytes: &[u8]) {
     let (mut asked, mut rows) = (0, 0);
     loop {
         let mut body = bodies.get(asked).unwrap_or(last).clone();
-        // A server that counts on.
+        // A token that ends in `+` makes the server return a new token every time.
         let token = body.head.text("next_page_token").into_owned();
         if token.ends_with('+') {
             let head = body.head.clone();
@@ -174,7 +174,7 @@ pub fn pages(bytes: &[u8]) {
     }
 }
 
-/// A `.env` and, after a line of `---`, a configuration file. A secret is a value with `hush` in it.
+/// A `.env` and, after a line of `---`, a configuration file. A secret is a value that contains `hush`.
 pub fn config(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let (dotenv, file) = text.split_once("\n---\n").unwrap_or((&text, ""));
@@ -190,7 +190,7 @@ pub fn config(bytes: &[u8]) {
             ..Inputs::default()
         },
         Err(error) => {
-            // A name that the line seems to set is told, and is no secret.
+            // The error names what the line seems to set. A name is no secret.
             let said = match &error {
                 Error::Line { name, .. } => told(error.to_string()).replace(name, ""),
                 _ => told(error.to_string()),
@@ -198,7 +198,7 @@ pub fn config(bytes: &[u8]) {
             return assert!(!secret(&said), "{said}");
         }
     };
-    // A name is no secret, and neither is what no setting calls one.
+    // A name is no secret, and neither is a value that no setting declares secret.
     let secrets = ["SECRET", "PASSWORD", "API_KEY"];
     let only_in_secrets = inputs.dotenv.iter().all(|one| {
         !secret(&one.name) && (!secret(&one.value) || secrets.iter().any(|name| one.name.ends_with(name)))

@@ -1,5 +1,5 @@
-//! Saved objects for Kibana and OpenSearch Dashboards: data views, saved searches, and one dashboard with its panels. Pure. Only what both
-//! programs import: aggregation-based visualizations, without the newer editors' formats.
+//! Saved objects for Kibana and OpenSearch Dashboards: data views, saved searches, and one dashboard with its panels. Does no I/O. Uses only what
+//! both programs can import: aggregation-based visualizations, without the newer editors' formats.
 
 use serde_json::{Value, json};
 
@@ -12,11 +12,11 @@ struct Panel {
     of: IndexKind,
     kind: Kind,
     bucket: Bucket,
-    /// Counted distinct; without it, documents are counted.
+    /// The field whose distinct values are counted. If `None`, documents are counted.
     distinct: Option<&'static str>,
 }
 
-/// How it is drawn: the names of both programs.
+/// How a panel is drawn. Both programs have these kinds.
 #[derive(Clone, Copy)]
 enum Kind {
     Bars,
@@ -24,12 +24,12 @@ enum Kind {
     Table,
 }
 
-/// By what it is told apart.
+/// What a panel groups by.
 enum Bucket {
     Time,
     /// The most frequent values of a field.
     Terms(&'static str),
-    /// Steps of a number.
+    /// Intervals of a numeric field, of this width.
     Steps(&'static str, u32),
 }
 
@@ -95,10 +95,10 @@ const COLUMNS: [(IndexKind, &[&str]); 2] = [
     ),
 ];
 
-/// Values of a field that a panel shows.
+/// How many values of a field a panel shows.
 const TOP: u32 = 10;
 
-/// The objects for indices of this prefix, a JSON object a line: what *Import* in Saved Objects takes. Importing them again replaces them.
+/// The objects for indices of this prefix, one JSON object per line, as *Import* in Saved Objects takes them. Importing them again replaces them.
 pub fn saved_objects(prefix: &str) -> String {
     let name = |what: &str| format!("{prefix}-harvester-{what}");
     let view = |of: IndexKind| name(&format!("view-{}", of.as_str()));
@@ -207,7 +207,7 @@ fn bars() -> Value {
     })
 }
 
-/// Three panels a row, of the 48 columns that both programs have.
+/// The dashboard: three panels per row, in the grid of 48 columns that both programs have.
 fn dashboard(id: &str, name: impl Fn(&str) -> String) -> Value {
     let (mut panels, mut references) = (Vec::new(), Vec::new());
     for (n, panel) in PANELS.iter().enumerate() {

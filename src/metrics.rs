@@ -1,4 +1,4 @@
-//! The metrics of a harvester, in Prometheus' text format. Pure: figures in, text out. Names and units follow Prometheus' conventions.
+//! The harvester's metrics, in Prometheus' text format. Does no I/O: figures in, text out. Names and units follow Prometheus' conventions.
 
 use std::fmt::Write;
 
@@ -7,7 +7,7 @@ use crate::{
     zoom::traffic::{Counts, DURATION_BOUNDS, Durations},
 };
 
-/// What the metrics say besides what the catalog and the client counted.
+/// The figures that come from neither the catalog nor the client.
 #[derive(Clone, Debug, Default)]
 pub struct Surroundings {
     /// Requests of the daily quota that this program may use.
@@ -60,7 +60,7 @@ impl Text {
     }
 }
 
-/// The page.
+/// The page with all metrics.
 pub fn page(health: &Health, traffic: &Counts, around: &Surroundings) -> String {
     let mut text = Text(String::new());
     text.family("build_info", "gauge", "The version of the program.");

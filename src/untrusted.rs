@@ -1,4 +1,4 @@
-//! Text from outside: what may be shown of it, and secrets kept out of it. Pure; every room may use it.
+//! Text from outside: makes it safe to show, and keeps secrets out of it. Pure; every room may use it.
 
 use std::{borrow::Cow, fmt};
 
@@ -9,8 +9,8 @@ use base64::{
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
 
-/// Whether a character controls terminals, breaks lines, changes the writing direction or is invisible.
-/// Joiners do not: names and emoji need them.
+/// Whether a character controls terminals, breaks lines, changes the writing direction or is invisible. Joiners are not included: names and emoji
+/// need them.
 pub fn steers(c: char) -> bool {
     c.is_control()
         || matches!(
@@ -20,7 +20,7 @@ pub fn steers(c: char) -> bool {
         )
 }
 
-/// The text with what steers replaced by `U+FFFD`.
+/// The text with every character that [`steers`] replaced by `U+FFFD`.
 pub fn clean(text: &str) -> Cow<'_, str> {
     if text.chars().any(steers) {
         let shown = text.chars().map(|c| if steers(c) { '\u{fffd}' } else { c });
@@ -39,10 +39,10 @@ pub fn system_said(error: &std::io::Error) -> String {
     }
 }
 
-/// Most characters of foreign text that go into a message or into the catalog.
+/// The most characters of text from outside that go into a message or into the catalog.
 const LONGEST_LINE: usize = 400;
 
-/// What a server says, as one line of bounded length for terminals and logs.
+/// A server's text as one line of bounded length, for terminals and logs.
 pub fn one_line(text: &str) -> String {
     let text = text.trim();
     if text.is_empty() {
@@ -56,7 +56,7 @@ pub fn one_line(text: &str) -> String {
     line
 }
 
-/// Secrets in the forms in which they go over the wire: a server that quotes our request back must not have them printed or kept.
+/// Secrets in the forms in which they are sent. If a server quotes the request, they must be neither printed nor stored.
 #[derive(Clone, Default)]
 pub struct Secrets(Vec<SecretString>);
 
@@ -67,13 +67,13 @@ impl fmt::Debug for Secrets {
 }
 
 impl Secrets {
-    /// These, and one more.
+    /// Adds one secret.
     #[must_use]
     pub fn with(&self, secret: &SecretString) -> Self {
         let secret = secret.expose_secret().trim();
         let encoded = utf8_percent_encode(secret, NON_ALPHANUMERIC).to_string();
         let in_json = serde_json::Value::from(secret).to_string();
-        // Without padding each is found in the padded form too.
+        // A form without padding is also found in the padded form.
         let mut forms = vec![
             secret.to_owned(),
             encoded
@@ -96,14 +96,14 @@ impl Secrets {
         Self(all)
     }
 
-    /// These, and a password with the `user:password` that HTTP's Basic authentication makes of it.
+    /// Adds a password, and the `user:password` of HTTP's Basic authentication.
     #[must_use]
     pub fn with_basic(&self, user: &str, password: &SecretString) -> Self {
         let pair = format!("{user}:{}", password.expose_secret().trim());
         self.with(password).with(&pair.into())
     }
 
-    /// The text with `(secret)` in every secret's place.
+    /// The text with every secret replaced by `(secret)`.
     pub fn hide<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let mut hidden = Cow::Borrowed(text);
         for form in &self.0 {

@@ -1,5 +1,5 @@
 //! The floor: a bare program that only lists, fetches, compresses, inserts and sends. It remembers nothing, plans nothing and checks nothing, so it
-//! shows what the job costs at least on this machine. It runs as a process of its own: this binary, asked for it by a variable.
+//! shows the least that the job costs on this machine. It runs as a process of its own: this binary, started with an environment variable.
 
 use std::{path::Path, process::Command};
 
@@ -10,7 +10,7 @@ use zoom_harvester::sim::Simulator;
 
 use super::process::{Indices, KINDS, Used, block_on, measured};
 
-/// What asks for it: what to do, and with what.
+/// The environment variable that starts this binary as the floor. The arguments say what to do.
 const ASKED: &str = "BENCH_FLOOR";
 
 fn asked(what: &str, args: &[&str]) -> Used {
@@ -19,7 +19,7 @@ fn asked(what: &str, args: &[&str]) -> Used {
     measured(command)
 }
 
-/// Lists, fetches, compresses, inserts and sends the sessions, into an index that is made first.
+/// Lists, fetches, compresses, inserts and sends the sessions, into an index that is created first.
 pub fn harvest(folder: &Path, served: &Simulator, index: &Indices, recipe: &Path, from: &str) -> Used {
     let db = folder.join("floor.db");
     let args = [
@@ -33,7 +33,7 @@ pub fn harvest(folder: &Path, served: &Simulator, index: &Indices, recipe: &Path
     asked("harvest", &args)
 }
 
-/// Makes both indices, and sends bodies that are ready.
+/// Creates both indices, and sends bodies that are ready.
 pub fn publish(bodies: &Path, index: &Indices) -> Used {
     asked(
         "publish",

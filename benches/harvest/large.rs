@@ -1,4 +1,4 @@
-//! A catalog of a million meetings: what a day, the commands that look, and every view of the catalog cost.
+//! The costs with a catalog of a million meetings: an unchanged day, the commands that only read, and every view of the catalog.
 
 use std::{
     path::Path,
@@ -15,7 +15,7 @@ use super::{
     process::{Program, Used},
 };
 
-/// What an auditor looks at costs at most so long.
+/// The most time that an auditor's query should take.
 const AUDIT: Duration = Duration::from_secs(2);
 
 const QUESTIONS: [(&str, &str); 9] = [
@@ -76,7 +76,7 @@ fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1_000.0
 }
 
-/// Every view, as an auditor would ask it.
+/// Queries every view, as an auditor would.
 fn ask(db: &Path) {
     let db = Connection::open(db).unwrap();
     for (name, sql) in QUESTIONS {
@@ -84,7 +84,7 @@ fn ask(db: &Path) {
         let mut statement = db.prepare(sql).unwrap();
         let (columns, mut rows, mut count) = (statement.column_count(), statement.query([]).unwrap(), 0);
         while let Some(row) = rows.next().unwrap() {
-            // Read, as a client would.
+            // Reads every column, as a client would.
             count += usize::from((0..columns).all(|column| row.get_ref(column).is_ok()));
         }
         let took = begun.elapsed();

@@ -1,9 +1,9 @@
 //! What the job costs: `cargo bench`.
 //!
-//! The built program is run as its user runs it, against a simulated account on a real socket, and measured from outside. With
-//! `ELASTICSEARCH_TEST_URL` (`servers/start` prints one) it does the whole job, beside a floor that is measured in the same run. Counts are asserted;
-//! times and bytes are printed only, since machines differ. The plots in `docs/` are drawn anew. `cargo bench -- whole` runs one part: `whole`,
-//! `pace`, `large`.
+//! The built program runs as its user runs it, against a simulated account on a real socket, and is measured from outside. With
+//! `ELASTICSEARCH_TEST_URL` (`servers/start` prints one) it does the whole job, and a floor is measured in the same run. Counts are asserted. Times
+//! and bytes are only printed, since machines differ. The plots in `docs/` are drawn anew. `cargo bench -- whole` runs one part: `whole`, `pace` or
+//! `large`.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! How much of the rate limits a first harvest uses: requests against the least possible, 429s, and time against what the limits allow.
+//! How much of the rate limits a first harvest uses: requests against the fewest possible, 429s, and time against what the limits allow.
 
 use std::{
     sync::Arc,
@@ -67,12 +67,12 @@ fn report(
 ) {
     let count = |endpoint: &str| log.iter().filter(|one| one.endpoint == endpoint).count();
     let refused = log.iter().filter(|one| one.status == 429).count();
-    // Pages of 300 in one window, a detail a meeting, one report of hosts.
+    // One window in pages of 300, one detail per meeting, and one report of hosts.
     let least = (meetings - one_person).div_ceil(300) + one_person.div_ceil(300) + meetings + 1;
     let made = count("listing") + count("detail") + count("hosts");
     let share = limits.heavy * 8 / 10;
     let most = most_in_a_second(log, "Heavy");
-    // The first second's requests go at once.
+    // The requests of the first second are sent at once.
     let allowed_s = (meetings + 1) as f64 / share as f64 - 1.0 + latency.as_secs_f64();
     println!(
         "  {plan:<8} {:>3} ms there and back: {made} requests, least {least} ({:+.2} %); {refused} x 429; at most {most} of {share} Heavy in a second; \

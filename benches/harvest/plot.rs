@@ -1,4 +1,4 @@
-//! The two pictures of `docs/performance.md`. Dark on white, so that they can be read wherever they stand.
+//! The two plots of `docs/performance.md`. Dark on white, so that they can be read on any background.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ fn file(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs").join(name)
 }
 
-/// How many times the floor each figure is: one bar each.
+/// Draws each figure as a multiple of the floor, one bar each.
 pub fn ratios(ratios: &[(&str, f64)]) {
     let path = file("performance-ratios.svg");
     let root = SVGBackend::new(&path, (720, 75 + 36 * ratios.len() as u32)).into_drawing_area();
@@ -51,7 +51,7 @@ pub fn ratios(ratios: &[(&str, f64)]) {
     root.present().unwrap();
 }
 
-/// What an unchanged day costs as the catalog grows: seconds and megabytes, over meetings.
+/// Draws what an unchanged day costs as the catalog grows: milliseconds and megabytes, by the number of meetings.
 pub fn growth(points: &[(u64, f64, f64)]) {
     let path = file("performance-growth.svg");
     let root = SVGBackend::new(&path, (720, 320)).into_drawing_area();

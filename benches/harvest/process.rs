@@ -10,7 +10,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use serde_json::Value;
 use zoom_harvester::sim::{self, Simulator};
 
-/// What a finished process used.
+/// The resources that a finished process used.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Used {
     pub wall: Duration,
@@ -19,7 +19,7 @@ pub struct Used {
 }
 
 impl Used {
-    /// The least of each figure over several runs: the machine's noise only adds.
+    /// The least of each figure over several runs, because the machine's noise only adds.
     pub fn least(runs: &[Self]) -> Self {
         runs.iter().copied().fold(
             Self {
@@ -35,7 +35,7 @@ impl Used {
         )
     }
 
-    /// Without what starting and ending cost; the peak stays.
+    /// These figures without the cost of starting and ending. The peak stays.
     pub fn without(self, start_up: Self) -> Self {
         Self {
             wall: self.wall.saturating_sub(start_up.wall),
@@ -67,7 +67,7 @@ impl<'a> Program<'a> {
         self.environment.push((name, value.to_owned()));
     }
 
-    /// Publishes to these indices.
+    /// Makes the program publish to these indices.
     pub fn publish_to(&mut self, indices: &Indices) {
         self.set("ELASTICSEARCH_URL", &indices.url);
         self.set("ELASTICSEARCH_INDEX_PREFIX", &indices.prefix);
@@ -84,13 +84,13 @@ impl<'a> Program<'a> {
         command
     }
 
-    /// Runs it, and measures.
+    /// Runs the program and measures it.
     pub fn run(&self, args: &[&str]) -> Used {
         measured(self.command(args))
     }
 }
 
-/// Runs a command to its end.
+/// Runs a command to its end and measures it.
 pub fn measured(mut command: Command) -> Used {
     let before = cpu_of_children();
     let begun = Instant::now();
@@ -120,7 +120,7 @@ pub fn measured(mut command: Command) -> Used {
     }
 }
 
-/// The CPU, in seconds, of all children that have been waited for. One runs at a time.
+/// The CPU time, in seconds, of all children that have been waited for. One runs at a time.
 fn cpu_of_children() -> f64 {
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN).unwrap();
     [usage.user_time(), usage.system_time()]
@@ -134,7 +134,7 @@ pub fn size(path: &Path) -> u64 {
     std::fs::metadata(path).unwrap().len()
 }
 
-/// Indices of one measurement; removed at its end.
+/// The indices of one measurement. They are removed at its end.
 pub struct Indices {
     pub url: String,
     pub prefix: String,
@@ -159,14 +159,14 @@ impl Indices {
         })
     }
 
-    /// Documents of an index.
+    /// The number of documents in an index.
     pub fn count(&self, kind: &str) -> u64 {
         self.call(reqwest::Method::POST, &format!("{kind}/_refresh"));
         let found = self.call(reqwest::Method::GET, &format!("{kind}/_count"));
         found["count"].as_u64().unwrap_or_else(|| panic!("{found}"))
     }
 
-    /// What an index of this kind is made with: the body that would make another one like it.
+    /// The body of a request that would create another index like this one.
     pub fn recipe(&self, kind: &str) -> Value {
         let found = self.call(reqwest::Method::GET, kind);
         let (_, index) = found.as_object().unwrap().iter().next().unwrap();
@@ -212,8 +212,8 @@ pub fn block_on<T>(work: impl Future<Output = T>) -> T {
     runtime.block_on(work)
 }
 
-/// What a bare client needs to publish what the program has published: how each index is made (`KIND.json`), and bodies that are ready to be sent
-/// (`KIND-N.gz`), compressed as the program does, with the same ids and with versions.
+/// Prepares what a bare client needs to publish what the program has published. These are the recipe of each index (`KIND.json`) and bodies that are
+/// ready to be sent (`KIND-N.gz`), compressed as the program does, with the same ids and with versions.
 pub fn ready_bodies(program: &Program<'_>, indices: &Indices, folder: &Path) -> PathBuf {
     let output = program.command(&["export"]).output().unwrap();
     let exported = String::from_utf8(output.stdout).unwrap();

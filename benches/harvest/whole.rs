@@ -1,4 +1,4 @@
-//! The whole job, from Zoom's first page to Elasticsearch's last acknowledgement, beside a floor that is measured in the same run.
+//! The whole job, from Zoom's first page to Elasticsearch's last acknowledgement, compared with a floor that is measured in the same run.
 
 use std::{path::Path, sync::Arc};
 
@@ -43,12 +43,12 @@ fn first_day() -> String {
     (Utc::now().date_naive() - Days::new(DAYS)).to_string()
 }
 
-/// The floor lists by the start, and so from a day earlier, or it would lack what was under way at midnight.
+/// The floor lists by the start of meetings, so it begins a day earlier. Otherwise it would lack meetings that were under way at midnight.
 fn first_day_of_floor() -> String {
     (Utc::now().date_naive() - Days::new(DAYS + 1)).to_string()
 }
 
-/// What was measured once.
+/// The figures of one round.
 struct Round {
     sync: Used,
     sync_floor: Used,
@@ -79,7 +79,7 @@ fn round(spec: &Spec, served: &Simulator, url: &str) -> Round {
     let sync_floor = floor::harvest(folder, served, &bare, &recipe, &first_day_of_floor());
     assert_eq!(bare.count("sessions"), spec.sessions as u64);
 
-    // The same documents into fresh indices: from the catalog, and as bodies that are ready.
+    // The same documents into fresh indices: from the catalog, and as ready bodies.
     let fresh = Indices::new(url);
     let mut publisher = Program::new(folder, served);
     publisher.publish_to(&fresh);
@@ -140,7 +140,7 @@ fn report(spec: &Spec, rounds: &[Round]) {
         );
         (what, ours / floor)
     });
-    // What builds documents has no ratio to what sends them ready-made.
+    // Building documents takes work that sending ready-made ones does not, so there is no ratio.
     println!(
         "  publish: {:.2} s CPU, of which sending takes {:.2} s",
         cpu(publish.0),

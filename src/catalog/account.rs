@@ -10,7 +10,7 @@ use super::{
 };
 use crate::model::{AccountId, Kept, from_iso, iso};
 
-/// How long Zoom's word that an account has no webinars is taken for granted: the add-on can be bought any day.
+/// How long Zoom's answer that an account has no webinars is trusted. The add-on can be bought on any day.
 const WEBINARS_ASKED_AGAIN: TimeDelta = TimeDelta::days(1);
 
 /// A comparison of the account's history with the lists of every host.
@@ -18,15 +18,15 @@ const WEBINARS_ASKED_AGAIN: TimeDelta = TimeDelta::days(1);
 pub struct HistoryChecked {
     /// When it was made.
     pub at: DateTime<Utc>,
-    /// Whether both showed the same.
+    /// Whether history and lists agree.
     pub agrees: bool,
 }
 
 impl Catalog {
-    /// Ties the catalog to a Zoom account; `catalog_id` names the catalog if it is new.
+    /// Ties the catalog to a Zoom account. A new catalog gets the id `catalog_id`.
     ///
     /// # Errors
-    /// [`Error::OtherAccount`] if it belongs to another.
+    /// [`Error::OtherAccount`] if the catalog belongs to another account.
     pub fn claim(&mut self, account: &AccountId, catalog_id: &str, now: DateTime<Utc>) -> Result<(), Error> {
         match self.account()? {
             Some(found) if found == *account => Ok(()),
@@ -60,10 +60,10 @@ impl Catalog {
         }
     }
 
-    /// The account it belongs to, once one has claimed it.
+    /// The account that the catalog belongs to. `None` until an account has claimed it.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn account(&self) -> Result<Option<AccountId>, Error> {
         let select = Query::select()
             .column(Account::AccountId)
@@ -74,10 +74,10 @@ impl Catalog {
         })
     }
 
-    /// What tells this catalog from every other; empty until an account has claimed it.
+    /// The unique id of this catalog. Empty until an account has claimed it.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn catalog_id(&self) -> Result<String, Error> {
         let select = Query::select()
             .column(Account::CatalogId)
@@ -86,10 +86,10 @@ impl Catalog {
         Ok(first(&self.conn, &select, |row| row.get(0))?.unwrap_or_default())
     }
 
-    /// A mark for the indices: which catalog wrote to them last, in which run, and when.
+    /// A new stamp for the indices. It names the catalog that wrote to them last, the run and the time.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn new_stamp(&self, run: RunId, now: DateTime<Utc>) -> Result<String, Error> {
         Ok(format!(
             "{}/{}/{}",
@@ -99,10 +99,10 @@ impl Catalog {
         ))
     }
 
-    /// The earliest day that a sync was asked for by its date, listed by now or not.
+    /// The earliest day that was requested from a sync by date, whether or not it has been listed.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn wanted_from(&self) -> Result<Option<NaiveDate>, Error> {
         let select = Query::select()
             .column(Account::WantedFrom)
@@ -113,10 +113,10 @@ impl Catalog {
             .and_then(|day| day.parse().ok()))
     }
 
-    /// Records that a sync was asked for days from this one on: if it is stopped before it listed them, later syncs go on from there.
+    /// Records that a sync was requested from this day on. If the sync stops before it has listed these days, later syncs continue from there.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn want_from(&mut self, day: NaiveDate) -> Result<(), Error> {
         let update = Query::update()
             .table(Account::Table)
@@ -131,10 +131,10 @@ impl Catalog {
         Ok(())
     }
 
-    /// When the last 30 days were last listed whole; nothing for a catalog that no account has claimed.
+    /// When the last 30 days were last listed in full. `None` for a catalog that no account has claimed.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn whole_listed_at(&self) -> Result<Option<DateTime<Utc>>, Error> {
         let select = Query::select()
             .column(Account::WholeListedAt)
@@ -143,10 +143,10 @@ impl Catalog {
         Ok(first(&self.conn, &select, |row| row.get::<_, String>(0))?.and_then(|at| from_iso(&at)))
     }
 
-    /// Since when Zoom says that the account has no webinars.
+    /// When Zoom last reported that the account has no webinars. `None` if it lists them or was not asked.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn no_webinars_since(&self) -> Result<Option<DateTime<Utc>>, Error> {
         let select = Query::select()
             .column(Account::WebinarsRefusedAt)
@@ -158,19 +158,19 @@ impl Catalog {
         Ok(at.flatten().as_deref().and_then(from_iso))
     }
 
-    /// Whether Zoom said within the last day that the account has no webinars: it is not asked again so soon.
+    /// Whether Zoom reported within the last day that the account has no webinars. Then it is not asked again yet.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn has_no_webinars(&self, now: DateTime<Utc>) -> Result<bool, Error> {
         let since = self.no_webinars_since()?;
         Ok(since.is_some_and(|at| now - at < WEBINARS_ASKED_AGAIN))
     }
 
-    /// What came of the last comparison of the account's history with the lists of every host.
+    /// The result of the last comparison of the account's history with the lists of every host.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn history(&self) -> Result<Option<HistoryChecked>, Error> {
         let select = Query::select()
             .columns([Account::HistoryCheckedAt, Account::HistoryAgrees])
@@ -191,7 +191,7 @@ impl Catalog {
     /// Records whether the account's history agrees with the lists of every host.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn record_history(&mut self, checked: HistoryChecked) -> Result<(), Error> {
         let update = Query::update()
             .table(Account::Table)
@@ -202,10 +202,10 @@ impl Catalog {
         Ok(())
     }
 
-    /// Records that the last 30 days were listed whole.
+    /// Records that the last 30 days were listed in full.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn record_whole_listing(&mut self, now: DateTime<Utc>) -> Result<(), Error> {
         let update = Query::update()
             .table(Account::Table)

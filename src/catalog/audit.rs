@@ -20,7 +20,7 @@ use crate::model::{HostId, Label, MeetingUuid, Row, RowView, SeriesId, Status};
 pub struct Overview {
     /// The Zoom account, once known.
     pub account_id: Option<String>,
-    /// How far it reaches.
+    /// The days that the catalog covers.
     pub coverage: Coverage,
     /// Meetings and webinars by status.
     pub meetings: BTreeMap<&'static str, u64>,
@@ -30,7 +30,7 @@ pub struct Overview {
     pub vanished: u64,
     /// Meetings accepted although their detail stayed unfinished.
     pub incomplete: u64,
-    /// Meetings whose detail contradicts itself or the listing, or is unfinished: the view `doubted_meetings` says why.
+    /// Meetings whose detail contradicts itself or the listing, or is unfinished. The view `doubted_meetings` shows why.
     pub doubted: u64,
     /// Sessions in the kept details.
     pub sessions: u64,
@@ -38,7 +38,7 @@ pub struct Overview {
     pub details_due: u64,
     /// Meetings whose documents are due.
     pub documents_due: u64,
-    /// What failed and is tried again, or is dead; the first hundred.
+    /// Meetings that failed and are tried again, or are dead. At most the first hundred.
     pub troubled: Vec<Troubled>,
     /// Today's requests, by label.
     pub api_use_today: ApiUse,
@@ -46,7 +46,7 @@ pub struct Overview {
     pub runs: Vec<RunShown>,
 }
 
-/// The days the catalog speaks for.
+/// The days that the catalog covers.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Coverage {
     /// The first day listed.
@@ -55,16 +55,16 @@ pub struct Coverage {
     pub to: Option<NaiveDate>,
     /// Days listed.
     pub days: u64,
-    /// Of these, settled.
+    /// How many of these are settled.
     pub settled: u64,
-    /// Days between the first that was listed or asked for and the last listed that no listing ever covered.
+    /// Days that no listing ever covered, from the first day that was listed or requested to the last listed day.
     pub missing: Vec<NaiveDate>,
 }
 
 /// A meeting that failed or is dead.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Troubled {
-    /// Which.
+    /// The meeting's UUID.
     pub meeting_uuid: String,
     /// `failed` or `dead`.
     pub status: String,
@@ -72,16 +72,16 @@ pub struct Troubled {
     pub topic: String,
     /// Failed attempts.
     pub attempts: i64,
-    /// Why.
+    /// Why it failed.
     pub reason: String,
-    /// When it is tried next.
+    /// When the next attempt is made.
     pub next_attempt: String,
 }
 
 /// Requests counted for a UTC day.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ApiUse {
-    /// By label.
+    /// Requests by label.
     pub requests: BTreeMap<&'static str, u64>,
     /// Heavy and Resource-intensive together: what Zoom's daily quota counts.
     pub daily_quota_used: u64,
@@ -92,19 +92,19 @@ pub struct ApiUse {
 pub struct RunShown {
     /// Its number.
     pub run_id: i64,
-    /// What was run.
+    /// The command.
     pub command: String,
     /// When it began.
     pub started_at: String,
-    /// When it ended; nothing while it is under way, or if it was killed.
+    /// When it ended. `None` while it is running, or if it was killed.
     pub ended_at: Option<String>,
-    /// How.
+    /// Its exit code.
     pub exit_code: Option<i64>,
-    /// Why, if there is something to say.
+    /// Why it ended as it did, if there is something to report.
     pub message: Option<String>,
     /// New meetings.
     pub new: i64,
-    /// Changed ones.
+    /// Changed meetings.
     pub changed: i64,
     /// Details kept.
     pub details: i64,
@@ -114,7 +114,7 @@ pub struct RunShown {
     pub failed: i64,
 }
 
-/// What an id was found to be.
+/// What an id refers to.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Found {
@@ -126,12 +126,12 @@ pub enum Found {
     Host(HostShown),
 }
 
-/// All that is known of a meeting. The values are the columns of the catalog, by their names.
+/// All that is known of a meeting. The values are the catalog's columns, by name.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MeetingShown {
-    /// The row of `meetings`, but for the listing.
+    /// The row of `meetings`, except the listing.
     pub meeting: BTreeMap<String, serde_json::Value>,
-    /// Zoom's row.
+    /// The row of Zoom's listing.
     pub listing: Row,
     /// Its history, oldest first.
     pub history: Vec<String>,
@@ -160,15 +160,15 @@ pub struct HostShown {
 /// A meeting in a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// Which.
+    /// The meeting's UUID.
     pub meeting_uuid: String,
-    /// Where it stands.
+    /// Its status.
     pub status: String,
     /// When it began.
     pub start_time: Option<String>,
     /// Its topic.
     pub topic: String,
-    /// Its sessions.
+    /// The number of its sessions.
     pub sessions: Option<i64>,
 }
 
@@ -176,7 +176,7 @@ impl Catalog {
     /// Everything `status` shows.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn overview(&self, now: DateTime<Utc>) -> Result<Overview, Error> {
         let sums = Query::select()
             .exprs([
@@ -209,10 +209,10 @@ impl Catalog {
         })
     }
 
-    /// How many meetings failed or are dead; decides the exit code of a run.
+    /// The number of meetings that failed or are dead. It decides the exit code of a run.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn count_troubled(&self) -> Result<u64, Error> {
         let select = Query::select()
             .expr(Expr::cust("count(*)"))
@@ -222,10 +222,10 @@ impl Catalog {
         Ok(first(&self.conn, &select, |row| row.get(0))?.unwrap_or_default())
     }
 
-    /// How many meetings have a kept detail: what a rebuilt index must hold.
+    /// The number of meetings with a kept detail. A rebuilt index must hold as many.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn count_kept(&self) -> Result<u64, Error> {
         let select = Query::select()
             .expr(Expr::cust("count(*)"))
@@ -238,7 +238,7 @@ impl Catalog {
     /// Which of these meetings have no kept detail here.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn not_kept(&self, uuids: &[MeetingUuid]) -> Result<Vec<MeetingUuid>, Error> {
         let mut missing = Vec::new();
         for uuid in uuids {
@@ -258,7 +258,7 @@ impl Catalog {
     /// SQLite's own check of the whole file: `ok`, or what is wrong.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn integrity(&self) -> Result<String, Error> {
         Ok(self
             .conn
@@ -268,7 +268,7 @@ impl Catalog {
     /// The meetings that failed or are dead.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn troubled(&self, limit: u64) -> Result<Vec<Troubled>, Error> {
         let select = Query::select()
             .columns(
@@ -301,7 +301,7 @@ impl Catalog {
     /// Everything known of an id: a meeting's UUID, a series' number, a host's id or email.
     ///
     /// # Errors
-    /// As SQLite fails, or a payload cannot be read back.
+    /// If SQLite fails, or if a payload cannot be read back.
     pub fn find(&self, id: &str) -> Result<Option<Found>, Error> {
         if let Some(meeting) = self.named_row(Meetings::Table, Expr::col(Meetings::MeetingUuid).eq(id))? {
             return Ok(Some(Found::Meeting(Box::new(self.show_meeting(id, meeting)?))));
@@ -363,7 +363,7 @@ impl Catalog {
         })
     }
 
-    /// Zoom's row of a meeting.
+    /// The row of a meeting in Zoom's listing.
     fn listing(&self, uuid: &str) -> Result<Row, Error> {
         let select = Query::select()
             .columns([
@@ -489,10 +489,10 @@ impl Catalog {
         Ok(counts)
     }
 
-    /// What Zoom's daily quota counts, today.
+    /// Today's requests that count against Zoom's daily quota.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn daily_quota_used(&self, now: DateTime<Utc>) -> Result<u64, Error> {
         Ok(self.api_use_today(now)?.daily_quota_used)
     }

@@ -23,42 +23,42 @@ use crate::model::{Checksum, Clock, iso};
 /// Pages copied at a time.
 const PAGES: i32 = 4096;
 
-/// A backup that was made.
+/// A finished backup.
 #[derive(Debug)]
 pub struct Backup {
-    /// The file, absolute.
+    /// The absolute path of the file.
     pub path: PathBuf,
-    /// Its size.
+    /// Its size in bytes.
     pub bytes: u64,
-    /// Over the file.
+    /// The checksum of the file.
     pub sha256: Checksum,
-    /// Meetings in it.
+    /// The number of meetings in it.
     pub meetings: u64,
-    /// Whether the catalog could record it. On a full disk it cannot, and the backup is made all the same.
+    /// Whether the catalog could record it. On a full disk it cannot, but the backup is still made.
     pub noted: Result<(), Error>,
 }
 
-/// What a vacuum gave back.
+/// The result of a vacuum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Vacuumed {
-    /// The file and its log before.
+    /// The size of the file and its log before, in bytes.
     pub bytes_before: u64,
-    /// And after.
+    /// The same size afterwards, in bytes.
     pub bytes_after: u64,
-    /// Whether a reader kept the log from being emptied.
+    /// Whether a reader prevented the log from being emptied.
     pub log_in_use: bool,
 }
 
 impl Catalog {
-    /// Copies the catalog as it stands at this moment into a new file that only its owner may read. Runs go on meanwhile. The file
-    /// gets its name once it is whole, checked and on the disk, and after the catalog has noted it: a crash in between leaves a
-    /// note without a file, never a file without a note.
+    /// Copies the current state of the catalog into a new file that only its owner may read. Runs may continue meanwhile. The file gets its name
+    /// only when it is complete, checked and on the disk, and after the catalog has recorded it. A crash in between leaves a record without a file,
+    /// never a file without a record.
     ///
     /// # Errors
-    /// [`Error::Exists`]; else [`Error::Backup`], and nothing is left of it.
+    /// [`Error::Exists`] if the file exists already; otherwise [`Error::Backup`]. No partial file is left.
     pub fn backup(&mut self, to: &Path, clock: &Clock) -> Result<Backup, Error> {
         let begun = clock.now();
-        // Nothing else to be done about a current folder that was deleted.
+        // This fails if the current folder was deleted. Then the path is used as given.
         let path = std::path::absolute(to).unwrap_or_else(|_| to.to_owned());
         if path.symlink_metadata().is_ok() {
             return Err(Error::Exists(path));
@@ -100,17 +100,17 @@ impl Catalog {
         file.sync_all().map_err(io)?;
         let (bytes, sha256) = digest(&mut file).map_err(io)?;
         let noted = self.note_backup(path, bytes, &sha256, begun, clock.now());
-        // Not renamed: that would write over a file made meanwhile.
+        // A rename would overwrite a file that was created meanwhile.
         match fs::hard_link(part, path) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 return Err(Error::Exists(path.to_owned()));
             }
-            // Not every file system has links.
+            // Not every file system has hard links.
             Err(_) if path.symlink_metadata().is_err() => fs::rename(part, path).map_err(io)?,
             Err(_) => return Err(Error::Exists(path.to_owned())),
         }
-        // The file is there already; only a power cut could still take its name away.
+        // An error is ignored: the file exists already, and only a power cut could still lose its name.
         let _ = File::open(file::folder(path)).and_then(|folder| folder.sync_all());
         Ok(Backup {
             path: path.to_owned(),
@@ -121,11 +121,11 @@ impl Catalog {
         })
     }
 
-    /// Copies every page; returns how many meetings those hold.
+    /// Copies every page. Returns the number of meetings in the copy.
     fn copy(&self, part: &Path) -> Result<u64, Error> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut copy = Connection::open_with_flags(part, flags)?;
-        // One snapshot from the first page to the last: else every commit of the run beside it would begin the copy anew.
+        // One snapshot for all pages. Without it, every commit of a concurrent run would restart the copy.
         let snapshot = Transaction::new_unchecked(&self.conn, TransactionBehavior::Deferred)?;
         let meetings = snapshot.query_row("SELECT count(*) FROM meetings", [], |row| row.get(0))?;
         {
@@ -144,7 +144,7 @@ impl Catalog {
             }
         }
         drop(snapshot);
-        // One file that opens by itself, without a log beside it.
+        // The copy is a single file that needs no log beside it.
         copy.pragma_update(None, "journal_mode", "DELETE")?;
         let said: String = copy.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
         let ours: i32 = copy.pragma_query_value(None, "application_id", |row| row.get(0))?;
@@ -170,7 +170,7 @@ impl Catalog {
             .conn
             .pragma_query_value(None, "user_version", |row| row.get(0))?;
         if found < known {
-            // Not brought up to date here: whoever holds the lock may be an older program.
+            // The schema is not upgraded here: the holder of the lock may be an older program.
             return Err(Error::Older {
                 path: self.file.as_ref().map_or(path, file::Opened::path).to_owned(),
                 found,
@@ -202,10 +202,10 @@ impl Catalog {
         Ok(())
     }
 
-    /// Writes the file anew without the room that deleted rows left, and empties its log.
+    /// Rewrites the file without the space that deleted rows left, and empties its log.
     ///
     /// # Errors
-    /// As SQLite fails; a full disk leaves everything as it was.
+    /// If SQLite fails. A full disk leaves everything unchanged.
     pub fn vacuum(&mut self) -> Result<Vacuumed, Error> {
         self.still_there()?;
         let bytes_before = self.bytes();
@@ -220,7 +220,7 @@ impl Catalog {
         })
     }
 
-    /// The file and its log.
+    /// The size of the file and its log, in bytes.
     fn bytes(&self) -> u64 {
         let size = |path: &Path| fs::metadata(path).map_or(0, |file| file.len());
         self.file.as_ref().map_or(0, |file| {
@@ -229,13 +229,13 @@ impl Catalog {
     }
 }
 
-/// A file under way: gone when this is dropped.
+/// An unfinished file. It is deleted when this is dropped.
 struct Part(PathBuf);
 
 impl Drop for Part {
     fn drop(&mut self) {
         for ending in ["", "-journal"] {
-            // Mostly there is none by then.
+            // Usually the file no longer exists by then.
             let _ = fs::remove_file(file::beside(&self.0, ending));
         }
     }

@@ -34,7 +34,7 @@ static NOTE: LazyLock<String> = LazyLock::new(|| {
     text(&insert)
 });
 
-/// Adds a line to the history; what a checksum became stands in the next such line, or in the meeting.
+/// Adds a line to a meeting's history, with the old checksum. The new checksum is in the next such line, or in the meeting.
 pub(super) fn note(
     conn: &Connection,
     in_run: RunId,

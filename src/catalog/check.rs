@@ -1,5 +1,5 @@
-//! `catalog check`: SQLite's own checks, then this program's invariants as SQL, then every kept detail, read back and hashed
-//! again. It only reads, in one snapshot, so a run may go on beside it.
+//! `catalog check`: SQLite's own checks, then this program's invariants as SQL, then every kept detail, which is read back and hashed again. The
+//! check only reads, in one snapshot, so a run may continue at the same time.
 
 use std::collections::BTreeSet;
 
@@ -9,10 +9,10 @@ use serde::Serialize;
 use super::{Catalog, Error, Packer, packing::Packers, sessions, sql::columns};
 use crate::model::{Checksum, Detail, HostId, Kept, MeetingUuid};
 
-/// Flaws that a check lists at most; it counts them all.
+/// The maximum number of flaws that a check lists. It counts all of them.
 const LISTED: usize = 100;
 
-/// Something that must hold. The query shows what breaks it: a meeting (or what else it is about), and what is wrong.
+/// A condition that must hold. The query returns each violation: the meeting (or other subject) and what is wrong.
 struct Invariant {
     name: &'static str,
     meaning: &'static str,
@@ -20,12 +20,12 @@ struct Invariant {
     sql: &'static str,
 }
 
-/// A check, and what it found.
+/// A check and its result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Checked {
     /// Its name.
     pub name: &'static str,
-    /// What holds if it finds nothing.
+    /// What is true if it finds nothing.
     pub meaning: &'static str,
     /// What to do if it finds something.
     pub remedy: &'static str,
@@ -35,10 +35,10 @@ pub struct Checked {
     pub flaws: Vec<Flaw>,
 }
 
-/// Something that is wrong.
+/// A flaw that a check found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Flaw {
-    /// The meeting, or the day, host or run that it is about; nothing where it is about the file.
+    /// The meeting, day, host or run that is concerned. `None` if it is the file.
     pub about: Option<String>,
     /// What is wrong.
     pub said: String,
@@ -129,7 +129,7 @@ const INVARIANTS: [Invariant; 16] = [
               AND (changes <> 0 OR settled_at IS NOT last_listed_at OR date(settled_at) < date(day, '+2 days'))",
     },
     Invariant {
-        // Since then a meeting may have moved to another day; one without times counts where it was last listed.
+        // A meeting may have moved to another day since that listing. A meeting without times counts for the day where it was last listed.
         name: "window_meetings",
         meaning: "what the last listing of a settled day showed is in the catalog",
         remedy: LIST_AGAIN,
@@ -189,10 +189,10 @@ const INVARIANTS: [Invariant; 16] = [
 ];
 
 impl Catalog {
-    /// Every check, in order. One that cannot be asked, the file being damaged, is a flaw too.
+    /// Runs every check, in order. A check that cannot run because the file is damaged counts as a flaw.
     ///
     /// # Errors
-    /// Only such as have nothing to do with what is in the file.
+    /// Only errors that do not concern the content of the file.
     pub fn check(&self) -> Result<Vec<Checked>, Error> {
         let snapshot = Transaction::new_unchecked(&self.conn, TransactionBehavior::Deferred)?;
         let mut all = vec![
@@ -286,7 +286,7 @@ fn references(conn: &Connection, flaws: &mut Flaws) -> Result<(), Error> {
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let (table, rowid, parent): (String, Option<i64>, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        // The names of tables are our own.
+        // The table names are the harvester's own.
         let about = match (table.as_str(), rowid) {
             ("meetings" | "payloads" | "changes", Some(rowid)) => conn
                 .query_row(
@@ -308,7 +308,7 @@ fn references(conn: &Connection, flaws: &mut Flaws) -> Result<(), Error> {
 }
 
 columns! {
-    /// A kept detail, and what vouches for it.
+    /// A kept detail and the columns that it is checked against.
     Vouched {
         meeting_id: i64,
         meeting_uuid: MeetingUuid,
@@ -329,7 +329,7 @@ columns! {
     }
 }
 
-/// Row by row: the payloads of a large account do not fit into memory.
+/// Checks row by row: the payloads of a large account do not fit into memory.
 fn payloads(conn: &Connection, packers: &Packers, flaws: &mut Flaws) -> Result<(), Error> {
     let mut statement = conn.prepare(&format!(
         "SELECT {} FROM payloads p JOIN meetings m ON m.meeting_id = p.meeting_id WHERE m.detail_checksum IS NOT NULL",

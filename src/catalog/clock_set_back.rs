@@ -1,4 +1,4 @@
-//! Repairs times in the future, which a clock left behind that ran ahead and was set back: they would delay work until then.
+//! Repairs times in the future. A clock that ran ahead and was set back leaves such times, and they would delay work until then.
 
 use chrono::{DateTime, Days, TimeDelta, Utc};
 use rusqlite::Transaction;
@@ -14,11 +14,11 @@ use crate::model::iso;
 /// The longest wait before a detail is looked at again.
 const LONGEST_LOOK: TimeDelta = TimeDelta::hours(24);
 
-/// Brings what lies in the future back to now. Revisions stay: those must only grow, and do so whatever the clock says.
+/// Sets times in the future back to now. Revisions stay unchanged: they may only grow, and they grow whatever the clock says.
 pub(super) fn set_back_to(tx: &Transaction<'_>, now: DateTime<Utc>) -> Result<(), Error> {
     let (at, ms) = (iso(now), now.timestamp_millis());
     let today = now.date_naive();
-    // A day that was settled before it was over is listed again. Those longer past were settled rightly by either clock.
+    // A day that was settled before it was over is listed again. Older days were settled correctly by either clock.
     let unsettle = Query::update()
         .table(Windows::Table)
         .value(Windows::SettledAt, Option::<String>::None)
@@ -41,7 +41,7 @@ pub(super) fn set_back_to(tx: &Transaction<'_>, now: DateTime<Utc>) -> Result<()
         .value(Meetings::LookAgainAt, at.as_str())
         .and_where(Expr::col(Meetings::LookAgainAt).gt(iso(now + LONGEST_LOOK)))
         .take();
-    // Requests count as made now: better to wait a little too long than to ask too fast.
+    // Requests count as made now. Waiting a little too long is better than sending requests too fast.
     let requests = Query::update()
         .table(RecentRequests::Table)
         .value(RecentRequests::SentMs, ms)

@@ -1,7 +1,7 @@
 //! What the catalog expects in the indices, and what it does about an index that differs.
 //!
-//! What a comparison finds waits in temporary tables, which SQLite keeps in a file of its own where they grow large: nothing is
-//! repaired before everything has been read, and memory stays bounded all the same.
+//! The findings of a comparison are kept in temporary tables. SQLite moves large ones to a separate file, so memory stays bounded. Nothing is
+//! repaired before everything has been read.
 
 use std::collections::HashMap;
 
@@ -19,46 +19,46 @@ use super::{
 };
 use crate::model::{Checksum, Event, Held, HostId, IndexKind, IndexPeriod, IndexYear, Kept, MeetingUuid};
 
-/// What the index holds of a meeting, by what it acknowledged.
+/// What the index holds of a meeting, according to its acknowledgements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PublishState {
-    /// The documents of the present revision.
+    /// The documents of the current revision.
     Published {
-        /// Whether they are those that would be built today: not so while a changed listing waits for its detail, or will
-        /// never get it.
+        /// Whether they equal the documents that would be built now. This is false while a changed listing waits for its detail, or if it never
+        /// gets it.
         exact: bool,
     },
-    /// Older ones, some of the new ones, or none: they are due.
+    /// Older documents, only some of the new ones, or none. The documents are due.
     Due,
-    /// The same, but they are not sent again, for they were refused.
+    /// As `Due`, but the documents were rejected and are not sent again.
     Rejected,
 }
 
-/// A stray: a document under an id where nothing, or something else, was expected.
+/// A stray document: nothing, or another document, was expected under its id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stray {
-    /// Where [`Catalog::strays`] goes on after it.
+    /// The position after which [`Catalog::strays`] continues.
     pub place: i64,
     /// Its `_id`.
     pub id: String,
-    /// The meeting it says it belongs to.
+    /// The meeting that it names, if any.
     pub meeting: Option<MeetingUuid>,
     /// Its version.
     pub version: i64,
-    /// Whether the catalog keeps that meeting, with its documents in this index.
+    /// Whether the catalog keeps that meeting and its documents are in this index.
     pub known: bool,
-    /// Whether it keeps it with its documents in the index of another year: then this is one too many.
+    /// Whether the catalog keeps that meeting with its documents in the index of another year. Then this document is superfluous.
     pub elsewhere: bool,
 }
 
-/// What a repair did.
+/// The result of a repair.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Repaired {
     /// Meetings whose documents are due again.
     pub due: u64,
-    /// Sessions of theirs that will be deleted.
+    /// Lost sessions of these meetings, which will be deleted.
     pub lost: u64,
-    /// Meetings whose version in the index is above every one that we may write: only a rebuild helps.
+    /// Meetings whose version in the index is above any that the harvester may write. Only a rebuild helps.
     pub beyond: u64,
     /// Documents that will be deleted because their meeting is in the index of another year.
     pub elsewhere: u64,
@@ -66,10 +66,10 @@ pub struct Repaired {
     pub dropped: u64,
 }
 
-/// The highest revision a repair gives: far beyond every date, and as far from where the numbers end.
+/// The highest revision that a repair assigns. It is far beyond every date, and equally far from the largest number.
 const HIGHEST_REVISION: i64 = 1 << 62;
 
-/// Meetings in a transaction.
+/// Meetings per transaction.
 const BATCH: u64 = 300;
 
 const TABLES: &str = "
@@ -88,10 +88,10 @@ const TABLES: &str = "
 const UNCLAIMED: &str = "NOT EXISTS (SELECT 1 FROM verify_claimed c WHERE c.year = verify_strays.year AND c.kind = verify_strays.kind AND c.doc_id = verify_strays.doc_id)";
 
 impl Catalog {
-    /// Whether the documents of these meetings are published, due or rejected, as the catalog has it.
+    /// Whether the documents of these meetings are published, due or rejected, according to the catalog.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn publish_states(&self, kept: &[Kept]) -> Result<HashMap<MeetingUuid, PublishState>, Error> {
         let mut publish_states = HashMap::with_capacity(kept.len());
         for one in kept {
@@ -134,10 +134,10 @@ impl Catalog {
         Ok(publish_states)
     }
 
-    /// Sessions in all kept details.
+    /// The number of sessions in all kept details.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn count_kept_sessions(&self) -> Result<u64, Error> {
         let select = Query::select()
             .expr(Expr::cust("coalesce(sum(sessions), 0)"))
@@ -149,7 +149,7 @@ impl Catalog {
     /// Prepares empty temporary tables for a comparison.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn begin_comparison(&self) -> Result<(), Error> {
         Ok(self.conn.execute_batch(TABLES)?)
     }
@@ -157,7 +157,7 @@ impl Catalog {
     /// Records strays.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn note_strays(&self, year: IndexYear, kind: IndexKind, strays: &[Held]) -> Result<(), Error> {
         for chunk in strays.chunks(500) {
             let mut insert = Query::insert()
@@ -179,10 +179,10 @@ impl Catalog {
         Ok(())
     }
 
-    /// Records that a stray belongs to a meeting after all, by its id.
+    /// Records by its id that a stray belongs to a meeting after all.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn note_claimed(&self, year: IndexYear, kind: IndexKind, id: &str) -> Result<(), Error> {
         let insert = Query::insert()
             .into_table(Alias::new("verify_claimed"))
@@ -194,10 +194,10 @@ impl Catalog {
         Ok(())
     }
 
-    /// Records that a meeting's documents must go again, in a revision above `version`.
+    /// Records that a meeting's documents must be sent again, in a revision above `version`.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn note_damage(&self, meeting: &MeetingUuid, version: i64) -> Result<(), Error> {
         let insert = Query::insert()
             .into_table(Alias::new("verify_damage"))
@@ -216,10 +216,10 @@ impl Catalog {
         Ok(())
     }
 
-    /// The noted strays of the index of a year that no meeting has claimed, after `place`; at most 500.
+    /// The recorded strays in the index of a year that no meeting has claimed: those after `place`, at most 500.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn strays(&self, year: IndexYear, kind: IndexKind, place: i64) -> Result<Vec<Stray>, Error> {
         let select = Query::select()
             .columns(["place", "doc_id", "meeting_uuid", "version"].map(Alias::new))
@@ -247,7 +247,7 @@ impl Catalog {
         })
     }
 
-    /// Whether the meeting that a stray says it belongs to is kept, with its documents in the index of the same year (`=`) or of another (`<>`).
+    /// SQL for whether the meeting that a stray names is kept, with its documents in the index of the same year (`=`) or of another year (`<>`).
     fn kept_meeting(&self, same_year: &str) -> String {
         format!(
             "EXISTS (SELECT 1 FROM meetings WHERE meetings.meeting_uuid = verify_strays.meeting_uuid \
@@ -263,7 +263,8 @@ impl Catalog {
         )
     }
 
-    /// Records that what was found of a meeting in the index of another year than its own is to be deleted. Returns how many documents that are.
+    /// Records the deletion of documents that were found in the index of another year than the one of their meeting. Returns the number of
+    /// documents.
     fn doom_elsewhere(&mut self) -> Result<u64, Error> {
         let elsewhere = self.kept_elsewhere();
         let tx = self.transaction()?;
@@ -300,12 +301,12 @@ impl Catalog {
         Ok(doomed)
     }
 
-    /// Makes exactly the meetings due whose documents were noted as damaged, in revisions above all that the index was found to
-    /// hold of them, and records their stray sessions as lost, so that publishing deletes those. Killed in between, it
-    /// has repaired some of them, each whole.
+    /// Makes exactly those meetings due whose documents were recorded as damaged. Their new revisions are above all versions that were found in the
+    /// index. Their stray sessions are recorded as lost, so that publishing deletes them. If the process is killed in between, some meetings are
+    /// repaired, each of them completely.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn make_damaged_due(&mut self, now: DateTime<Utc>) -> Result<Repaired, Error> {
         let mut repaired = Repaired {
             elsewhere: self.doom_elsewhere()?,
@@ -359,7 +360,7 @@ fn make_due(
     state.status = state.status.next(Event::DocumentsDue);
     state.raise_revision(now);
     state.revision = Ord::max(state.revision, version + 1);
-    // What it was acknowledged as is not there.
+    // The acknowledged documents are not in the index.
     state.indexed_checksum = None;
     state.save(tx)?;
     Ok(Some(state.meeting_id))

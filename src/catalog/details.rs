@@ -19,19 +19,19 @@ use crate::model::{Checksum, Event, ListingType, MeetingKind, MeetingUuid, Statu
 /// Zoom shows details for twelve months (code 12702).
 const DETAILS_REACH_BACK: TimeDelta = TimeDelta::days(365);
 
-/// The reports show those of webinars for six months (OpenAPI description of `/report/webinars/{webinarId}/participants`).
+/// The reports show details of webinars for six months (OpenAPI description of `/report/webinars/{webinarId}/participants`).
 const REPORTED_WEBINARS_REACH_BACK: TimeDelta = TimeDelta::days(180);
 
 /// A detail that is due.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Due {
-    /// Whose.
+    /// The meeting.
     pub uuid: MeetingUuid,
     /// Whether it is a webinar.
     pub kind: MeetingKind,
-    /// The list it stands in, and has to be asked for with.
+    /// The list that shows the meeting. The detail must be requested with it.
     pub listing_type: ListingType,
-    /// What the listing says as this is asked for: the kept detail will vouch for that, not for a later listing.
+    /// The listed checksum at the time of the request. The detail will be kept for this listing, not for a later one.
     pub listed_checksum: Checksum,
 }
 
@@ -45,8 +45,8 @@ pub enum DetailOutcome {
         /// When it will be fetched again, if it seems unfinished.
         look_again_at: Option<DateTime<Utc>>,
     },
-    /// It has fewer sessions than are kept, and Zoom itself counts more than it shows, in this answer or in the listing: those
-    /// that are kept stay. It counts as a failed attempt.
+    /// It has fewer sessions than are kept, and Zoom counts more sessions than it shows, in this answer or in the listing. The kept sessions stay.
+    /// This counts as a failed attempt.
     SuspiciousShrink {
         /// How many sessions it has.
         sessions: usize,
@@ -56,12 +56,12 @@ pub enum DetailOutcome {
 }
 
 impl Catalog {
-    /// Details that are due now, in this order: those that Zoom is about to forget; new and changed ones, newest meetings first, so that today is
-    /// never late during a long backfill; those whose last attempt failed in an earlier run (at the front they could block all others); and
-    /// those that seemed unfinished.
+    /// Details that are due now. The order is: details that Zoom will soon forget; new and changed ones, newest meetings first, so that a long
+    /// backfill never delays today's; those whose last attempt failed in an earlier run (at the front they could block all others); those that
+    /// seemed unfinished.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn due_details(&self, run: RunId, now: DateTime<Utc>, limit: u64) -> Result<Vec<Due>, Error> {
         let mut due: Vec<Due> = Vec::new();
         for select in [
@@ -87,7 +87,7 @@ impl Catalog {
     /// How many details are due now.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn count_due_details(&self, now: DateTime<Utc>) -> Result<u64, Error> {
         let count = |condition: Expr| {
             let select = Query::select()
@@ -101,10 +101,10 @@ impl Catalog {
             + count(Expr::cust(LOOK_AGAIN_DUE).and(Expr::col(Meetings::LookAgainAt).lte(iso(now))))?)
     }
 
-    /// Keeps details, all or none. What became of each, in their order.
+    /// Keeps details, all or none. Returns the outcome of each, in the same order.
     ///
     /// # Errors
-    /// As SQLite fails; then nothing of them is kept.
+    /// If SQLite fails. Then none of them is kept.
     pub fn keep(
         &mut self,
         run: RunId,
@@ -120,12 +120,11 @@ impl Catalog {
         Ok(outcomes)
     }
 
-    /// Records that Zoom does not have a detail (any more). What is kept of it stays, and so do its documents. A listing
-    /// showed it all the same, so the answer may be premature, or an error: it is asked again like an unfinished detail, unless the
-    /// meeting is older than what Zoom shows.
+    /// Records that Zoom does not have a detail (any more). The kept detail and its documents stay. A listing showed the meeting, so the answer may
+    /// be premature or an error. The detail is therefore requested again like an unfinished one, unless the meeting is older than what Zoom shows.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn detail_gone(
         &mut self,
         run: RunId,
@@ -160,10 +159,10 @@ impl Catalog {
         Ok(())
     }
 
-    /// Records a failed attempt at a detail; `counts`: whether it is one of those that a meeting is given.
+    /// Records a failed attempt at a detail. `counts` tells whether it counts against the meeting's limit of attempts.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn detail_failed(
         &mut self,
         run: RunId,
@@ -181,11 +180,10 @@ impl Catalog {
         Ok(())
     }
 
-    /// Makes everything failed or dead due again, and asks again about hosts that Zoom did not know; returns how many meetings
-    /// that were.
+    /// Makes every failed or dead meeting due again, and reopens the look-ups of hosts that Zoom did not know. Returns the number of meetings.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn retry(&mut self) -> Result<u64, Error> {
         let tx = self.transaction()?;
         let select = Query::select()
@@ -253,8 +251,8 @@ fn keep_one(
     if state.detail_kept() {
         state.documents_follow(Event::DetailKept, now);
     } else {
-        // The listing changed while this was on its way: kept, but due again, also if the listing changed back to what
-        // the detail that this one replaces was for.
+        // The listing changed while this detail was being fetched. The detail is kept but due again, even if the listing changed back to the one
+        // that the replaced detail was for.
         state.status = state.status.next(Event::DetailChanged);
         state.document_checksum = state.document();
         state.raise_revision(now);
@@ -280,10 +278,11 @@ fn keep_one(
     })
 }
 
-/// How far a session may lie outside of its meeting's times before the detail is doubted: Zoom's listing rounds, and lags.
+/// How far a session may lie outside its meeting's times before the detail is doubted, in seconds. Zoom's listing rounds times, and it lags.
 const OUTSIDE_S: i64 = 60 * 60;
 
-/// Why a detail is doubted. It is kept as it is, and fetched again after growing pauses until nothing contradicts it or no look is left.
+/// Why a detail is doubted; `None` if it is not. A doubted detail is kept as it is. It is fetched again after growing pauses, until nothing
+/// contradicts it or no look is left.
 fn doubt(state: &MeetingState, detail: &Packed) -> Option<String> {
     let sessions = detail.sessions.len();
     let expected = usize::try_from(state.participants.unwrap_or(1)).unwrap_or(0);
@@ -329,8 +328,9 @@ fn doubt(state: &MeetingState, detail: &Packed) -> Option<String> {
     }
 }
 
-/// Suspicious shrink: the detail has fewer sessions than we hold, and it is empty although the listing counts people, or Zoom counts more than it
-/// shows. A detail that only the listing contradicts is accepted at the last attempt or the last look: the listing may lag.
+/// Whether a detail is refused as a suspicious shrink: it has fewer sessions than are kept, and either it is empty although the listing counts
+/// participants, or Zoom counts more sessions than it shows. A detail that only the listing contradicts is accepted at the last attempt or the last
+/// look, because the listing may lag.
 fn refuses(state: &MeetingState, detail: &Packed) -> bool {
     let (sessions, kept) = (detail.sessions.len() as i64, state.sessions.unwrap_or(0));
     if sessions >= kept {
@@ -345,7 +345,7 @@ fn refuses(state: &MeetingState, detail: &Packed) -> bool {
     emptied || detail.missing > 0 || (!last && sessions < state.participants.unwrap_or(0))
 }
 
-// These stand as text, not as bound values: SQLite uses a partial index only where the query repeats its condition literally.
+// These conditions are text, not bound values: SQLite uses a partial index only if the query repeats its condition literally.
 const DETAIL_DUE: &str = "status IN ('listed', 'failed')";
 const LOOK_AGAIN_DUE: &str = "look_again_at IS NOT NULL AND status NOT IN ('listed', 'failed')";
 pub(super) const TROUBLED: &str = "status IN ('failed', 'dead')";
@@ -362,11 +362,11 @@ fn due_columns() -> SelectStatement {
         .take()
 }
 
-/// How long before Zoom forgets a detail it goes before all others.
+/// A detail that Zoom will forget within this time is fetched before all others.
 const NEARLY_FORGOTTEN: TimeDelta = TimeDelta::days(30);
 
-/// What is about to be forgotten: `end_time` lies before the bounds of [`forgotten_soon`]. The reports show webinars for six months only.
-/// The first condition is for the index.
+/// SQL for what Zoom will soon forget: `end_time` is before the bounds of [`forgotten_soon`]. The reports show webinars for six months only. The
+/// first condition is for the index.
 const FORGOTTEN_SOON: &str = "end_time < ? AND (end_time < ? OR (kind = 'webinar' AND source = 'reports'))";
 
 /// The bounds of [`FORGOTTEN_SOON`].

@@ -13,11 +13,11 @@ use super::{
 };
 use crate::model::{Kept, MeetingUuid};
 
-/// Meetings looked up at a time.
+/// Meetings read at a time.
 const BATCH: u64 = 1_000;
 
 impl Catalog {
-    /// Makes every document due whose checksum is over an older form, all or none.
+    /// Makes every document due whose checksum is for an older form, all or none.
     pub(super) fn renew_documents(&mut self) -> Result<(), Error> {
         let form = Query::select()
             .column(Account::DocumentForm)
@@ -29,7 +29,7 @@ impl Catalog {
             return Ok(());
         }
         let tx = self.transaction()?;
-        // No time is known here: revisions grow by one.
+        // The current time is not known here, so revisions grow by one.
         occurrences::settle_every_series(&tx, DateTime::UNIX_EPOCH)?;
         let mut after = MeetingUuid::new("");
         loop {

@@ -1,11 +1,11 @@
-//! What can go wrong with the catalog, and what to do about it.
+//! Errors of the catalog, and what to do about them.
 
 use std::path::PathBuf;
 
 use super::sql::UnexpectedValue;
 use crate::{model::AccountId, untrusted::system_said};
 
-/// What can go wrong with the catalog.
+/// An error of the catalog.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file, or its folder, cannot be opened or made.
@@ -13,25 +13,25 @@ pub enum Error {
     File {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// There is no catalog there, and the command at hand does not make one.
+    /// There is no catalog at this path, and this command does not create one.
     #[error("there is no catalog at {}; run `zoom-harvester sync` first, or name another file with --db", .0.display())]
     Absent(PathBuf),
     /// The folder that the catalog should be in is missing.
     #[error("the folder {} does not exist; make it, or name another file", .0.display())]
     NoFolder(PathBuf),
-    /// Something stands there that is no file.
+    /// The path exists but is not a file.
     #[error("{} is not a file; name the file of the catalog with --db", .0.display())]
     NotAFile(PathBuf),
-    /// Something stands where a new file was to be made.
+    /// The path of a new file exists already.
     #[error("{} exists already, and nothing is written over; name another file", .0.display())]
     Exists(PathBuf),
-    /// Somebody else's file.
+    /// The file is not a zoom-harvester catalog.
     #[error("{} is not a zoom-harvester catalog; it was left untouched. Name another file with --db", .0.display())]
     Foreign(PathBuf),
-    /// A file of a newer program.
+    /// The file was written by a newer program.
     #[error(
         "the catalog {} was written by a newer zoom-harvester (its schema is {found}, this program knows {known}); \
          it was left untouched. Install the newer program", path.display()
@@ -44,7 +44,7 @@ pub enum Error {
         /// The newest schema this program knows.
         known: i64,
     },
-    /// A file of an older program, where nothing may be changed.
+    /// The file was written by an older program and may not be changed here.
     #[error(
         "the catalog {} was written by an older zoom-harvester (its schema is {found}, this program's is {known}); the next \
          `zoom-harvester sync` or `publish` brings it up to date", path.display()
@@ -57,29 +57,29 @@ pub enum Error {
         /// The newest schema this program knows.
         known: i64,
     },
-    /// Another Zoom account's catalog.
+    /// The catalog belongs to another Zoom account.
     #[error(
         "this catalog belongs to the Zoom account {found}, not to {asked}; use one catalog an account (--db)"
     )]
     OtherAccount {
-        /// Whose it is.
+        /// The account that the catalog belongs to.
         found: AccountId,
-        /// Who asked.
+        /// The account that wants to use it.
         asked: AccountId,
     },
-    /// Another run holds it.
+    /// Another run holds the lock.
     #[error("another run holds the catalog: {holder}")]
     Locked {
-        /// Who, in the holder's own words.
+        /// The holder, as it describes itself.
         holder: String,
     },
-    /// A program that keeps to no lock of ours held it for too long.
+    /// A program that does not use the harvester's lock held the catalog for too long.
     #[error("another program holds the catalog: {0}; end it (a `sqlite3` left open?) and run again")]
     Busy(#[source] rusqlite::Error),
-    /// The disk is full: nothing of the last transaction was written.
+    /// The disk is full. Nothing of the last transaction was written.
     #[error("the disk is full: the catalog kept what it had, nothing is lost; make room and run again")]
     DiskFull(#[source] rusqlite::Error),
-    /// The disk or the memory failed: nothing of the last transaction was written.
+    /// The disk or the memory failed. Nothing of the last transaction was written.
     #[error("the catalog cannot be read or written: {0}; it kept what it had. Check the disk and run again")]
     Machine(#[source] rusqlite::Error),
     /// The file cannot be written.
@@ -91,18 +91,18 @@ pub enum Error {
     /// The file, or one beside it, may not be opened.
     #[error("the catalog cannot be opened: {0}; check the permissions of the file and its folder")]
     CannotOpen(#[source] rusqlite::Error),
-    /// The file that was opened is no longer there.
+    /// The opened file is no longer at its path.
     #[error(
         "the catalog {} was deleted, moved or replaced while this ran, and what would be written now would be lost; put it back \
          (with the -wal file that belongs to it), or run again to begin a new one", .0.display()
     )]
     Removed(PathBuf),
-    /// A backup could not be made. Nothing of it is left.
+    /// A backup could not be made. No partial file is left.
     #[error("{} was not made: {source}", path.display())]
     Backup {
-        /// The file it would have been.
+        /// The file that should have been written.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: Box<Error>,
     },
     /// The file is damaged.
@@ -110,13 +110,13 @@ pub enum Error {
         "the catalog is damaged: {0}; put a backup in its place, or move it away: a new one is filled from Zoom again"
     )]
     Damaged(#[source] rusqlite::Error),
-    /// Anything else that SQLite says.
+    /// Any other SQLite error.
     #[error("the catalog failed: {0}")]
     Sqlite(#[source] rusqlite::Error),
     /// The schema could not be brought up to date.
     #[error("the catalog's schema could not be brought up to date, and stays as it was: {0}")]
     Migration(String),
-    /// Something stands in the catalog that this program never writes.
+    /// The catalog contains a value that this program never writes.
     #[error(
         "the catalog holds {0}, which this program never writes; see what `zoom-harvester catalog check` says"
     )]
@@ -124,7 +124,7 @@ pub enum Error {
     /// No dictionary could be learned.
     #[error("no dictionary could be learned from the account's rows: {source}")]
     Dictionary {
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
     /// A kept payload could not be compressed or read back.
@@ -134,7 +134,7 @@ pub enum Error {
     Payload {
         /// The meeting.
         uuid: String,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
 }
@@ -159,7 +159,7 @@ impl From<rusqlite::Error> for Error {
             return Self::Sqlite(error);
         };
         match said.code {
-            // The file that readers share grows first; there SQLite does not say that the disk is full.
+            // The file that readers share grows first. For that file SQLite does not report a full disk.
             _ if said.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE => Self::DiskFull(error),
             Code::DiskFull => Self::DiskFull(error),
             Code::SystemIoFailure | Code::OutOfMemory => Self::Machine(error),
@@ -175,7 +175,7 @@ impl From<rusqlite::Error> for Error {
 impl From<rusqlite_migration::Error> for Error {
     fn from(error: rusqlite_migration::Error) -> Self {
         match error {
-            // Without the statement, which is a whole schema.
+            // The message omits the statement, which is a whole schema.
             rusqlite_migration::Error::RusqliteError { err, .. } => match Self::from(err) {
                 Self::Sqlite(error) => Self::Migration(error.to_string()),
                 told => told,

@@ -9,15 +9,15 @@ use std::{
 
 use super::Error;
 
-/// The one absolute name of a catalog, whether or not it is there yet. Symbolic links are followed, or a run by the link's name and
-/// one by the file's would hold two locks on one catalog; and SQLite takes an absolute name for nothing else, where it would
-/// take `:memory:` or `file:x` for something of its own.
+/// The unique absolute path of a catalog, whether or not the file exists yet. Symbolic links are followed: otherwise a run by the link and a run by
+/// the file would hold two locks on the same catalog. SQLite always takes an absolute path as a file name, but gives names like `:memory:` or
+/// `file:x` a special meaning.
 ///
 /// # Errors
-/// [`Error::NoFolder`]; [`Error::NotAFile`] for a folder or a device; [`Error::File`] for what may not be looked at.
+/// [`Error::NoFolder`]; [`Error::NotAFile`] for a folder or a device; [`Error::File`] for a path that cannot be accessed.
 pub(super) fn resolve(path: &Path) -> Result<PathBuf, Error> {
     let mut file = path.to_owned();
-    // Linux gives up after as many.
+    // Linux also gives up after 40 links.
     for _ in 0..40 {
         match fs::read_link(&file) {
             Ok(target) => file = folder(&file).join(target),
@@ -55,14 +55,14 @@ pub(super) fn folder(file: &Path) -> &Path {
     }
 }
 
-/// A file's name with something after it: how SQLite names the files beside a database.
+/// The path of a file with `ending` appended. SQLite names the files beside a database in this way.
 pub(super) fn beside(file: &Path, ending: &str) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(ending);
     PathBuf::from(name)
 }
 
-/// Which file was opened: its name, and what tells it from another one of that name.
+/// The file that was opened: its path, and what distinguishes it from another file at that path.
 #[derive(Debug)]
 pub(super) struct Opened {
     path: PathBuf,
@@ -71,7 +71,7 @@ pub(super) struct Opened {
 }
 
 impl Opened {
-    /// Of a file that is there.
+    /// Describes an existing file.
     pub fn at(path: &Path) -> Result<Self, Error> {
         let found = fs::metadata(path).map_err(|source| Error::File {
             path: path.to_owned(),
@@ -88,10 +88,11 @@ impl Opened {
         &self.path
     }
 
-    /// A file that was deleted, moved or replaced can still be written to, and all of it would be lost.
+    /// Checks that the opened file is still at its path. A file that was deleted, moved or replaced can still be written to, but all that is
+    /// written would be lost.
     ///
     /// # Errors
-    /// [`Error::Removed`] if the name leads to another file by now, or to none.
+    /// [`Error::Removed`] if the path now leads to another file, or to none.
     pub fn still_there(&self) -> Result<(), Error> {
         match fs::metadata(&self.path) {
             Ok(found) if found.dev() == self.device && found.ino() == self.inode => Ok(()),

@@ -1,5 +1,5 @@
-//! With one index a year: the index that a meeting's documents belong to, and the one they are in. A meeting whose end moves over New Year moves
-//! from one to the other.
+//! Yearly indices: the index that a meeting's documents belong to, and the index that they are in. The documents of a meeting move to another index
+//! when its end moves across New Year.
 
 use std::{collections::BTreeSet, sync::LazyLock};
 
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::model::{Deletion, IndexKind, IndexPeriod, IndexYear, MeetingUuid};
 
-/// The UTC year that a meeting counts for: that of its end, as `listed_day` has it.
+/// SQL for the UTC year that a meeting counts for: the year of its end, taken from `listed_day`.
 const END_YEAR: &str = "CAST(substr(meetings.listed_day, 1, 4) AS INTEGER)";
 
 /// The year of the index that a meeting's documents belong to, in SQL.
@@ -27,21 +27,22 @@ pub(super) fn wanted(period: IndexPeriod) -> &'static str {
     }
 }
 
-/// The year of the index that its documents are in: where they were last sent, or, if they never were, where they belong.
+/// The year of the index that a meeting's documents are in, in SQL: the one they were last sent to, or the one they belong to if they were never
+/// sent.
 pub(super) fn present(period: IndexPeriod) -> String {
     format!("coalesce(meetings.index_year, {})", wanted(period))
 }
 
 impl Catalog {
-    /// The index for what ends now.
+    /// The year of the index for meetings that end now.
     pub fn year_at(&self, now: DateTime<Utc>) -> IndexYear {
         self.period.year_of(now.date_naive())
     }
 
-    /// The years of which an index acknowledged documents, or holds some that are kept.
+    /// The years whose index acknowledged documents, or holds documents of kept meetings.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn met_years(&self) -> Result<BTreeSet<IndexYear>, Error> {
         let select = Query::select()
             .distinct()
@@ -55,15 +56,15 @@ impl Catalog {
     /// The years whose indices the kept meetings belong to.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn wanted_years(&self) -> Result<BTreeSet<IndexYear>, Error> {
         self.years_by(wanted(self.period))
     }
 
-    /// The years whose indices they are in, or belong to if nothing of them was sent yet.
+    /// The years whose indices hold the documents of kept meetings. Documents that were never sent count for the index that they belong to.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn present_years(&self) -> Result<BTreeSet<IndexYear>, Error> {
         self.years_by(&present(self.period))
     }
@@ -78,15 +79,15 @@ impl Catalog {
     /// How many kept meetings have their documents in the index of a year.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn count_kept_in(&self, year: IndexYear) -> Result<u64, Error> {
         self.count_kept_by(&present(self.period), year)
     }
 
-    /// How many of them belong there.
+    /// How many kept meetings have documents that belong to the index of a year.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn count_kept_for(&self, year: IndexYear) -> Result<u64, Error> {
         self.count_kept_by(wanted(self.period), year)
     }
@@ -101,10 +102,10 @@ impl Catalog {
         Ok(first(&self.conn, &select, |row| row.get("meetings"))?.unwrap_or_default())
     }
 
-    /// Records that the documents of these meetings go to the index of a year from now on. Those in another index are to be deleted.
+    /// Records that the documents of these meetings go to the index of a year from now on. Documents in another index are to be deleted.
     ///
     /// # Errors
-    /// As SQLite fails; then nothing is noted.
+    /// If SQLite fails. Then nothing is recorded.
     pub fn move_to_year(
         &mut self,
         meetings: &[MeetingUuid],
@@ -119,9 +120,9 @@ impl Catalog {
             if let Some(old) = state.index_year.filter(|old| *old != year) {
                 let version = next_revision(state.revision, now);
                 doom_meeting(&tx, state.meeting_id, uuid, old, version)?;
-                // What was doomed in the new index is wanted there again.
+                // Documents that were to be deleted from the new index are needed there again.
                 spare(&tx, state.meeting_id, uuid, year)?;
-                // Above what a deletion left there, should it have been there before.
+                // The revision must be above that of a deletion in the new index, in case the meeting was there before.
                 state.raise_revision(now);
             }
             state.index_year = Some(year);
@@ -132,10 +133,10 @@ impl Catalog {
         Ok(())
     }
 
-    /// Documents whose deletion is still to be acknowledged, all of one year; the years `but` are left out.
+    /// Documents whose deletion is not acknowledged yet, all from one year. The years in `but` are excluded.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn doomed_documents(
         &self,
         limit: u64,
@@ -171,10 +172,10 @@ impl Catalog {
         Ok(Some((of, deletions)))
     }
 
-    /// How many those are, in all years.
+    /// The number of documents whose deletion is not acknowledged yet, in all years.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn count_doomed_documents(&self) -> Result<u64, Error> {
         let select = Query::select()
             .expr_as(Expr::cust("count(*)"), Alias::new("documents"))
@@ -186,7 +187,7 @@ impl Catalog {
     /// Records which deletions Elasticsearch acknowledged.
     ///
     /// # Errors
-    /// As SQLite fails; then a replay will change nothing.
+    /// If SQLite fails. The deletions can be sent again: they are idempotent.
     pub fn acknowledge_deletions(&mut self, year: IndexYear, deleted: &[Deletion]) -> Result<(), Error> {
         let tx = self.transaction()?;
         for one in deleted {
@@ -203,10 +204,10 @@ impl Catalog {
         Ok(())
     }
 
-    /// Records that there is no index of a year any more, and so nothing to be deleted from it.
+    /// Records that the index of a year no longer exists, so that nothing is to be deleted from it.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn nothing_to_delete_in(&mut self, year: IndexYear) -> Result<(), Error> {
         let delete = Query::delete()
             .from_table(DoomedDocuments::Table)
@@ -234,7 +235,7 @@ pub(super) fn doom_meeting(
     doom(tx, year, IndexKind::Meetings, uuid.as_str(), version)
 }
 
-/// Records that a document is to be deleted, whether or not it was ever sent: deleting what is not there is no error.
+/// Records that a document is to be deleted, whether or not it was ever sent: deleting a missing document is no error.
 pub(super) fn doom(
     tx: &Connection,
     year: IndexYear,
@@ -270,7 +271,7 @@ pub(super) fn doom(
     Ok(())
 }
 
-/// Takes back that the documents of a meeting are to be deleted from the index of a year.
+/// Cancels the deletion of a meeting's documents from the index of a year.
 fn spare(tx: &Connection, meeting_id: i64, uuid: &MeetingUuid, year: IndexYear) -> Result<(), Error> {
     static SPARE: LazyLock<String> = LazyLock::new(|| {
         let delete = Query::delete()

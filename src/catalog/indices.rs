@@ -1,4 +1,4 @@
-//! The indices that acknowledged our documents, and the check that they are still the same ones.
+//! The indices that acknowledged the harvester's documents, and the check that they are still the same.
 
 use std::collections::BTreeSet;
 
@@ -17,38 +17,38 @@ use crate::model::{IndexKind, IndexPeriod, IndexYear, iso};
 /// An index as Elasticsearch shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IndexRecord {
-    /// Which of the two.
+    /// Its kind.
     pub kind: IndexKind,
-    /// Of which year.
+    /// Its year.
     pub year: IndexYear,
     /// Its name behind the alias.
     pub name: String,
-    /// Elasticsearch's own id of it.
+    /// Its id in Elasticsearch.
     pub uuid: String,
-    /// Whether it was made just now, and so is empty.
+    /// Whether it was just created, and so is empty.
     pub created: bool,
-    /// The last mark a catalog left in it.
+    /// The last stamp that a catalog wrote to it.
     pub stamp: Option<String>,
 }
 
-/// How the indices that were found relate to those that this catalog filled.
+/// How the found indices relate to those that this catalog filled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IndexIdentity {
     /// The same indices: they hold what they acknowledged to this catalog.
     Same,
-    /// They are others than before: everything is due again.
+    /// Other indices than before. Everything is due again.
     Replaced,
-    /// Another catalog, or a newer copy of this one, wrote to them: everything is due again, and all days are listed again, as the other
+    /// Another catalog, or a newer copy of this one, wrote to them. Everything is due again, and all days are listed again, because the other
     /// catalog may have seen more of Zoom.
     WrittenByAnother,
 }
 
 impl Catalog {
-    /// Compares the indices that Elasticsearch shows with those that acknowledged. If those of a year are others, or were written by
+    /// Compares the indices in Elasticsearch with those that acknowledged documents. If the indices of a year are other ones, or were written by
     /// another catalog, everything in them is due again, in revisions above all that may have been written.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn meet_indices(
         &mut self,
         found: &[IndexRecord],
@@ -69,7 +69,7 @@ impl Catalog {
                 {
                     IndexIdentity::Same
                 }
-                // Empty, or our own work restored elsewhere.
+                // Empty, or the catalog's own documents restored elsewhere.
                 Some(known) if index.created || index.stamp.is_none() || ours(known) => {
                     IndexIdentity::Replaced
                 }
@@ -99,10 +99,10 @@ impl Catalog {
         Ok(trust)
     }
 
-    /// Makes everything due again that the lost index of a year held.
+    /// Makes all documents due again that the lost index of a year held.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn refill(&mut self, year: IndexYear, now: DateTime<Utc>) -> Result<(), Error> {
         let period = self.period;
         let tx = self.transaction()?;
@@ -111,10 +111,10 @@ impl Catalog {
         Ok(())
     }
 
-    /// Records a mark before it is written to the indices of a year: after a crash in between, this catalog still recognises its own mark.
+    /// Records a stamp before it is written to the indices of a year. After a crash in between, this catalog still recognises its own stamp.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn note_pending_stamp(&mut self, year: IndexYear, stamp: &str) -> Result<(), Error> {
         let update = Query::update()
             .table(Indices::Table)
@@ -125,10 +125,10 @@ impl Catalog {
         Ok(())
     }
 
-    /// Records that the indices of a year carry the mark.
+    /// Records that the indices of a year carry the stamp.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn note_stamp(&mut self, year: IndexYear, stamp: &str) -> Result<(), Error> {
         let update = Query::update()
             .table(Indices::Table)
@@ -217,7 +217,7 @@ pub(super) fn put_index(
     Ok(())
 }
 
-/// Makes due again all that was sent to the index of a year, or would have to go there.
+/// Makes all documents due again that were sent to the index of a year, or that belong there and were never sent.
 fn make_all_due(
     tx: &Transaction<'_>,
     year: IndexYear,

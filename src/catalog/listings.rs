@@ -1,4 +1,4 @@
-//! Recording listings: the days they covered, the meetings they showed, and what changed by that.
+//! Records listings: the days that they cover, the meetings that they show, and what changed.
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
@@ -19,7 +19,7 @@ use crate::model::{
     MeetingKind, MeetingUuid, Shown, Source, Status, Webinars, Window, iso,
 };
 
-/// A day is listed again until it is this old and a listing, not its first, has changed nothing.
+/// A day is listed again until it has been over for this long and a listing, not its first, has changed nothing.
 const SETTLES_AFTER: TimeDelta = TimeDelta::hours(24);
 
 /// Whether a day is old enough to be settled.
@@ -28,12 +28,12 @@ pub fn can_settle(day: NaiveDate, now: DateTime<Utc>) -> bool {
     over + SETTLES_AFTER <= now
 }
 
-/// How many changes listings brought, by the day that they count for.
+/// The number of changes that listings brought, by the day that they count for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DayChanges(BTreeMap<NaiveDate, i64>);
 
 impl DayChanges {
-    /// Adds others.
+    /// Adds the changes of `others`.
     pub fn merge(&mut self, others: Self) {
         for (day, changes) in others.0 {
             *self.0.entry(day).or_default() += changes;
@@ -41,7 +41,7 @@ impl DayChanges {
     }
 
     fn add(&mut self, day: NaiveDate, window: Window) {
-        // A meeting that reaches over the window's edge is a change of the day inside.
+        // A meeting that extends beyond the window counts as a change of the nearest day inside.
         let day = Ord::clamp(day, window.from, window.to);
         *self.0.entry(day).or_default() += 1;
     }
@@ -52,10 +52,10 @@ impl DayChanges {
 }
 
 impl Catalog {
-    /// Marks days to be listed by the next sync, settled or not: a webhook reported something new about them.
+    /// Marks days to be listed by the next sync, even if they are settled. Used when a webhook reports something new about them.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn list_days_again(&mut self, days: &std::collections::BTreeSet<NaiveDate>) -> Result<(), Error> {
         let update = Query::update()
             .table(Windows::Table)
@@ -66,10 +66,10 @@ impl Catalog {
         Ok(())
     }
 
-    /// Where the newest meeting was found.
+    /// The source of the meeting that was added last.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn last_source(&self) -> Result<Option<Source>, Error> {
         let select = Query::select()
             .column(Meetings::Source)
@@ -82,7 +82,7 @@ impl Catalog {
     /// The first day that was ever listed.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn first_day(&self) -> Result<Option<NaiveDate>, Error> {
         let select = Query::select()
             .expr(Expr::col(Windows::Day).min())
@@ -93,10 +93,10 @@ impl Catalog {
             .and_then(|day| day.parse().ok()))
     }
 
-    /// The days inside the window that no sync needs to list again. With `webinars`, those whose last listing spoke for webinars as well.
+    /// The days inside the window that no sync needs to list again. With `webinars`, only those whose last listing covered webinars too.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn settled_days(&self, window: Window, webinars: bool) -> Result<Vec<NaiveDate>, Error> {
         let mut select = Query::select()
             .column(Windows::Day)
@@ -112,10 +112,10 @@ impl Catalog {
         Ok(days.iter().filter_map(|day| day.parse().ok()).collect())
     }
 
-    /// Makes every settled day from `from` on wanted again by the next sync; returns how many those are.
+    /// Makes the next sync list every settled day from `from` on again. Returns the number of these days.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn unsettle(&mut self, from: NaiveDate) -> Result<usize, Error> {
         let update = Query::update()
             .table(Windows::Table)
@@ -126,10 +126,10 @@ impl Catalog {
         execute(&self.conn, &update)
     }
 
-    /// What is known of these meetings.
+    /// What the catalog knows of these meetings.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn known_of(&self, meetings: &[ListedMeeting]) -> Result<Known, Error> {
         let mut known = Known::with_capacity(meetings.len());
         for meeting in meetings {
@@ -149,11 +149,11 @@ impl Catalog {
         Ok(known)
     }
 
-    /// The meetings of a kind that a listing would have to show, but for those that have vanished already. Where it was put together host by host,
-    /// those of its hosts that lie inside of its days by both their times: by which of them Zoom selects is not known.
+    /// The meetings of a kind that a listing should show, except those that have vanished already. If the listing was put together host by host,
+    /// these are only meetings of its hosts whose start and end both lie inside its days: it is not known by which of the two Zoom selects.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn expected(&self, listing: &Listing, kind: MeetingKind) -> Result<Vec<MeetingUuid>, Error> {
         let window = listing.window;
         let (from, to) = (window.from.to_string(), (window.to + Days::new(1)).to_string());
@@ -175,10 +175,10 @@ impl Catalog {
         Ok(theirs.map(|(uuid, _)| uuid).collect())
     }
 
-    /// The meetings of these kinds that began on these days and have not vanished, as the account's history would have to show them.
+    /// The meetings of these kinds that began on these days and have not vanished, as the account's history should show them.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn held_within(&self, window: Window, kinds: &[MeetingKind]) -> Result<Vec<HeldMeeting>, Error> {
         let select = Query::select()
             .columns([
@@ -208,10 +208,10 @@ impl Catalog {
         })
     }
 
-    /// The hosts of meetings that lie inside of these days and have not vanished.
+    /// The hosts of meetings that lie inside these days and have not vanished.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn hosts_within(&self, window: Window) -> Result<Vec<Host>, Error> {
         let (from, to) = (window.from.to_string(), (window.to + Days::new(1)).to_string());
         let theirs = Query::select()
@@ -249,7 +249,7 @@ impl Catalog {
     /// How many meetings of a kind the last listing of each of these days showed.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn shown_last(&self, window: Window, kind: MeetingKind) -> Result<u64, Error> {
         let sum = match kind {
             MeetingKind::Meeting => "coalesce(sum(meetings), 0)",
@@ -263,11 +263,11 @@ impl Catalog {
         Ok(first(&self.conn, &select, |row| row.get(0))?.unwrap_or(0))
     }
 
-    /// Records the new and changed meetings of a page, while its listing is still being read. Their days are not listed yet: that is for
-    /// [`Catalog::record`]. Returns the changes by day.
+    /// Records the new and changed meetings of a page, while its listing is still being read. It does not mark their days as listed:
+    /// [`Catalog::record`] does. Returns the changes by day.
     ///
     /// # Errors
-    /// As SQLite fails; then nothing of it is recorded.
+    /// If SQLite fails. Then nothing is recorded.
     pub fn record_page(
         &mut self,
         run: RunId,
@@ -302,7 +302,7 @@ impl Catalog {
                     update_meeting(&tx, run, &packer, meeting, window, (*detail, *reappeared), now)?;
                     meeting
                 }
-                // What is absent from a page may stand on the next.
+                // A meeting that is absent from a page may be on the next one.
                 Change::Unchanged(_) | Change::Vanished(_) => continue,
             };
             changed.add(meeting.listed_day(window), window);
@@ -312,11 +312,11 @@ impl Catalog {
         Ok(changed)
     }
 
-    /// Records that a listing is complete: what vanished from it, and that those of the `days` that it speaks for are listed. `changed`: what its
-    /// pages changed. A day old enough to which it changed nothing is settled.
+    /// Records that a listing is complete: which meetings vanished, and that those of the `days` that it covers are listed. `changed` holds the
+    /// changes of its pages. A day is settled if it is old enough and the listing changed nothing in it.
     ///
     /// # Errors
-    /// As SQLite fails; then nothing of it is recorded.
+    /// If SQLite fails. Then nothing is recorded.
     #[allow(clippy::too_many_arguments, reason = "one transaction tells one truth")]
     pub fn record(
         &mut self,
@@ -360,7 +360,7 @@ fn record_day(
     changes: i64,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
-    // One empty answer to a day never listed before proves little.
+    // A first listing may be empty by mistake, so it does not settle the day.
     let heard_before = first(conn, &listed_query(day), |_| Ok(()))?.is_some();
     let settled = changes == 0
         && can_settle(day, now)
@@ -458,7 +458,7 @@ static KNOWN: LazyLock<String> = LazyLock::new(|| {
     text(&select)
 });
 
-/// The meetings that a listing from `from` to before `to` would have to show.
+/// The meetings that a listing from `from` to before `to` should show.
 fn expected_query(basis: DateBasis, from: &str, to: &str) -> SelectStatement {
     let time = match basis {
         DateBasis::EndTime => Meetings::EndTime,
@@ -470,8 +470,7 @@ fn expected_query(basis: DateBasis, from: &str, to: &str) -> SelectStatement {
         .and_where(Expr::col(Meetings::VanishedAt).is_null())
         .and_where(Expr::col(time).gte(from))
         .and_where(Expr::col(time).lt(to))
-        // Zoom selects one-person meetings by their start, whatever is asked: only those that lie inside by both times would
-        // have to be there.
+        // Zoom selects one-person meetings by their start, whatever is requested. Only those whose start and end both lie inside should be there.
         .and_where(Expr::cust_with_values(
             "(listing_type = 'past' OR (start_time >= ? AND end_time < ?))",
             [from, to],
@@ -529,7 +528,7 @@ static UPDATE: LazyLock<String> = LazyLock::new(|| {
     text(&update)
 });
 
-/// What a listing says of a meeting, as its columns hold it.
+/// What a listing says of a meeting, as stored in the columns.
 struct Listed<'a> {
     meeting: &'a ListedMeeting,
     host_key: String,
@@ -565,7 +564,7 @@ impl<'a> Listed<'a> {
         })
     }
 
-    /// Runs one of the two statements, with some parameters more.
+    /// Runs one of the two statements, with the additional parameters `more`.
     fn write(
         &self,
         conn: &Connection,
@@ -644,7 +643,7 @@ fn update_meeting(
     };
     let place = Place::of(&state);
     let (host_key, looked_up) = note_host(conn, meeting)?;
-    // A host once known stays: the email may have been given to somebody else since.
+    // A known host stays: the email may have been given to somebody else since.
     if host_key != state.host_key || state.host_id.is_none() {
         state.host_id = looked_up;
     }
@@ -658,12 +657,11 @@ fn update_meeting(
         (state.look_again_step, state.look_again_at) = (0, None);
         (state.incomplete, state.doubt) = (false, None);
     }
-    // What it says now may be what the kept detail was fetched for, after something else in between.
+    // The listing may have changed back to the one that the kept detail was fetched for.
     if detail && !state.detail_kept() {
         state.status = state.status.next(Event::DetailChanged);
     } else {
-        // The documents follow. If the detail is due as well, they wait for it: sent now they would pair the new
-        // listing with the old sessions.
+        // The documents follow. If the detail is due as well, they wait for it: sent now, they would pair the new listing with the old sessions.
         let event = if detail {
             Event::DetailKept
         } else {

@@ -1,5 +1,5 @@
-//! One writer at a time: a lock file beside the catalog. The operating system drops the lock when its holder ends, however it
-//! ends, so a holder that died is no obstacle.
+//! One writer at a time: a lock file beside the catalog. The operating system releases the lock when its holder ends, for whatever reason, so a
+//! dead holder is no obstacle.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
@@ -9,19 +9,19 @@ use std::{
 
 use super::{Error, file};
 
-/// Held for as long as this lives.
+/// The lock. It is held until this value is dropped.
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
 }
 
 impl Lock {
-    /// Takes the lock of the catalog at `catalog`; `holder` is what others are told while it is held.
+    /// Takes the lock of the catalog at `catalog`. `holder` describes the holder to others while the lock is held.
     ///
     /// # Errors
     /// [`Error::Locked`] with the text of the present holder, or [`Error::File`].
     pub fn acquire(catalog: &Path, holder: &str) -> Result<Self, Error> {
-        // A file of its own, not the catalog: SQLite drops its own locks when any handle on the catalog is closed.
+        // A separate file, not the catalog: SQLite drops its own locks when any handle on the catalog is closed.
         let path = file::beside(&file::resolve(catalog)?, ".lock");
         let file_error = |source| Error::File {
             path: path.clone(),
@@ -45,7 +45,7 @@ impl Lock {
             }
             Err(TryLockError::Error(source)) => return Err(file_error(source)),
         }
-        // The text is only for people to read; the lock itself does the work. A disk too full for the text does no harm.
+        // The text is only for users to read; the lock itself does the work. If the disk is too full for the text, that does no harm.
         let _ = file
             .set_len(0)
             .and_then(|()| file.rewind())

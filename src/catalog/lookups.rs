@@ -21,31 +21,31 @@ use crate::model::{
 /// How long a host's list of series counts as current.
 const SERIES_LIST_LASTS: TimeDelta = TimeDelta::days(7);
 
-/// A host that no report named: Zoom is to be asked by way of one of its meetings.
+/// A host that no report named. Zoom is asked for it through one of its meetings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostLookup {
-    /// Names the question when the answer is recorded.
+    /// The key under which the answer is recorded.
     pub host_key: String,
     /// The meeting to ask about.
     pub uuid: MeetingUuid,
 }
 
-/// What a meeting that is not known yet would make a sync ask, beside its detail.
+/// The requests that a new meeting would cause in a sync, in addition to its detail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewLookups {
-    /// The key of its host: meetings of one host ask once.
+    /// The key of its host. Meetings of one host cause a request only once.
     pub host_key: String,
-    /// Whether no report of hosts can tell whose it is, for it is listed without an email.
+    /// Whether its host must be looked up: it is listed without an email, so no report of hosts can name the host.
     pub host: bool,
     /// Whether its host's list of series would be read.
     pub series: bool,
 }
 
 impl Catalog {
-    /// What a meeting that is not known yet would make a sync ask.
+    /// The look-ups that a new meeting would cause in a sync.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn lookups_of_new(&self, meeting: &ListedMeeting) -> Result<NewLookups, Error> {
         let host_key = host_key(&meeting.host_email, &meeting.uuid);
         let lookup = Query::select()
@@ -74,10 +74,10 @@ impl Catalog {
         })
     }
 
-    /// Hosts of which only the email is known.
+    /// Hosts whose id is not known yet and whose look-up is pending.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn unknown_hosts(&self, limit: u64) -> Result<Vec<HostLookup>, Error> {
         all(&self.conn, &unknown_query(limit), |row| {
             Ok(HostLookup {
@@ -87,10 +87,10 @@ impl Catalog {
         })
     }
 
-    /// Whether one of the meetings that a listing shows is to be asked for its host.
+    /// Whether a listing shows a meeting through which a host is to be looked up.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn asks_for_hosts(&self, listing: &Listing) -> Result<bool, Error> {
         let pending = Query::select()
             .column(HostLookups::MeetingUuid)
@@ -108,11 +108,10 @@ impl Catalog {
         Ok(asked)
     }
 
-    /// Records the account's report of active hosts, and gives each meeting of theirs its host. Documents that show it
-    /// become due.
+    /// Records the account's report of active hosts, and assigns each host to its meetings. Documents that show a newly assigned host become due.
     ///
     /// # Errors
-    /// As SQLite fails; then nothing of it is recorded.
+    /// If SQLite fails. Then nothing is recorded.
     pub fn record_hosts(&mut self, hosts: &[Host], now: DateTime<Utc>) -> Result<(), Error> {
         let tx = self.transaction()?;
         for host in hosts {
@@ -125,11 +124,11 @@ impl Catalog {
         Ok(())
     }
 
-    /// Records what Zoom answered to a question; `None` means that it does not know either. That may be so because the meeting that it
-    /// was asked about was deleted: then it is asked once more, about the host's newest meeting, and after that no more.
+    /// Records Zoom's answer to a host look-up. `None` means that Zoom does not know the host. The reason may be that the meeting of the look-up
+    /// was deleted. So Zoom is asked once more, about the host's newest meeting, and after that no more.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn record_host_lookup(
         &mut self,
         question: &HostLookup,
@@ -139,7 +138,7 @@ impl Catalog {
         let tx = self.transaction()?;
         match host {
             Some(host) => {
-                // The report says more of a host than this answer does.
+                // A known host is not overwritten: the report has more data of a host than this answer.
                 let known = Query::select()
                     .column(Hosts::HostId)
                     .from(Hosts::Table)
@@ -177,13 +176,12 @@ impl Catalog {
         Ok(())
     }
 
-    /// Hosts whose list of series is wanted: one with a series that was never looked up, or whose list was last read more than a
-    /// week ago.
+    /// Hosts whose list of series must be read: they have a series that was never looked up, or the list was last read more than a week ago.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn hosts_wanting_series(&self, now: DateTime<Utc>, limit: u64) -> Result<Vec<HostId>, Error> {
-        // Two queries, so that each has its index.
+        // Two queries, so that each can use its own index.
         let mut hosts = all(&self.conn, &pending_series_query(limit), |row| {
             Ok(HostId::new(row.get::<_, String>(0)?))
         })?;
@@ -198,10 +196,10 @@ impl Catalog {
         Ok(hosts)
     }
 
-    /// Records a host's complete list of series. Series of theirs that were met but are not in it get their kind from that.
+    /// Records a host's complete list of series. Known series of the host that are not in the list get their kind from their absence.
     ///
     /// # Errors
-    /// As SQLite fails; then nothing of it is recorded.
+    /// If SQLite fails. Then nothing is recorded.
     pub fn record_series(
         &mut self,
         host: &HostId,
@@ -233,7 +231,7 @@ impl Catalog {
                 .on_conflict(
                     OnConflict::column(Series::SeriesId)
                         .update_columns([Series::Kind, Series::Status, Series::HostId, Series::LookedUpAt])
-                        // A topic that is not said takes none away.
+                        // An empty topic does not overwrite a known one.
                         .value(
                             Series::Topic,
                             Expr::cust(
@@ -256,10 +254,10 @@ impl Catalog {
         Ok(())
     }
 
-    /// Records that Zoom has no list of series for a host: it is gone, or may not host. It is asked no more.
+    /// Records that Zoom has no list of series for a host: the host no longer exists, or may not host. The list is not requested again.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn record_no_series(
         &mut self,
         host: &HostId,
@@ -318,7 +316,7 @@ fn old_lists_query(now: DateTime<Utc>, limit: u64) -> SelectStatement {
         .take()
 }
 
-/// The email in lower case: hosts and meetings are joined by it. Without one, the meeting itself stands in.
+/// The key that joins hosts and meetings: the email in lower case. Without an email, it is made of the meeting's UUID.
 pub(super) fn host_key(email: &str, uuid: &MeetingUuid) -> String {
     match email.trim() {
         "" => format!("meeting:{uuid}"),
@@ -335,7 +333,7 @@ static LOOKUP: LazyLock<String> = LazyLock::new(|| {
     text(&select)
 });
 
-/// Makes sure that the host's key stands among the look-ups; returns it with the host's id, if that is known already.
+/// Makes sure that the host's key is among the look-ups. Returns the key, and the host's id if it is known already.
 pub(super) fn note_host(
     conn: &Connection,
     meeting: &ListedMeeting,
@@ -345,7 +343,7 @@ pub(super) fn note_host(
         row.get::<_, Option<HostId>>("host_id")
     })?;
     if let Some(host_id) = known {
-        // By way of a webinar Zoom may not tell whose it is; by way of a meeting it does.
+        // Zoom may not name the host of a webinar, but it names the host of a meeting.
         if host_id.is_none() && meeting.kind == MeetingKind::Meeting {
             run(conn, &ASK_ABOUT, &[(":key", &key), (":uuid", &meeting.uuid)])?;
         }
@@ -407,7 +405,7 @@ static NOTE_SERIES: LazyLock<String> = LazyLock::new(|| {
     text(&insert)
 });
 
-/// Makes sure that the series of a meeting is known of.
+/// Makes sure that the series of a meeting is in the catalog.
 pub(super) fn note_series(
     conn: &Connection,
     meeting: &ListedMeeting,
@@ -418,7 +416,7 @@ pub(super) fn note_series(
         return Ok(());
     };
     let now = iso(now);
-    // A host's list holds no webinars: there is nothing to look up.
+    // A host's list holds no webinars, so there is nothing to look up.
     let (status, looked_up_at) = match meeting.kind {
         MeetingKind::Meeting => ("pending", None),
         MeetingKind::Webinar => ("known", Some(&now)),
@@ -438,8 +436,8 @@ pub(super) fn note_series(
     Ok(())
 }
 
-/// Opens the questions that Zoom could not answer: hosts it did not know, or of which it had no list. It is asked no more by
-/// itself; but somebody who says `retry` may know that the answer was an error.
+/// Reopens the look-ups that Zoom could not answer: hosts that it did not know, or for which it had no list of series. A sync does not repeat them,
+/// but a user who runs `retry` may know that the answer was an error.
 pub(super) fn reopen(tx: &Transaction<'_>) -> Result<(), Error> {
     let hosts = Query::update()
         .table(HostLookups::Table)
@@ -450,12 +448,12 @@ pub(super) fn reopen(tx: &Transaction<'_>) -> Result<(), Error> {
     let lists = Query::update()
         .table(Hosts::Table)
         .value(Hosts::Status, "known")
-        // Long ago: so it is wanted again.
+        // A time long ago, so that the list is read again.
         .value(Hosts::SeriesListedAt, iso(DateTime::UNIX_EPOCH))
         .and_where(Expr::cust("status <> 'known'"))
         .take();
     execute(tx, &lists)?;
-    // Closed while their host had no list, so without a kind.
+    // These were closed without a kind, because their host had no list.
     let series = Query::update()
         .table(Series::Table)
         .value(Series::Status, "pending")
@@ -543,7 +541,7 @@ fn put_host(tx: &Transaction<'_>, host: &Host, now: DateTime<Utc>) -> Result<(),
     Ok(())
 }
 
-/// Ties a key to a host: for meetings to come, and for those that wait for it.
+/// Assigns a host to a key, for future meetings and for those that wait for it.
 fn resolve(tx: &Transaction<'_>, key: &str, host_id: &HostId, now: DateTime<Utc>) -> Result<(), Error> {
     let select = Query::select()
         .column(HostLookups::HostId)
@@ -551,7 +549,7 @@ fn resolve(tx: &Transaction<'_>, key: &str, host_id: &HostId, now: DateTime<Utc>
         .and_where(Expr::col(HostLookups::HostKey).eq(key))
         .take();
     match first(tx, &select, |row| row.get::<_, Option<String>>(0))? {
-        // No meeting of theirs is known yet; the first one that is listed asks for it.
+        // No meeting of this host is known yet. The first one that is listed uses this look-up.
         None => {
             let insert = Query::insert()
                 .into_table(HostLookups::Table)

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::model::{Checksum, Event, HostId, IndexYear, Kept, MeetingUuid, Source, Status, from_iso, iso};
 
-/// When a detail that seems unfinished is fetched again, after each look; then it is accepted as incomplete.
+/// The pause after each look at a detail that seems unfinished. After the last look the detail is accepted as incomplete.
 const LOOK_AGAIN: [TimeDelta; 4] = [
     TimeDelta::minutes(10),
     TimeDelta::hours(1),
@@ -22,11 +22,11 @@ const LOOK_AGAIN: [TimeDelta; 4] = [
     TimeDelta::hours(24),
 ];
 
-/// Failed attempts, one a run, before a meeting is dead. Five: a UUID that Zoom's firewall blocks for ever costs five requests.
+/// Failed attempts, one per run, after which a meeting is dead. With five, a UUID that Zoom's firewall blocks for ever costs five requests.
 pub(super) const ATTEMPTS: i64 = 5;
 
 columns! {
-    /// What decides about a meeting, as it stands in the catalog. Times are text, as they are stored.
+    /// The columns that decide how a meeting is treated. Times are text, as stored.
     MeetingState {
         meeting_id: i64,
         series_id: Option<i64>,
@@ -113,19 +113,19 @@ static SAVE_HOST: LazyLock<String> = LazyLock::new(|| {
 });
 
 impl MeetingState {
-    /// Where a meeting stands; nothing if it is not known.
+    /// The state of a meeting. `None` if the meeting is not known.
     pub fn of(conn: &Connection, uuid: &MeetingUuid) -> Result<Option<Self>, Error> {
         one(conn, &READ, &[(":uuid", uuid)], Self::read)
     }
 
-    /// Writes it back, and whose meeting it is, which [`Self::save`] leaves alone: an index and a foreign key hang on it.
+    /// Writes the state back, including the host. [`Self::save`] leaves the host unchanged, because an index and a foreign key depend on it.
     pub fn save_with_host(&self, conn: &Connection) -> Result<(), Error> {
         let parameters: Params<'_> = &[(":meeting_id", &self.meeting_id), (":host_id", &self.host_id)];
         run(conn, &SAVE_HOST, parameters)?;
         self.save(conn)
     }
 
-    /// Writes it back.
+    /// Writes the state back, except the host.
     pub fn save(&self, conn: &Connection) -> Result<(), Error> {
         run(
             conn,
@@ -160,10 +160,10 @@ impl MeetingState {
         Ok(())
     }
 
-    /// Puts new documents in place: their checksum, a revision above every earlier one, and the status that follows. Documents
-    /// as they were acknowledged already are due no more.
+    /// Sets new documents: their checksum, a revision above every earlier one, and the resulting status. Documents that were already acknowledged
+    /// are not due.
     pub fn put_document(&mut self, event: Event, document: Checksum, now: DateTime<Utc>) {
-        // It is dead for what its documents were, and they are others now.
+        // The meeting is dead because these documents were rejected, but they have changed now.
         let rejected = self.status == Status::Dead
             && self.rejected_checksum.is_some()
             && self.rejected_checksum == self.document_checksum
@@ -177,7 +177,7 @@ impl MeetingState {
             self.raise_revision(now);
         }
         if self.status == Status::Fetched {
-            // Fetched means due: what was refused once, and comes again from a new detail, is tried again.
+            // Fetched means due. Documents that were rejected once and come again from a new detail are tried again.
             self.rejected_checksum = None;
             if self.indexed_checksum.as_ref() == Some(&document) {
                 self.status = self.status.next(Event::Acknowledged);
@@ -186,7 +186,7 @@ impl MeetingState {
         self.document_checksum = Some(document);
     }
 
-    /// What its documents would be built from now; nothing without a kept detail.
+    /// The checksum of what the documents would be built from now. `None` without a kept detail.
     pub fn document(&self) -> Option<Checksum> {
         let detail = self.detail_checksum.as_ref()?;
         Some(Kept::document_checksum(
@@ -198,14 +198,14 @@ impl MeetingState {
         ))
     }
 
-    /// The documents follow what they are built from, if there is a kept detail.
+    /// Updates the documents to what they are built from, if there is a kept detail.
     pub fn documents_follow(&mut self, event: Event, now: DateTime<Utc>) {
         if let Some(document) = self.document() {
             self.put_document(event, document, now);
         }
     }
 
-    /// The documents changed, and the detail did not: they become due, unless they wait for a detail that is due.
+    /// Records that the documents changed but the detail did not. They become due, unless they wait for a detail that is due.
     pub fn documents_are_others(&mut self, now: DateTime<Utc>) {
         if self.detail_kept() {
             self.documents_follow(Event::DocumentsDue, now);
@@ -215,12 +215,12 @@ impl MeetingState {
         }
     }
 
-    /// A revision above the one before.
+    /// Raises the revision above the previous one.
     pub fn raise_revision(&mut self, now: DateTime<Utc>) {
         self.revision = next_revision(self.revision, now);
     }
 
-    /// Whether the kept detail is for what the listing says now.
+    /// Whether the kept detail was fetched for what the listing says now.
     pub fn detail_kept(&self) -> bool {
         self.fetched_for.as_ref() == Some(&self.listed_checksum)
     }
@@ -230,12 +230,12 @@ impl MeetingState {
         self.end_time.as_deref().and_then(from_iso)
     }
 
-    /// Whether its last look was taken.
+    /// Whether no look is left.
     pub fn is_at_last_look(&self) -> bool {
         usize::try_from(self.look_again_step).is_ok_and(|step| step >= LOOK_AGAIN.len())
     }
 
-    /// It will be looked at again, if there is a look left; returns when.
+    /// Schedules the next look, if one is left. Returns its time.
     pub fn look_again(&mut self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let step = usize::try_from(self.look_again_step).unwrap_or(LOOK_AGAIN.len());
         let at = LOOK_AGAIN.get(step).map(|delay| now + *delay);
@@ -246,8 +246,8 @@ impl MeetingState {
         at
     }
 
-    /// A failed attempt at its detail; `counts`: whether it is one of those that a meeting is given. A meeting whose kept detail is for what the
-    /// listing says now loses nothing: its next look is the attempt that failed.
+    /// Records a failed attempt at the detail. `counts` tells whether it counts against the meeting's limit of attempts. If the kept detail is for
+    /// what the listing says now, the meeting keeps its status: the failed attempt uses up one look.
     pub fn attempt_failed(&mut self, run: i64, reason: &str, counts: bool, now: DateTime<Utc>) {
         if self.detail_kept() && !matches!(self.status, Status::Failed | Status::Dead) {
             if !counts {
@@ -267,8 +267,8 @@ impl MeetingState {
     }
 }
 
-/// The millisecond, but always above every revision before: a clock that was set back must not make documents older than
-/// those that were sent.
+/// The current millisecond, but always above the previous revision. A clock that was set back must not make documents older than those already
+/// sent.
 pub(super) fn next_revision(before: i64, now: DateTime<Utc>) -> i64 {
     Ord::max(now.timestamp_millis(), before + 1)
 }

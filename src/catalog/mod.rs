@@ -1,7 +1,7 @@
-//! The catalog: a local SQLite file that remembers every host, series and meeting, what was fetched, and what Elasticsearch
-//! acknowledged. All SQL is here; what crosses the border is a [`crate::model`] type.
+//! The catalog: a local SQLite file that remembers every host, series and meeting, what was fetched, and what Elasticsearch acknowledged. All SQL
+//! is in this module. Its interface uses [`crate::model`] types.
 //!
-//! Each public verb is one transaction and so tells one truth: killed before it, nothing of it happened; after it, all of it.
+//! Each public method that writes is one transaction. If the process is killed, either all of its changes are in the catalog or none.
 
 mod account;
 mod audit;
@@ -63,34 +63,32 @@ use packing::Packers;
 
 static MIGRATIONS: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/migrations");
 
-/// `ZHAR`: what tells our files from other SQLite files (`PRAGMA application_id`).
+/// `ZHAR`: distinguishes catalogs from other SQLite files (`PRAGMA application_id`).
 const APPLICATION_ID: i32 = 0x5A48_4152;
 
-/// One page of the smallest size, in bytes (sqlite.org/fileformat2.html).
+/// The smallest size of a page, in bytes (sqlite.org/fileformat2.html).
 const SMALLEST_DATABASE: u64 = 512;
 
 /// An open catalog.
 #[derive(Debug)]
 pub struct Catalog {
     conn: Connection,
-    /// Nothing for one in memory.
+    /// `None` for a catalog in memory.
     file: Option<file::Opened>,
     packers: Packers,
     period: IndexPeriod,
 }
 
 impl Catalog {
-    /// Opens the catalog for writing; makes it, readable by its owner only, if there is none. An older schema is brought up to
-    /// date.
+    /// Opens the catalog for writing. If there is none, it is created, readable by its owner only. An older schema is upgraded.
     ///
     /// # Errors
-    /// A file that is not ours, or of a newer program, is refused before a byte of it is written.
+    /// A file that is not a catalog, or is of a newer program, is refused before a byte of it is written.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let path = &file::resolve(path)?;
         let fresh = std::fs::metadata(path).map_or(true, |file| file.len() == 0);
         if fresh {
-            // Made here, not by SQLite, so that at no instant anybody else can read it. The -wal and -shm files take
-            // over its mode.
+            // Created here, not by SQLite, so that nobody else can read it at any time. The -wal and -shm files inherit its mode.
             let mut options = std::fs::OpenOptions::new();
             options.write(true).create(true).truncate(false);
             #[cfg(unix)]
@@ -108,7 +106,7 @@ impl Catalog {
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )?;
         if fresh {
-            // Details of about a kilobyte leave less of a page empty than in SQLite's usual pages of 4 KiB.
+            // With details of about a kilobyte, less of a page stays empty than in SQLite's usual pages of 4 KiB.
             conn.pragma_update(None, "page_size", 8192)?;
         }
         conn.pragma_update(None, "journal_mode", "WAL")?;
@@ -116,7 +114,7 @@ impl Catalog {
             conn.pragma_update(None, "application_id", APPLICATION_ID)?;
         }
         prepare(&conn)?;
-        // A transaction that reads first and writes then would fail, not wait, if somebody wrote in between.
+        // A deferred transaction that reads first and then writes would fail, not wait, if another process wrote in between.
         conn.set_transaction_behavior(TransactionBehavior::Immediate);
         Migrations::from_directory(&MIGRATIONS)?.to_latest(&mut conn)?;
         let mut catalog = Self {
@@ -129,15 +127,15 @@ impl Catalog {
         Ok(catalog)
     }
 
-    /// Says over which indices documents are to be spread; one for all years unless it is said.
+    /// Sets how documents are spread over indices. The default is one index for all years.
     pub fn spread_over(&mut self, period: IndexPeriod) {
         self.period = period;
     }
 
-    /// Opens it for a short write beside whoever holds the lock: to note a backup. Nothing is made or brought up to date.
+    /// Opens the catalog for a short write while another run holds the lock, to record a backup. Nothing is created or upgraded.
     ///
     /// # Errors
-    /// As [`Catalog::open_read_only`], but that a catalog of an older program is let in.
+    /// As [`Catalog::open_read_only`], except that a catalog of an older program is accepted.
     pub fn open_beside(path: &Path) -> Result<Self, Error> {
         let real = Self::there(path)?;
         refuse_strangers(&read_only(&real)?, path)?;
@@ -148,7 +146,7 @@ impl Catalog {
         )?;
         prepare(&conn)?;
         conn.set_transaction_behavior(TransactionBehavior::Immediate);
-        // To note a backup nothing has to be unpacked, and an older catalog has no such table.
+        // Recording a backup unpacks nothing, and an older catalog may lack the table of dictionaries.
         Ok(Self {
             packers: Packers::default(),
             conn,
@@ -157,10 +155,10 @@ impl Catalog {
         })
     }
 
-    /// Opens it to look only; works while another run writes.
+    /// Opens the catalog read-only. This works while another run writes.
     ///
     /// # Errors
-    /// [`Error::Absent`] if there is none; [`Error::Older`]; strangers are refused as by [`Catalog::open`].
+    /// [`Error::Absent`] if there is none; [`Error::Older`] if its schema is older. Other files are refused as by [`Catalog::open`].
     pub fn open_read_only(path: &Path) -> Result<Self, Error> {
         let real = Self::there(path)?;
         let conn = read_only(&real)?;
@@ -184,7 +182,7 @@ impl Catalog {
         })
     }
 
-    /// Where it really lies, if there is one.
+    /// The resolved path of an existing catalog.
     fn there(path: &Path) -> Result<PathBuf, Error> {
         let real = file::resolve(path)?;
         if std::fs::metadata(&real).map_or(true, |file| file.len() == 0) {
@@ -193,10 +191,10 @@ impl Catalog {
         Ok(real)
     }
 
-    /// An empty catalog that is never written to disk: what the dry run compares with where there is no catalog yet.
+    /// An empty catalog that is never written to disk. The dry run compares with it if there is no catalog yet.
     ///
     /// # Errors
-    /// Only such as a bug would cause.
+    /// Only errors that a bug would cause.
     pub fn in_memory() -> Result<Self, Error> {
         let mut conn = Connection::open_in_memory()?;
         prepare(&conn)?;
@@ -209,7 +207,7 @@ impl Catalog {
         })
     }
 
-    /// Begins to write, all or nothing.
+    /// Begins a write transaction.
     fn transaction(&mut self) -> Result<Transaction<'_>, Error> {
         self.still_there()?;
         Ok(self.conn.transaction()?)
@@ -224,8 +222,7 @@ impl Catalog {
         MIGRATIONS.dirs().count() as i64
     }
 
-    /// Counts, from now on, the steps that SQLite's virtual machine takes, in hundreds: for benchmarks that compare work, not
-    /// time.
+    /// Counts the steps that SQLite's virtual machine takes from now on. For benchmarks that compare work, not time.
     pub fn count_steps(&mut self) -> std::sync::Arc<std::sync::atomic::AtomicU64> {
         let steps = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
         let counted = std::sync::Arc::clone(&steps);
@@ -238,16 +235,16 @@ impl Catalog {
         steps
     }
 
-    /// Reports every statement as it runs: a test checks that each uses an index.
+    /// Reports every statement as it runs. A test uses this to check that each uses an index.
     pub fn watch_statements(&mut self, seen: fn(rusqlite::trace::TraceEvent<'_>)) {
         let statements = rusqlite::trace::TraceEventCodes::SQLITE_TRACE_STMT;
         self.conn.trace_v2(statements, Some(seen));
     }
 
-    /// Closes it as one file, without a log beside it, that can be copied and kept.
+    /// Closes the catalog as a single file without a log beside it, which can be copied and kept.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn into_single_file(self) -> Result<(), Error> {
         self.conn.pragma_update(None, "journal_mode", "DELETE")?;
         self.conn.execute_batch("VACUUM")?;
@@ -255,9 +252,9 @@ impl Catalog {
     }
 }
 
-/// Refuses what is not ours or too new; returns which schema it has, 0 for none yet.
+/// Refuses a file that is not a catalog or is too new. Returns its schema version, 0 if it has none yet.
 fn refuse_strangers(conn: &Connection, path: &Path) -> Result<i64, Error> {
-    // SQLite takes a few bytes for an empty database, and would write over them.
+    // SQLite takes a file of a few bytes for an empty database, and would overwrite it.
     if std::fs::metadata(path).is_ok_and(|file| file.len() < SMALLEST_DATABASE) {
         return Err(Error::Foreign(path.to_owned()));
     }
@@ -299,7 +296,7 @@ fn prepare(conn: &Connection) -> Result<(), Error> {
     // NORMAL with WAL survives the death of the process; only a power cut may lose the last commits, never the file.
     conn.pragma_update(None, "synchronous", "NORMAL")?;
     conn.pragma_update(None, "foreign_keys", true)?;
-    // What is deleted is overwritten with zeros, so that what was forgotten does not linger in free pages.
+    // Deleted content is overwritten with zeros, so that forgotten data does not stay in free pages.
     conn.pragma_update(None, "secure_delete", true)?;
     conn.busy_timeout(std::time::Duration::from_secs(10))?;
     conn.set_prepared_statement_cache_capacity(128);

@@ -1,5 +1,5 @@
-//! Occurrences: which instances of a series belong together. A change of an instance's place in its series recomputes the occurrences around it,
-//! and the documents of every instance whose occurrence changes become due.
+//! Occurrences: which instances of a series belong together. When the place of an instance in its series changes, the occurrences around it are
+//! recomputed. The documents of every instance whose occurrence changes become due.
 
 use std::{collections::BTreeSet, sync::LazyLock};
 
@@ -18,7 +18,7 @@ use crate::model::{
     occurrences,
 };
 
-/// Where an instance stands in its series: the series, when it began and ended, and whose it is.
+/// The place of an instance in its series: the series, its start and end, and its host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     series: SeriesId,
@@ -28,13 +28,13 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Of a meeting; nothing if its series or its begin is not known: then it goes on none.
+    /// The place of a meeting. `None` if its series or start is not known: then it continues no other instance.
     pub fn of(state: &MeetingState) -> Option<Self> {
         let [start, end] = [&state.start_time, &state.end_time].map(|at| at.as_deref().and_then(from_iso));
         Self::new(state.series_id.map(SeriesId), start, end, state.host_id.clone())
     }
 
-    /// The same, of what a listing says.
+    /// The place of a meeting as a listing shows it.
     pub fn of_listed(meeting: &ListedMeeting, host: Option<HostId>) -> Option<Self> {
         Self::new(meeting.series_id, meeting.start_time, meeting.end_time, host)
     }
@@ -54,7 +54,7 @@ impl Place {
         })
     }
 
-    /// The same, but only in a personal room, where host and participants decide about the occurrence.
+    /// The place of a meeting in a personal room, where host and participants decide on the occurrence. `None` for all other meetings.
     pub fn in_personal_room(state: &MeetingState) -> Option<Self> {
         Self::of(state).filter(|place| place.series.is_personal_room())
     }
@@ -123,7 +123,7 @@ pub(super) fn moved(
     Ok(())
 }
 
-/// The instances of a series in this time, or within a pause of it.
+/// The instances of a series in this time, or at most [`LONGEST_PAUSE`] away from it.
 fn near(
     conn: &Connection,
     series: SeriesId,
@@ -183,7 +183,7 @@ fn settle_all(
     Ok(())
 }
 
-/// Changes the occurrence of a meeting; its documents follow.
+/// Changes the occurrence of a meeting and updates its documents.
 fn change(
     conn: &Connection,
     uuid: &MeetingUuid,
@@ -204,7 +204,7 @@ fn change(
 const GUESTS: &str =
     "SELECT DISTINCT lower(user_name), lower(email) FROM sessions WHERE meeting_id = :meeting";
 
-/// The names and emails of who took part beside the host, as the privacy policy keeps them.
+/// The names and emails of the participants except the host, as the privacy policy keeps them.
 fn guests(conn: &Connection, of: &InstanceColumns) -> Result<BTreeSet<String>, Error> {
     let host = [&of.host_name, &of.host_email].map(|said| said.to_lowercase());
     let mut prepared = conn.prepare_cached(GUESTS)?;
@@ -227,7 +227,7 @@ pub(super) fn settle_orphans(conn: &Connection, now: DateTime<Utc>) -> Result<()
     settle_those(conn, ORPHANED, now)
 }
 
-/// Computes the occurrences of every series: after the upgrade of a catalog without them.
+/// Computes the occurrences of every series. Used after the upgrade of a catalog without them.
 pub(super) fn settle_every_series(conn: &Connection, now: DateTime<Utc>) -> Result<(), Error> {
     // A single instance has nothing to join.
     const OF_SEVERAL: &str =
@@ -235,7 +235,7 @@ pub(super) fn settle_every_series(conn: &Connection, now: DateTime<Utc>) -> Resu
     settle_those(conn, OF_SEVERAL, now)
 }
 
-/// Recomputes the occurrences around each meeting of which the condition holds.
+/// Recomputes the occurrences around each meeting for which the SQL condition holds.
 fn settle_those(conn: &Connection, condition: &'static str, now: DateTime<Utc>) -> Result<(), Error> {
     let select = Query::select()
         .column(Meetings::MeetingUuid)

@@ -24,7 +24,7 @@ use crate::model::{
     SessionId, Source, Window, from_iso, iso,
 };
 
-/// What was sent of a meeting and acknowledged: never what stands in the catalog by now, which may be newer.
+/// The documents of a meeting that were sent and acknowledged. The catalog may hold newer ones by now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Acknowledgement {
     /// The meeting.
@@ -35,18 +35,18 @@ pub struct Acknowledgement {
     pub deleted: Vec<SessionId>,
 }
 
-/// A kept meeting as it lies in the file, still compressed. It may be opened on any thread.
+/// A kept meeting as stored in the file, still compressed. It may be opened on any thread.
 #[derive(Debug)]
 pub struct Stored {
     /// Its key.
     pub uuid: MeetingUuid,
-    /// What an acknowledgement of its documents is recorded as.
+    /// The checksum under which an acknowledgement of its documents is recorded.
     pub document_checksum: Checksum,
-    /// Sessions that were sent, or may have been, and belong to it no more: to be deleted.
+    /// Sessions to delete from the index: they were sent, or may have been, but no longer belong to the meeting.
     pub lost_sessions: Vec<SessionId>,
     /// The year of the index that its documents belong to.
     pub year: IndexYear,
-    /// Whether they were last sent to that of another year.
+    /// Whether its documents were last sent to the index of another year.
     pub elsewhere: bool,
     account_id: AccountId,
     columns: StoredColumns,
@@ -83,7 +83,7 @@ impl Stored {
     /// Decompresses it.
     ///
     /// # Errors
-    /// What is stored cannot be read back.
+    /// If the stored data cannot be read back.
     pub fn open(self) -> Result<Kept, Error> {
         let columns = self.columns;
         let uuid = self.uuid.as_str();
@@ -122,15 +122,15 @@ fn detail_of(uuid: &MeetingUuid, payload: String) -> Result<Detail, Error> {
     })
 }
 
-/// Repeated literally by every query that wants the partial index.
+/// Every query that should use the partial index repeats this literally.
 pub(super) const DOCUMENTS_DUE: &str =
     "document_checksum IS NOT indexed_checksum AND document_checksum IS NOT rejected_checksum";
 
-/// Whether it is still being asked whose meeting it is.
+/// SQL for whether the look-up of the meeting's host is still pending.
 const HOST_OPEN: &str = "meetings.host_id IS NULL AND EXISTS \
      (SELECT 1 FROM host_lookups l WHERE l.host_key = meetings.host_key AND l.status = 'pending')";
 
-/// What is kept, with its payload; more conditions follow.
+/// Selects kept meetings with their payload. Callers add more conditions.
 fn kept_query() -> SelectStatement {
     let mut select = Query::select()
         .from(Meetings::Table)
@@ -174,7 +174,7 @@ fn after_query() -> SelectStatement {
     select
 }
 
-/// The days that compare as their texts do: years of four digits.
+/// The first and the last day with a year of four digits. Between them, days sort as their texts do.
 const FIRST_DAY: &str = "0000-01-01";
 const LAST_DAY: &str = "9999-12-31";
 
@@ -206,12 +206,12 @@ static SENDING: LazyLock<String> = LazyLock::new(|| {
 });
 
 impl Catalog {
-    /// Meetings whose documents are newer than what Elasticsearch acknowledged, oldest revision first, up to `limit` and about
-    /// `limit_bytes` of payload (at least one), but for those that are on their way already. With `hosts_open`, those whose host is still
-    /// being asked for are left out: they would be sent twice. All belong to the index of one year, and to none of the years `but`.
+    /// Meetings whose documents are newer than what Elasticsearch acknowledged, oldest revision first, except those that are on their way already.
+    /// At most `limit` meetings and about `limit_bytes` of payload are returned (at least one meeting). With `hosts_open`, meetings whose host is
+    /// still being looked up are left out, because they would be sent twice. All belong to the index of one year, and to none of the years `but`.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn due_documents(
         &self,
         hosts_open: bool,
@@ -231,7 +231,7 @@ impl Catalog {
     /// How many meetings have documents due.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn count_due_documents(&self) -> Result<u64, Error> {
         let select = Query::select()
             .expr(Expr::cust("count(*)"))
@@ -241,10 +241,10 @@ impl Catalog {
         Ok(first(&self.conn, &select, |row| row.get(0))?.unwrap_or_default())
     }
 
-    /// Everything that is kept, in order of UUID, a batch of about `limit_bytes` of payload after `after`: for export, reindex and verify.
+    /// Kept meetings after `after`, in order of UUID: a batch of about `limit_bytes` of payload. Used by export, reindex and verify.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn kept_after(
         &self,
         after: Option<&MeetingUuid>,
@@ -256,10 +256,10 @@ impl Catalog {
         self.read_stored(&AFTER, &[(":after", &after)], |_, _| false, limit, limit_bytes)
     }
 
-    /// The same, of meetings whose documents belong to the index of a year.
+    /// As [`Catalog::kept_after`], but only meetings whose documents belong to the index of a year.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn kept_for_index(
         &self,
         year: IndexYear,
@@ -270,10 +270,10 @@ impl Catalog {
         self.kept_by_year(wanted(self.period), year, after, limit, limit_bytes)
     }
 
-    /// The same, of meetings whose documents are in the index of a year.
+    /// As [`Catalog::kept_after`], but only meetings whose documents are in the index of a year.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn kept_in_index(
         &self,
         year: IndexYear,
@@ -299,10 +299,10 @@ impl Catalog {
         self.read_stored(&text(&select), &params, |_, _| false, limit, limit_bytes)
     }
 
-    /// The same, of meetings that count for these days only.
+    /// As [`Catalog::kept_after`], but only meetings that count for these days.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn kept_in(
         &self,
         window: Window,
@@ -323,13 +323,13 @@ impl Catalog {
     /// One meeting's kept detail, if there is one.
     ///
     /// # Errors
-    /// As SQLite fails, or what is kept cannot be read back.
+    /// If SQLite fails, or if the kept data cannot be read back.
     pub fn kept(&self, uuid: &MeetingUuid) -> Result<Option<Kept>, Error> {
         let mut stored = self.read_stored(&ONE, &[(":uuid", uuid)], |_, _| false, 1, usize::MAX)?;
         stored.pop().map(Stored::open).transpose()
     }
 
-    /// Row by row, not all at once: the payloads of a large account do not fit into memory.
+    /// Reads row by row, not all at once: the payloads of a large account do not fit into memory.
     fn read_stored(
         &self,
         sql: &str,
@@ -372,11 +372,11 @@ impl Catalog {
         Ok(stored)
     }
 
-    /// Records that documents are about to be sent to the index of a year: until they are acknowledged the index holds neither them for certain nor what
-    /// it acknowledged before, so a meeting that turns back into that must be sent again.
+    /// Records that documents are about to be sent to the index of a year. Until they are acknowledged, it is not certain whether the index holds
+    /// them or the earlier ones. A meeting that changes back to its earlier documents must therefore be sent again.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn note_sending<'a>(
         &mut self,
         year: IndexYear,
@@ -393,7 +393,7 @@ impl Catalog {
     /// Records what Elasticsearch acknowledged. A meeting that changed in flight stays due.
     ///
     /// # Errors
-    /// As SQLite fails; then none of it is recorded, and a replay will change nothing.
+    /// If SQLite fails. Then nothing is recorded. The documents can be sent again: that is idempotent.
     pub fn acknowledge(&mut self, acknowledged: &[Acknowledgement], now: DateTime<Utc>) -> Result<(), Error> {
         let tx = self.transaction()?;
         for one in acknowledged {
@@ -403,11 +403,10 @@ impl Catalog {
         Ok(())
     }
 
-    /// Records that Elasticsearch refused the documents for what they are. They are not sent again until they change, or until
-    /// `retry`.
+    /// Records that Elasticsearch rejected the documents because of their content. They are not sent again until they change, or until `retry`.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn reject(
         &mut self,
         uuid: &MeetingUuid,
@@ -420,11 +419,11 @@ impl Catalog {
         Ok(())
     }
 
-    /// Meetings about to be published for the first time to an index of a year that held documents before: what it holds of them is
-    /// to be asked first. Empty if the indices are our own.
+    /// Meetings that are about to be published for the first time to an index of a year that held documents before. What the index holds of them
+    /// must be read first. Empty if this catalog created the indices.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn unreconciled(&self, year: IndexYear, limit: u64) -> Result<Vec<MeetingUuid>, Error> {
         let adopted = Query::select()
             .expr(Expr::cust("count(*)"))
@@ -447,11 +446,11 @@ impl Catalog {
         all(&self.conn, &select, |row| row.get("meeting_uuid"))
     }
 
-    /// Records which sessions of these meetings the index holds. Those that the catalog does not know are lost: they will be
-    /// deleted along with the meeting's next publication.
+    /// Records which sessions of these meetings the index holds. Sessions that the catalog does not know are lost: they will be deleted along with
+    /// the meeting's next publication.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn reconcile(
         &mut self,
         asked: &[MeetingUuid],
@@ -492,7 +491,7 @@ pub(super) fn acknowledge_one(
     }
     state.save(conn)?;
     for session in &one.deleted {
-        // One that came back while its deletion was under way is lost no more, and is not among these.
+        // A session that came back while its deletion was in flight is no longer recorded as lost, so this changes nothing for it.
         sessions::found_again(conn, state.meeting_id, session)?;
     }
     Ok(())
@@ -515,7 +514,7 @@ pub(super) fn reject_one(
     state.save(conn)
 }
 
-/// A meeting's kept detail, whether or not anything else of it is wanted.
+/// A meeting's kept detail alone. `None` if there is none.
 pub(super) fn kept_detail(
     conn: &Connection,
     packers: &Packers,

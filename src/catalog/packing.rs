@@ -1,6 +1,6 @@
-//! Compression of what is kept: zstd, with dictionaries that are learned from the account's own rows.
+//! Compression of what is kept: zstd, with dictionaries learned from the account's own rows.
 //!
-//! Packing and unpacking need no connection, so they are done on other threads than the one that owns it.
+//! Packing and unpacking need no connection, so they run on other threads than the one that owns it.
 
 use std::{
     cell::RefCell,
@@ -22,17 +22,17 @@ use super::{
 };
 use crate::model::{Checksum, Detail, MeetingUuid, Row, Source, iso};
 
-/// With a dictionary the lowest level is within a few per cent of the third, in half the time.
+/// With a dictionary, the lowest level compresses within a few per cent of the third, in half the time.
 const LEVEL: i32 = 1;
 
-/// A dictionary's size: what the names and usual values of two or three rows take, several times over.
+/// The size of a dictionary in bytes: several times what the names and usual values of two or three rows take.
 const DICTIONARY_BYTES: usize = 16 << 10;
 
-/// What is kept of one meeting is never larger: Zoom's answers are read up to 16 MiB a page, and 1,000 people fit into a few of those. A file that
-/// says otherwise is damaged.
+/// The largest possible size of what is kept of one meeting, in bytes. Zoom's answers are read up to 16 MiB a page, and 1,000 participants fit into
+/// a few pages. A file with a larger number is damaged.
 const LARGEST_BYTES: usize = 1 << 30;
 
-/// Rows that are packed anew when a dictionary is learned: those that came before it are a few hundred.
+/// The maximum number of rows that are repacked when a dictionary is learned. Only a few hundred rows come before it.
 const PACKED_ANEW: u64 = 2_000;
 
 /// What a dictionary is for.
@@ -55,14 +55,14 @@ impl PackedKind {
     }
 }
 
-/// What rows of an account have in common.
+/// A compression dictionary: what the rows of an account have in common.
 #[derive(Clone, Debug)]
 pub struct Dictionary(Vec<u8>);
 
-/// Learns a dictionary from rows. These must hold no personal values: the dictionary may contain any part of them, and outlives them.
+/// Learns a dictionary from rows. The rows must hold no personal values: the dictionary may contain any part of them, and outlives them.
 ///
 /// # Errors
-/// The rows are too few or too much alike.
+/// If the rows are too few or too much alike.
 pub fn train(samples: &[Row]) -> Result<Dictionary, Error> {
     let samples: Vec<&[u8]> = samples.iter().map(|row| row.as_str().as_bytes()).collect();
     zstd::dict::from_samples(&samples, DICTIONARY_BYTES)
@@ -74,7 +74,7 @@ pub fn train(samples: &[Row]) -> Result<Dictionary, Error> {
 pub struct Packer {
     dictionary_id: Option<i64>,
     dictionary: Vec<u8>,
-    // Making a context costs as much as compressing a detail: those that are free wait here.
+    // Creating a context costs as much as compressing a detail, so free ones are kept here for reuse.
     compressors: Mutex<Vec<Compressor<'static>>>,
     decompressors: Mutex<Vec<Decompressor<'static>>>,
 }
@@ -105,7 +105,7 @@ impl Packer {
             Some(compressor) => compressor,
             None => {
                 let mut compressor = Compressor::with_dictionary(LEVEL, &self.dictionary)?;
-                // A column names the dictionary.
+                // A column names the dictionary, so its id is left out of the data.
                 compressor.set_parameter(CParameter::DictIdFlag(false))?;
                 compressor
             }
@@ -115,9 +115,9 @@ impl Packer {
         packed
     }
 
-    /// Answers text that is `bytes` long.
+    /// Returns the text, which must be `bytes` long.
     pub(super) fn decompress(&self, packed: &[u8], bytes: usize) -> io::Result<String> {
-        // Asked before memory is: a damaged number might ask for all of it.
+        // Checked before memory is allocated: a damaged number might request all of it.
         let said = zstd::zstd_safe::get_frame_content_size(packed).ok().flatten();
         if bytes > LARGEST_BYTES || said != Some(bytes as u64) {
             let damaged = format!("it says that it holds {said:?} bytes, and {bytes} are noted beside it");
@@ -133,10 +133,10 @@ impl Packer {
         String::from_utf8(unpacked?).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
     }
 
-    /// Makes a detail ready to be kept: hashed, compressed, and its sessions told apart.
+    /// Prepares a detail for storage: hashes it, compresses it and extracts its sessions.
     ///
     /// # Errors
-    /// It cannot be compressed.
+    /// If it cannot be compressed.
     pub fn pack(&self, detail: &Detail, fetched_for: &Checksum) -> Result<Packed, Error> {
         let payload = detail.payload();
         let packed = self
@@ -173,7 +173,7 @@ impl Packer {
 }
 
 fn free<T>(pool: &Mutex<Vec<T>>) -> MutexGuard<'_, Vec<T>> {
-    // Whoever panicked while it held this left a list of contexts that are whole.
+    // A thread that panicked with this lock left a list of intact contexts.
     pool.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -184,7 +184,7 @@ fn free_again<T>(pool: &Mutex<Vec<T>>, one: T) {
 /// A detail, ready to be kept.
 #[derive(Debug)]
 pub struct Packed {
-    /// Whose it is.
+    /// The meeting.
     pub uuid: MeetingUuid,
     pub(super) fetched_for: Checksum,
     pub(super) checksum: Checksum,
@@ -196,12 +196,12 @@ pub struct Packed {
     pub(super) payload: Vec<u8>,
     pub(super) payload_bytes: usize,
     pub(super) dictionary_id: Option<i64>,
-    /// Where it was fetched.
+    /// The source from which it was fetched.
     pub(super) source: Source,
 }
 
 impl Packed {
-    /// The same, fetched there.
+    /// Sets the source from which the detail was fetched.
     #[must_use]
     pub fn from(self, source: Source) -> Self {
         Self { source, ..self }
@@ -218,7 +218,7 @@ pub(super) struct PackedSession {
     pub leave_time: Option<i64>,
 }
 
-/// Text that was kept of a meeting, packed.
+/// Decompresses a stored text of a meeting.
 pub(super) fn unpacked(packer: &Packer, packed: &[u8], bytes: i64, uuid: &str) -> Result<String, Error> {
     packer
         .decompress(packed, usize::try_from(bytes).unwrap_or(usize::MAX))
@@ -228,7 +228,7 @@ pub(super) fn unpacked(packer: &Packer, packed: &[u8], bytes: i64, uuid: &str) -
         })
 }
 
-/// The bytes of a session's id. Nothing for an id that is not of our making.
+/// The bytes of a session's id. `None` for an id that the harvester did not make.
 pub(super) fn session_key(id: &str) -> Option<[u8; 16]> {
     let digit = |byte: u8| match byte {
         b'0'..=b'9' => Some(byte - b'0'),
@@ -250,12 +250,12 @@ pub(super) fn session_key(id: &str) -> Option<[u8; 16]> {
 pub(super) struct Packers {
     present: BTreeMap<PackedKind, Arc<Packer>>,
     plain: Option<Arc<Packer>>,
-    /// Those that were asked for by their id.
+    /// Those that were requested by their id.
     by_id: RefCell<BTreeMap<i64, Arc<Packer>>>,
 }
 
 impl Packers {
-    /// Reads the newest of each kind.
+    /// Reads the newest dictionary of each kind.
     pub fn load(conn: &Connection) -> Result<Self, Error> {
         let mut packers = Self {
             plain: Some(Arc::new(Packer::new(None, Vec::new()))),
@@ -277,13 +277,13 @@ impl Packers {
         Ok(packers)
     }
 
-    /// The one to pack with now.
+    /// The packer for new data.
     pub fn present(&self, kind: PackedKind) -> Arc<Packer> {
         let present = self.present.get(&kind).or(self.plain.as_ref());
         present.map_or_else(|| Arc::new(Packer::new(None, Vec::new())), Arc::clone)
     }
 
-    /// The one that something was packed with.
+    /// The packer that something was packed with. Without an id, it is the one without a dictionary.
     pub fn by_id(&self, conn: &Connection, id: Option<i64>) -> Result<Arc<Packer>, Error> {
         let Some(id) = id else {
             return Ok(self
@@ -311,20 +311,20 @@ impl Packers {
 }
 
 impl Catalog {
-    /// What packs details now. It may be used on any thread.
+    /// The packer for new details. It may be used on any thread.
     pub fn packer(&self) -> Arc<Packer> {
         self.packers.present(PackedKind::Detail)
     }
 
-    /// Whether a dictionary of that kind is still to be learned.
+    /// Whether a dictionary of that kind must still be learned.
     pub fn wants_samples(&self, kind: PackedKind) -> bool {
         !self.packers.present.contains_key(&kind)
     }
 
-    /// Takes a dictionary into use, and packs with it what was packed without one.
+    /// Puts a dictionary into use, and repacks with it what was packed without one.
     ///
     /// # Errors
-    /// As SQLite fails; then it is not in use.
+    /// If SQLite fails. Then the dictionary is not in use.
     pub fn adopt(
         &mut self,
         kind: PackedKind,
@@ -367,7 +367,7 @@ fn pack_listings_anew(conn: &Connection, plain: &Packer, packer: &Packer) -> Res
         .limit(PACKED_ANEW)
         .take();
     for (id, packed, bytes) in all(conn, &select, read_packed)? {
-        // What cannot be read stays as it is: `catalog check` tells.
+        // Unreadable data stays as it is. `catalog check` reports it.
         if let Some(anew) = packed_anew(plain, packer, &packed, bytes) {
             let update = Query::update()
                 .table(Meetings::Table)

@@ -1,5 +1,4 @@
-//! API use by day and label. Requests are counted before they are made, so that after a crash the next run still keeps to the
-//! account's share.
+//! API use by day and label. Requests are counted before they are made, so that the next run after a crash still keeps within the account's share.
 
 use chrono::{DateTime, Days, NaiveTime, TimeDelta, Utc};
 use sea_query::{Expr, ExprTrait, OnConflict, Order, Query};
@@ -11,16 +10,15 @@ use super::{
 };
 use crate::model::Label;
 
-/// How many requests are counted at once, for the labels that are limited by the second. A crash counts at most so many
-/// that were never made.
+/// How many requests are counted at once, for labels with a limit per second. After a crash, at most this many counted requests were never made.
 const BLOCK: u32 = 32;
 
 /// What the day still allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reservation {
-    /// So many requests are counted, on this day, and may be made before it ends.
+    /// This many requests are counted for this day, and may be made before it ends.
     Granted {
-        /// How many.
+        /// The number of requests.
         requests: u32,
         /// When the next day begins.
         until: DateTime<Utc>,
@@ -37,7 +35,7 @@ impl Catalog {
     /// Resource-intensive requests together.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn reserve(
         &mut self,
         label: Label,
@@ -115,10 +113,10 @@ impl Catalog {
         })
     }
 
-    /// Takes back what was counted and not made.
+    /// Takes back requests that were counted but not made.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn give_back(&mut self, unused: &[(Label, u32)], now: DateTime<Utc>) -> Result<(), Error> {
         let tx = self.transaction()?;
         for (label, requests) in unused.iter().filter(|(_, requests)| *requests > 0) {
@@ -137,11 +135,11 @@ impl Catalog {
         Ok(())
     }
 
-    /// When an earlier run made its last requests, as far as that still matters for the label's limit: each
-    /// Resource-intensive one of the last minute, or the moment the last block of another label was counted.
+    /// The times of an earlier run's last requests, as far as they still matter for the label's limit: each Resource-intensive request of the last
+    /// two minutes, or the time when the last block of another label was counted.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn recent_requests(&self, label: Label, now: DateTime<Utc>) -> Result<Vec<DateTime<Utc>>, Error> {
         let select = if label == Label::ResourceIntensive {
             Query::select()
@@ -171,7 +169,7 @@ impl Catalog {
     /// Requests counted today, by label.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn quota_used(&self, now: DateTime<Utc>) -> Result<Vec<(Label, u64)>, Error> {
         let select = Query::select()
             .columns([ApiUse::Label, ApiUse::Requests])

@@ -28,18 +28,18 @@ const TABLE: &str = "
 const BATCH: u64 = 500;
 
 impl Catalog {
-    /// Makes room for what a rebuild acknowledges; what an earlier one noted is forgotten.
+    /// Creates an empty table for what a rebuild acknowledges. The notes of an earlier rebuild are deleted.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn begin_rebuild_notes(&self) -> Result<(), Error> {
         Ok(self.conn.execute_batch(TABLE)?)
     }
 
-    /// Notes what the new indices acknowledged and what they refused.
+    /// Records what the new indices acknowledged and what they rejected.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn note_rebuilt(
         &self,
         acknowledged: &[Acknowledgement],
@@ -61,10 +61,10 @@ impl Catalog {
         Ok(())
     }
 
-    /// Records that the rebuilt indices stand in place of those of the years `replaced`, and what they hold.
+    /// Records that the rebuilt indices replace those of the years `replaced`, and what they hold.
     ///
     /// # Errors
-    /// As SQLite fails; then none of it is recorded.
+    /// If SQLite fails. Then nothing is recorded.
     pub fn replace_indices(
         &mut self,
         replaced: &BTreeSet<IndexYear>,
@@ -112,7 +112,7 @@ impl Catalog {
                         reject_one(&tx, &uuid, &document_checksum, &reason)?;
                     }
                     None => {
-                        // The new indices never had the sessions that are lost.
+                        // The new indices never held the lost sessions.
                         let deleted = match MeetingState::of(&tx, &uuid)? {
                             Some(state) => sessions::lost(&tx, state.meeting_id)?,
                             None => Vec::new(),
@@ -127,7 +127,7 @@ impl Catalog {
                 }
             }
         }
-        // What was written anew was written to where it belongs.
+        // Rebuilt documents are in the index that they belong to.
         let in_their_year = Query::update()
             .table(Meetings::Table)
             .value(Meetings::IndexYear, Expr::cust(wanted(period)))

@@ -8,10 +8,10 @@ use rusqlite::{Row, named_params};
 use super::{Catalog, Error, audit::RunShown};
 use crate::model::{Window, parse_time};
 
-/// So many of the largest are named.
+/// How many of the largest items are listed.
 const LARGEST: i64 = 10;
 
-/// What the catalog holds of some days.
+/// The figures of some days.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Figures {
     /// The Zoom account.
@@ -32,13 +32,13 @@ pub struct Figures {
     pub series: Vec<Largest>,
     /// The hosts with most sessions.
     pub hosts: Vec<Largest>,
-    /// What changed since then, by kind of change.
+    /// The number of changes since a given time, by kind of change.
     pub changes: Vec<(String, u64)>,
-    /// Whether documents were ever published: else the index is no part of being complete.
+    /// Whether documents were ever published. If not, a day can be complete without the index.
     pub published: bool,
 }
 
-/// One day: the view `coverage`, or a day that no listing covered.
+/// The figures of one day: a row of the view `coverage`, or a day that no listing covered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DayFigures {
     /// The day, UTC.
@@ -49,15 +49,15 @@ pub struct DayFigures {
     pub listed: u64,
     /// Of these, webinars.
     pub webinars: u64,
-    /// Of these, with their detail as listed.
+    /// Of these, meetings with their detail as listed.
     pub fetched: u64,
-    /// Of these, acknowledged by Elasticsearch.
+    /// Of these, meetings acknowledged by Elasticsearch.
     pub indexed: u64,
-    /// Failed or dead.
+    /// Meetings that failed or are dead.
     pub failed: u64,
-    /// Zoom no longer has their detail.
+    /// Meetings whose detail Zoom no longer has.
     pub gone: u64,
-    /// Accepted although their detail stayed unfinished.
+    /// Meetings accepted although their detail stayed unfinished.
     pub incomplete: u64,
     /// Sessions in the kept details.
     pub sessions: u64,
@@ -66,9 +66,9 @@ pub struct DayFigures {
 /// An hour of the week.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HourFigures {
-    /// 0 is Monday.
+    /// The weekday; 0 is Monday.
     pub weekday: u8,
-    /// 0 to 23, UTC.
+    /// The hour, 0 to 23, UTC.
     pub hour: u8,
     /// Meetings that began in it.
     pub meetings: u64,
@@ -79,11 +79,11 @@ pub struct HourFigures {
 pub struct FailureGroup {
     /// `failed`, `dead` or `gone`.
     pub status: String,
-    /// What the last attempt met.
+    /// The error of the last attempt.
     pub reason: String,
     /// What happens next.
     pub next_attempt: String,
-    /// How many.
+    /// The number of meetings.
     pub meetings: u64,
 }
 
@@ -92,13 +92,13 @@ pub struct FailureGroup {
 pub struct QuotaDay {
     /// The UTC day.
     pub day: String,
-    /// In the order of [`Label::ALL`].
+    /// Requests by label, in the order of [`Label::ALL`](crate::model::Label::ALL).
     pub requests: [u64; 4],
-    /// What Zoom's daily quota counts.
+    /// Requests that count against Zoom's daily quota.
     pub used: u64,
 }
 
-/// Something with many sessions.
+/// A meeting, series or host with many sessions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Largest {
     /// Its UUID, number or id.
@@ -111,24 +111,24 @@ pub struct Largest {
     pub sessions: u64,
 }
 
-/// How a harvester is doing.
+/// The health of a harvester.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Health {
     /// When a sync last ended with exit code 0.
     pub last_success: Option<DateTime<Utc>>,
     /// When a sync last ended.
     pub last_run: Option<DateTime<Utc>>,
-    /// How that one ended.
+    /// The exit code of that sync.
     pub last_exit_code: Option<i64>,
     /// Meetings by status.
     pub meetings: BTreeMap<&'static str, u64>,
-    /// Days by state; `missing`: no listing ever covered them.
+    /// Days by state. `missing` are days that no listing ever covered.
     pub days: BTreeMap<String, u64>,
     /// Details due at the next sync.
     pub details_due: u64,
     /// Meetings whose documents are due.
     pub documents_due: u64,
-    /// What Zoom's daily quota counts, today.
+    /// Today's requests that count against Zoom's daily quota.
     pub quota_used: u64,
 }
 
@@ -169,13 +169,13 @@ const CHANGES: &str =
     "SELECT what, count(*) AS meetings FROM changes WHERE at > :since GROUP BY what ORDER BY 2 DESC";
 
 impl Catalog {
-    /// The figures of these days; `since`: changes after that time (as the catalog writes times) are counted.
+    /// The figures of these days. With `since`, changes after that time (as the catalog writes times) are counted.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn figures(&self, window: Window, since: Option<&str>) -> Result<Figures, Error> {
         let (from, to) = (window.from.to_string(), window.to.to_string());
-        // One truth, whatever a run writes meanwhile.
+        // One consistent state, whatever a run writes meanwhile.
         let _snapshot = self.conn.unchecked_transaction()?;
         let overview = self.last_runs(10)?;
         let changes = match since {
@@ -230,10 +230,10 @@ impl Catalog {
         })
     }
 
-    /// How the harvester that fills this catalog is doing.
+    /// The health of the harvester that fills this catalog.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn health(&self, now: DateTime<Utc>) -> Result<Health, Error> {
         let _snapshot = self.conn.unchecked_transaction()?;
         let ended = |sql: &str| -> Result<(Option<DateTime<Utc>>, Option<i64>), Error> {

@@ -7,7 +7,7 @@ use sea_query::{ExprTrait, Query};
 use super::{Catalog, Error, clock_set_back, schema::Runs, sql::execute};
 use crate::model::iso;
 
-/// Which run writes; every change in the history names one.
+/// The number of a run. Every change in the history names one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RunId(pub i64);
 
@@ -26,7 +26,7 @@ pub struct Tally {
     pub details: u64,
     /// Sessions in them.
     pub sessions: u64,
-    /// Details, windows or documents that could not be had or sent.
+    /// Details, windows or documents that could not be fetched or sent.
     pub failed: u64,
     /// Meetings whose documents were acknowledged.
     pub published: u64,
@@ -36,7 +36,7 @@ impl Catalog {
     /// Records that a command begins.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn begin_run(&mut self, command: &str, now: DateTime<Utc>) -> Result<RunId, Error> {
         let tx = self.transaction()?;
         clock_set_back::set_back_to(&tx, now)?;
@@ -45,10 +45,10 @@ impl Catalog {
         Ok(run)
     }
 
-    /// Writes down how it ended.
+    /// Records how a run ended.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn end_run(
         &mut self,
         run: RunId,
@@ -57,7 +57,7 @@ impl Catalog {
         message: Option<&str>,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        // A run that wrote into a file that is gone did not succeed.
+        // This fails if the catalog's file is gone: a run that wrote into such a file did not succeed.
         let tx = self.transaction()?;
         update_run(&tx, run, tally, exit_code, message, now)?;
         tx.commit()?;

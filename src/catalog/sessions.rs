@@ -36,8 +36,8 @@ static PUT: LazyLock<String> = LazyLock::new(|| {
     text(&insert)
 });
 
-/// Puts the sessions of a kept detail in the place of those before it. Every session is noted before any document of it is sent, and so is
-/// which ones the meeting has lost: a session sent just before a crash, and lost just after it, is deleted all the same.
+/// Replaces the sessions of a meeting by those of a kept detail. All sessions, and those that the meeting has lost, are recorded before any
+/// document is sent. So a session that was sent just before a crash and lost just after it is still deleted.
 pub(super) fn put(
     conn: &Connection,
     meeting_id: i64,
@@ -76,7 +76,7 @@ fn lose_those_before(conn: &Connection, meeting_id: i64, sessions: &[PackedSessi
         .and_where(Expr::col(Sessions::MeetingId).eq(meeting_id))
         .take();
     execute(conn, &before)?;
-    // What is back is lost no more.
+    // Sessions that are back are no longer lost.
     for lost in lost(conn, meeting_id)? {
         if session_key(lost.as_str()).is_some_and(|id| present.contains(&id)) {
             found_again(conn, meeting_id, &lost)?;
@@ -112,7 +112,7 @@ pub(super) fn lost(conn: &Connection, meeting_id: i64) -> Result<Vec<SessionId>,
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
-/// A lost session's document is deleted, or the session is back.
+/// Removes a session from the lost ones: its document was deleted, or the session is back.
 pub(super) fn found_again(conn: &Connection, meeting_id: i64, id: &SessionId) -> Result<(), Error> {
     let delete = Query::delete()
         .from_table(LostSessions::Table)
@@ -123,8 +123,7 @@ pub(super) fn found_again(conn: &Connection, meeting_id: i64, id: &SessionId) ->
     Ok(())
 }
 
-/// Records a session that the index holds and the meeting may have lost: one that the meeting has is not, whatever stands under its
-/// id. Returns how many were noted.
+/// Records as lost a session that the index holds, unless the meeting still has a session of this id. Returns how many were recorded.
 pub(super) fn note_lost(conn: &Connection, meeting_id: i64, id: &str) -> Result<usize, Error> {
     if let Some(key) = session_key(id) {
         let present = Query::select()

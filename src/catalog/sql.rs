@@ -12,7 +12,7 @@ use crate::model::{
     Checksum, HostId, IndexKind, IndexYear, ListingType, MeetingKind, MeetingUuid, Source, Status,
 };
 
-/// Something in the file that this program never writes.
+/// A value in the file that this program never writes.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct UnexpectedValue(pub String);
@@ -37,7 +37,7 @@ macro_rules! text_columns {
 
 text_columns!(MeetingUuid, HostId);
 
-/// Values with names of their own; a name that none has is `what`.
+/// Types whose values have names. `$what` describes the value in the error for an unknown name.
 macro_rules! named_columns {
     ($($type:ty, $what:literal;)*) => {
         $(
@@ -103,7 +103,7 @@ fn strange(what: String) -> FromSqlError {
     FromSqlError::Other(Box::new(UnexpectedValue(what)))
 }
 
-/// A struct of columns: its fields are the columns of those names, so that neither can drift.
+/// Defines a struct whose fields are the columns of the same names, so that the two cannot drift apart.
 macro_rules! columns {
     ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty),* $(,)? }) => {
         $(#[$doc])*
@@ -124,12 +124,12 @@ macro_rules! columns {
 }
 pub(super) use columns;
 
-/// Stands where a value is bound, for example `:uuid`.
+/// A placeholder for a bound value, for example `:uuid`.
 pub(super) fn var(name: &'static str) -> Expr {
     Expr::cust(name)
 }
 
-/// The text of a statement that has no values but [`var`]s and constants: made once, kept in a `LazyLock`.
+/// The SQL text of a statement whose only values are [`var`]s and constants. It is built once and kept in a `LazyLock`.
 pub(super) fn text(statement: &impl QueryStatementWriter) -> String {
     statement.to_string(SqliteQueryBuilder)
 }
@@ -137,12 +137,12 @@ pub(super) fn text(statement: &impl QueryStatementWriter) -> String {
 /// The parameters of a statement, by name.
 pub(super) type Params<'a> = &'a [(&'a str, &'a dyn ToSql)];
 
-/// Runs a statement that was made once; returns how many rows it changed.
+/// Runs a prebuilt statement. Returns the number of changed rows.
 pub(super) fn run(conn: &Connection, sql: &str, params: Params<'_>) -> Result<usize, Error> {
     Ok(conn.prepare_cached(sql)?.execute(params)?)
 }
 
-/// The first row of a query that was made once, if there is one.
+/// The first row of a prebuilt query, if there is one.
 pub(super) fn one<T>(
     conn: &Connection,
     sql: &str,
@@ -157,7 +157,7 @@ pub(super) fn one<T>(
     }
 }
 
-/// Runs a statement; returns how many rows it changed.
+/// Runs a statement. Returns the number of changed rows.
 pub(super) fn execute(conn: &Connection, statement: &impl RusqliteBinder) -> Result<usize, Error> {
     let (sql, values) = statement.build_rusqlite(SqliteQueryBuilder);
     Ok(conn.prepare_cached(&sql)?.execute(&*values.as_params())?)

@@ -1,4 +1,4 @@
-//! `status`, `show` and `export`: they only read, and work while a sync is under way.
+//! `status` and `show`: they only read, and also work during a sync.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub fn status(context: &Context, json: bool) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// Complete or not, in one line.
+/// One line that says whether the catalog is complete and, if not, what is missing.
 fn verdict(overview: &Overview) -> String {
     let of = |status: &str| overview.meetings.get(status).copied().unwrap_or(0);
     let is_published = of("indexed") > 0;
@@ -171,7 +171,7 @@ fn as_text(overview: &Overview, context: &Context) -> String {
             vec![
                 run.run_id.to_string(),
                 run.command.clone(),
-                // The month, the day, the hour and the minute: a row fits the narrowest usual terminal.
+                // Only month, day, hour and minute, so that a row fits the narrowest usual terminal.
                 run.started_at
                     .get(5..16)
                     .unwrap_or(&run.started_at)
@@ -193,7 +193,7 @@ fn as_text(overview: &Overview, context: &Context) -> String {
     text
 }
 
-/// How long a run took; nothing if it has not ended.
+/// How long a run took; empty if it has not ended.
 fn took(run: &RunShown) -> String {
     let at = |text: &str| from_iso(text).map(|at| at.timestamp());
     let ended = run.ended_at.as_deref().and_then(at);

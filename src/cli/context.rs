@@ -16,7 +16,7 @@ use crate::{
     zoom::{self, Zoom, pace::Pacer},
 };
 
-/// The surroundings of a command.
+/// The context of a command: configuration, clock, progress bars and request counters.
 pub struct Context {
     pub config: Config,
     pub clock: Clock,
@@ -27,7 +27,7 @@ pub struct Context {
 }
 
 impl Context {
-    /// Reads the environment, `.env` and the file; returns what was read as well.
+    /// Reads the environment, `.env` and the configuration file. Also returns the inputs.
     pub fn new(global: &Global) -> Result<(Self, Inputs), Failure> {
         let bars = Bars::new(global.quiet, global.log_format == LogFormat::Json);
         log::start(global, &bars);
@@ -71,7 +71,7 @@ impl Context {
         self.clock.now()
     }
 
-    /// The catalog for a command that writes, and the lock that keeps others away.
+    /// Opens the catalog for a command that writes, and locks it against other runs.
     pub fn open_catalog(&self, command: &str) -> Result<(Catalog, Lock), Failure> {
         let path = &self.config.db;
         let holder = format!(
@@ -85,7 +85,7 @@ impl Context {
         Ok((catalog, lock))
     }
 
-    /// The same, for a command that makes no catalog: there would be nothing in it.
+    /// Like [`Self::open_catalog`], but fails if there is no catalog: a new one would be empty.
     pub fn open_existing(&self, command: &str) -> Result<(Catalog, Lock), Failure> {
         match Catalog::open_read_only(&self.config.db) {
             Ok(_) | Err(catalog::Error::Older { .. }) => self.open_catalog(command),
@@ -93,13 +93,13 @@ impl Context {
         }
     }
 
-    /// The days a command is about, by a clock that follows Zoom's.
+    /// The days of a command, by a clock that follows Zoom's.
     pub fn scope(&self, days: &DayArgs) -> Result<Scope, Failure> {
         let today = self.now().date_naive();
         scope(days.from, days.to, today, Days::new(0)).map_err(Failure::usage)
     }
 
-    /// Refuses, before any request, days that are wrong whatever this machine's clock says.
+    /// Refuses days that are wrong even if this machine's clock is off. Called before any request.
     pub fn refuse_impossible_days(&self, days: &DayArgs) -> Result<(), Failure> {
         let today = self.now().date_naive();
         let farthest = Days::new(zoom::FARTHEST.num_days().unsigned_abs());
@@ -119,13 +119,13 @@ impl Context {
         }
     }
 
-    /// Where meetings are asked for, if that is not found out: a Pro account has no dashboards.
+    /// The source of meetings, if the settings or the plan fix it: a Pro account has no dashboards. `None`: the client finds out.
     fn source(&self) -> Option<Source> {
         let by_plan = || matches!(self.plan(), zoom::pace::Plan::Pro).then_some(Source::Reports);
         self.config.source.or_else(by_plan)
     }
 
-    /// How a run is to go about it.
+    /// The options of a run.
     pub fn options(&self, scope: Scope) -> Options {
         Options {
             scope,
@@ -144,7 +144,7 @@ impl Context {
         }
     }
 
-    /// The client of Zoom; `counted`: every request asks for permission first.
+    /// The client of Zoom. If `counted`, every request asks for permission first.
     pub fn zoom(&self, counted: bool) -> Result<ZoomEnd, Failure> {
         let credentials = self.config.zoom_credentials()?;
         let (grants, requests) = mpsc::channel(8);
@@ -191,12 +191,12 @@ impl Context {
     pub fn elastic(&self, catalog: &Catalog) -> Result<Option<Arc<Elastic>>, Failure> {
         match catalog.account()? {
             Some(account) => self.elastic_for(account),
-            // Nothing was ever kept in it.
+            // Nothing was ever stored in this catalog.
             None => self.elastic_for(self.config.zoom_credentials()?.account_id),
         }
     }
 
-    /// The same, for a command that can do nothing without it.
+    /// Like [`Self::elastic`], for a command that cannot work without Elasticsearch.
     pub fn elastic_needed(&self, catalog: &Catalog) -> Result<Arc<Elastic>, Failure> {
         self.refuse_without_elastic()?;
         self.elastic(catalog)?.ok_or_else(no_elastic)
@@ -257,7 +257,7 @@ impl Context {
         })
     }
 
-    /// The authorities that this machine trusts, where there is TLS on the way to one of these URLs.
+    /// The certificate authorities that this machine trusts, if one of these URLs needs TLS; otherwise none.
     fn authorities(&self, urls: &[String]) -> Result<network::Authorities, Failure> {
         if urls.iter().any(|url| url.starts_with("https://")) {
             settings_sources::authorities()
@@ -271,12 +271,12 @@ impl Context {
         self.now().timestamp_micros().unsigned_abs() ^ u64::from(std::process::id())
     }
 
-    /// A name for a new catalog.
+    /// A random id for a new catalog.
     pub fn new_catalog_id(&self) -> String {
         format!("{:016x}", fastrand::Rng::with_seed(self.seed()).u64(..))
     }
 
-    /// Runs on a runtime of one thread: the work waits for the network, and one thread needs no locks.
+    /// Runs the work on a single-threaded runtime: it mostly waits for the network, and one thread needs no locks.
     pub fn block_on<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
         tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -287,7 +287,7 @@ impl Context {
 
 /// The path that `--db` names.
 fn catalog_named(path: &Path) -> Result<String, Failure> {
-    // clap has refused an empty one.
+    // clap refuses an empty path.
     path.to_str()
         .map(str::to_owned)
         .ok_or_else(|| Failure::usage("--db is not valid UTF-8; rename the file, or name a link to it"))
@@ -297,14 +297,14 @@ fn no_elastic() -> Failure {
     crate::config::Error::Missing(vec!["ELASTICSEARCH_URL"]).into()
 }
 
-/// One end of the wire.
+/// The client of Zoom, its pacer, and the queue of requests for permission.
 pub struct ZoomEnd {
     pub zoom: Arc<Zoom>,
     pub pacer: Arc<Pacer>,
     requests: mpsc::Receiver<zoom::pace::GrantRequest>,
 }
 
-/// Both ends, for a run.
+/// The clients of Zoom and Elasticsearch, for a run.
 pub fn clients(zoom: Option<ZoomEnd>, elastic: Option<Arc<Elastic>>) -> Clients {
     Clients {
         zoom: zoom.map(|end| (end.zoom, end.pacer, end.requests)),

@@ -1,4 +1,4 @@
-//! Days as people write them: `2026-03-04`, `2026-03`, `7d`, `2w`, `today`, `yesterday`. All are UTC.
+//! Days as users write them: `2026-03-04`, `2026-03`, `7d`, `2w`, `today`, `yesterday`. All are UTC.
 
 use chrono::{Datelike, Days, Months, NaiveDate};
 
@@ -7,25 +7,25 @@ use crate::{
     sync::{Scope, earliest_day},
 };
 
-/// A day as written; which day it is depends on today.
+/// A day as the user wrote it. Which day that is may depend on today.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DaySpec {
-    /// This day.
+    /// A fixed day.
     Day(NaiveDate),
     /// A month, by its first day.
     Month(NaiveDate),
-    /// So many days ago.
+    /// This many days ago.
     Ago(u64),
 }
 
-/// Ten years: more is a slip.
+/// Ten years, in days. More is a typing error.
 const FARTHEST_AGO: u64 = 3_660;
 
 impl DaySpec {
-    /// Reads it.
+    /// Parses a day.
     ///
     /// # Errors
-    /// What can be written, if it is something else.
+    /// A message with the accepted forms, or that there is no such day or month.
     pub fn parse(text: &str) -> Result<Self, String> {
         let ago = |unit: char, days: u64| {
             let count = text.strip_suffix(unit)?.parse::<u64>().ok()?;
@@ -39,7 +39,7 @@ impl DaySpec {
         if let Some(days) = ago('d', 1).or_else(|| ago('w', 7)) {
             return Ok(Self::Ago(days));
         }
-        // Zero-padded: Zoom answers an unpadded day with an empty list instead of an error.
+        // Days must be zero-padded: Zoom answers an unpadded day with an empty list instead of an error.
         let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
         let parts: Vec<(usize, bool)> = text.split('-').map(|part| (part.len(), digits(part))).collect();
         let no_such = |what: &str| format!("there is no such {what}");
@@ -56,7 +56,7 @@ impl DaySpec {
         }
     }
 
-    /// The first day that is meant.
+    /// The first day that this stands for.
     pub fn first(self, today: NaiveDate) -> NaiveDate {
         match self {
             Self::Day(day) | Self::Month(day) => day,
@@ -64,7 +64,7 @@ impl DaySpec {
         }
     }
 
-    /// The last day that is meant; of the month that is under way, today.
+    /// The last day that this stands for. For the current month that is today.
     pub fn last(self, today: NaiveDate) -> NaiveDate {
         match self {
             Self::Day(_) | Self::Ago(_) => self.first(today),
@@ -78,17 +78,17 @@ impl DaySpec {
     }
 }
 
-/// The window that `--from` and `--to` mean. `uncertain`: how wrong the clock may be.
+/// The scope that `--from` and `--to` give. `uncertain` is how far the clock may be off.
 ///
 /// # Errors
-/// Which of the two makes no sense, and why.
+/// Which of the two is wrong, and why.
 pub fn scope(
     from: Option<DaySpec>,
     to: Option<DaySpec>,
     today: NaiveDate,
     uncertain: Days,
 ) -> Result<Scope, String> {
-    // clap has refused an end without a beginning.
+    // clap refuses `--to` without `--from`.
     let Some(from) = from.map(|from| from.first(today)) else {
         return Ok(Scope::Resume);
     };

@@ -1,4 +1,4 @@
-//! `demo` and `simulate`: the whole job against a simulated Zoom account.
+//! `demo` harvests a simulated Zoom account; `simulate` serves one.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -135,7 +135,7 @@ pub fn simulate(context: &Context, args: &SimulateArgs) -> Result<Exit, Failure>
         ))
     })?;
     served.set_faults(faults);
-    // Before the line that scripts wait for: a signal right after it must be caught.
+    // Catch signals before printing the line that scripts wait for: a signal may come right after it.
     let interrupt = Interrupt::watch()?;
     let plan = match args.plan {
         SimulatedPlan::Business => "",
@@ -185,7 +185,7 @@ pub fn demo(context: &Context, args: &DemoArgs) -> Result<Exit, Failure> {
     if !spoken {
         (context.quiet, context.config.retries) = (true, 1);
         context.config.webinars = true;
-        // Nobody else uses this account.
+        // Nobody else uses this account, so use all of its rate limit.
         context.config.rate_share = 1.0;
     }
     if spoken {
@@ -248,8 +248,9 @@ pub fn demo(context: &Context, args: &DemoArgs) -> Result<Exit, Failure> {
 /// Webinars of the example's account.
 const EXAMPLE_WEBINARS: usize = 3;
 
-/// What happens to the account of the example: details that Zoom cannot give, has no more, or gives twice; changes, a meeting that is begun again,
-/// one that is deleted, and somebody who is forgotten. So that every question of an auditor has an answer in it.
+/// The faults of the example's account: a detail that fails, one that is gone, and one with a row that comes twice. [`example_story`] adds changes,
+/// a
+/// restarted meeting, a deleted one, and a forgotten person. So the example has an answer to every question of an auditor.
 const EXAMPLE_FAULTS: &str = r#"{"rules": [
     {"endpoint": "detail", "meeting": 5, "times": "always", "action": {"status": 500}},
     {"endpoint": "detail", "meeting": 9, "times": "always", "action": {"refused": {"status": 404, "code": 3001, "message": "Meeting does not exist"}}},
@@ -297,7 +298,7 @@ fn example_story(
         let deleted = at(30);
         world.meetings.retain(|meeting| meeting.uuid != deleted);
     });
-    // A meeting counts as vanished at the second reading.
+    // A meeting counts as vanished only at the second listing.
     run(Scope::Resume)?;
     run(Scope::Resume)?;
     let somebody = served.with_world(|world| {
@@ -362,7 +363,7 @@ fn pointed_at(context: &Context, served: &Simulator, db: &std::path::Path) -> Co
     }
 }
 
-/// One file, without a log beside it, so that it can be copied and kept.
+/// Makes the catalog a single file, without a write-ahead log or a lock file, so that it can be copied and kept.
 fn checkpoint(file: &std::path::Path) -> Result<(), Failure> {
     let catalog = crate::catalog::Catalog::open(file)?;
     catalog.into_single_file()?;
@@ -390,7 +391,7 @@ async fn things_to_try(context: &Context, served: &Simulator, now: DateTime<Utc>
             config.urls.first().map_or("", String::as_str),
             config.prefix
         ));
-        // The count makes visible to searches what was sent.
+        // Counting makes the documents that were sent visible to searches.
         let counted = elastic.count().await;
         if let Ok(answer) = elastic.search(IndexKind::Sessions, &query).await {
             text.push_str(&format!(
@@ -408,7 +409,7 @@ async fn things_to_try(context: &Context, served: &Simulator, now: DateTime<Utc>
             Err(error) => text.push_str(&format!("\nElasticsearch could not be asked: {error}\n")),
         }
     }
-    // All of it, or the environment's own Elasticsearch would get the simulated account among its real data.
+    // Print all of these settings. Otherwise the Elasticsearch of the environment would get the simulated account among its real data.
     let elastic = match &context.config.elastic {
         Some(config) => format!(
             " ELASTICSEARCH_URL={} ELASTICSEARCH_INDEX_PREFIX={}{}{}",

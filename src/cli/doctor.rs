@@ -11,7 +11,7 @@ use crate::{
     zoom::{self, KnownOfWindow, Zoom},
 };
 
-/// For each thing we ask of Zoom: the classic scopes and the granular one that allow it; one of them is enough.
+/// For each kind of request to the dashboards: the classic scopes and the granular one that allow it. One of them is enough.
 /// Source: Zoom's OpenAPI description, 2026-03.
 const DASHBOARD_SCOPES: [(&str, &[&str]); 2] = [
     (
@@ -32,7 +32,7 @@ const DASHBOARD_SCOPES: [(&str, &[&str]); 2] = [
     ),
 ];
 
-/// The same, where the reports take the dashboards' place.
+/// The same for the reports, if they replace the dashboards.
 const REPORTS_SCOPES: [(&str, &[&str]); 2] = [
     ("list meetings", &["report:read:admin", "report:read:user:admin"]),
     (
@@ -41,10 +41,10 @@ const REPORTS_SCOPES: [(&str, &[&str]); 2] = [
     ),
 ];
 
-/// The same, of the account's history, without which everything works as well.
+/// The same for the account's history, which is optional.
 const HISTORY_SCOPES: [&str; 2] = ["report:read:admin", "report:read:list_history_meetings:admin"];
 
-/// The same, of webinars, by each source.
+/// The same for webinars, for each source.
 const WEBINAR_SCOPES: [(&str, &[&str]); 2] = [
     (
         "list webinars",
@@ -68,7 +68,7 @@ const REPORTED_WEBINAR_SCOPES: [(&str, &[&str]); 1] = [(
     &["report:read:admin", "report:read:list_webinar_participants:admin"],
 )];
 
-/// The same, for either.
+/// The same for requests that both sources need.
 const SCOPES: [(&str, &[&str]); 3] = [
     (
         "list active hosts",
@@ -108,7 +108,7 @@ pub fn run(context: &Context, json: bool) -> Result<Exit, Failure> {
     Ok(if all_well { Exit::Done } else { Exit::Usage })
 }
 
-/// A line a check.
+/// The checks as a table, one line each.
 pub(super) fn shown(checks: &[Check]) -> String {
     let rows: Vec<Vec<String>> = checks
         .iter()
@@ -147,7 +147,7 @@ pub(super) fn failed(name: &str, said: impl Into<String>, remedy: &str) -> Check
     }
 }
 
-/// Every setting in force with its origin: answers "which file does it take that from?".
+/// Every setting that is not a default, with its origin, and the warnings. It answers "which file does this come from?".
 fn settings(context: &Context) -> Vec<Check> {
     let warnings = context.config.warnings.iter();
     let warnings = warnings.map(|warning| passed("setting", warning.as_str()));
@@ -168,7 +168,7 @@ pub(super) async fn elastic(context: &Context) -> Result<Vec<Check>, Failure> {
             years.extend(catalog.met_years()?);
             catalog.account()?
         }
-        // What is wrong with it stands in a line of its own.
+        // The check of the catalog reports this error.
         Err(_) => None,
     };
     let account = of_catalog.or_else(|| Some(context.config.zoom_credentials().ok()?.account_id));
@@ -182,13 +182,13 @@ pub(super) async fn elastic(context: &Context) -> Result<Vec<Check>, Failure> {
     let mut checks: Vec<Check> = ways.map(|way| passed("way to Elasticsearch", way)).collect();
     checks.extend(match is_known {
         true => elastic.check(&years).await,
-        // Whose indices they would be stands in the line about the credentials as missing.
+        // Without an account its indices are unknown. The line about the credentials reports that the account is missing.
         false => elastic.check_server().await,
     });
     Ok(checks)
 }
 
-/// Whether the account's history spares the lists of hosts without news.
+/// Whether hosts without news need not be listed, thanks to the account's history.
 fn history(context: &Context) -> Option<Check> {
     let last = Catalog::open_read_only(&context.config.db)
         .ok()?
@@ -224,7 +224,7 @@ fn catalog(context: &Context) -> Vec<Check> {
             name: "catalog".to_owned(),
             ok: false,
             said: error.to_string(),
-            // What it says ends with one.
+            // The message already ends with a remedy.
             remedy: None,
         }],
         Ok(catalog) => vec![match catalog.integrity() {
@@ -235,7 +235,7 @@ fn catalog(context: &Context) -> Vec<Check> {
     }
 }
 
-/// What a listing says of webinars; nothing if they are not wanted.
+/// What a listing says about webinars; `None` if they are not requested.
 fn webinars(listing: &Listing) -> Option<Check> {
     match &listing.webinars {
         Webinars::NotAsked => None,
@@ -250,7 +250,7 @@ fn webinars(listing: &Listing) -> Option<Check> {
     }
 }
 
-/// The source of meetings, with what it gives and costs.
+/// The source of meetings, with checks that say what it provides and costs.
 async fn source(zoom: &Zoom, today: Window) -> (Source, Vec<Check>) {
     let nothing = KnownOfWindow::default();
     let mut listed = zoom
@@ -322,7 +322,7 @@ pub(super) async fn zoom(context: &Context) -> Vec<Check> {
         }
     };
     checks.push(passed("credentials", "Zoom gives a token for them"));
-    // The token is there: nothing more is asked.
+    // The token is already there, so this makes no further request.
     if let Ok(date) = end.zoom.date().await {
         checks.push(match date {
             zoom::ZoomDate::Missing | zoom::ZoomDate::Agrees => passed("clock", date.to_string()),
@@ -345,7 +345,7 @@ pub(super) async fn zoom(context: &Context) -> Vec<Check> {
         let has = any_of.iter().find(|scope| scopes.iter().any(|has| has == *scope));
         checks.push(match has {
             Some(scope) => passed("scope", format!("{what}: {scope}")),
-            // Some answers name no scopes at all; then only asking tells.
+            // Some token answers name no scopes. Then only a real request shows whether it is allowed.
             None if scopes.is_empty() => passed("scope", format!("{what}: the token does not tell")),
             None => failed(
                 "scope",

@@ -48,7 +48,7 @@ enum Format {
     Parquet,
 }
 
-/// Meetings read at once, and their payload before compression.
+/// The most meetings that are read at once, and the most bytes of their payloads before compression.
 const BATCH: (u64, usize) = (500, 4 << 20);
 
 pub fn run(context: &Context, args: &ExportArgs) -> Result<Exit, Failure> {
@@ -116,7 +116,7 @@ fn sink<'a, W: Write + Send + 'a>(
     })
 }
 
-/// Writes all that is kept of these days; returns how many documents.
+/// Writes all documents of these days; returns their number.
 fn write(
     catalog: &Catalog,
     window: Window,

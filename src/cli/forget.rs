@@ -1,4 +1,4 @@
-//! `forget`: erases people, or the past, from the catalog and from the index.
+//! `forget`: erases people, or everything before a day, from the catalog and from the index.
 
 use chrono::NaiveDate;
 use clap::{ArgGroup, Args};
@@ -16,7 +16,7 @@ use crate::{
     sync::{self as engine, Ending, ForgetSummary, ForgetTarget, Harvest, Scope},
 };
 
-// No Debug: who is meant goes to no log.
+// No derived `Debug`: the person to forget must not appear in a log.
 #[derive(Args)]
 #[group(skip)]
 #[command(group(ArgGroup::new("whom").required(true).args(["email", "participant", "before", "policy"])))]
@@ -151,7 +151,7 @@ pub fn run(context: &Context, args: &ForgetArgs) -> Result<Exit, Failure> {
                 ),
             ),
         };
-        // The log holds what this run erased only if another program read the catalog meanwhile.
+        // The write-ahead log still holds what this run erased only if another program was reading the catalog.
         let exit = if exit == Exit::Done && !forgot.scrubbed {
             Exit::StoppedEarly
         } else {

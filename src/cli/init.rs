@@ -57,7 +57,7 @@ const DB: Question = Question {
     text: "File of the catalog",
 };
 
-/// What was answered, and what was there before.
+/// The answers, and the settings that were there before.
 struct Answers<'a> {
     inputs: &'a Inputs,
     said: Vec<Assignment>,
@@ -147,7 +147,7 @@ fn goes_on(tried: &[Check]) -> Result<bool, Failure> {
 }
 
 impl Answers<'_> {
-    /// What the setting is, by the answers and `.env`.
+    /// The value of a setting in the answers or `.env`.
     fn value(&self, name: &str) -> Option<&str> {
         let said = self.said.iter().find(|one| one.name == name);
         said.map(|one| one.value.as_str())
@@ -197,7 +197,7 @@ impl Answers<'_> {
             match (answer.as_str(), &before) {
                 ("", Some(_)) => return Ok(()),
                 ("", None) if is_needed(setting) => out::print("  this is needed")?,
-                // A dash takes away what was there.
+                // A dash removes the previous value.
                 ("-", _) if !is_needed(setting) => {
                     self.say(name, "");
                     return Ok(());
@@ -211,7 +211,7 @@ impl Answers<'_> {
         }
     }
 
-    /// What comes in files, and not by `.env`.
+    /// Values that come in files, except those that `.env` names.
     fn handed_over(&self) -> impl Iterator<Item = &FileOfValue> {
         let by_dotenv = |origin: &Origin| matches!(origin, Origin::Named { line: Some(_), .. });
         self.inputs
@@ -220,7 +220,7 @@ impl Answers<'_> {
             .filter(move |one| !by_dotenv(&one.origin))
     }
 
-    /// The configuration with these answers in the place of `.env`.
+    /// Builds the configuration with these answers in place of `.env`.
     fn apply(&self, context: &mut Context) -> Result<(), Failure> {
         context.config = Config::new(&Inputs {
             db: self.inputs.db.clone(),
@@ -264,7 +264,7 @@ fn ended() -> Failure {
     Failure::usage("the answers ended early; nothing was written")
 }
 
-/// Writes `.env` in one step: its lines about other things stay as they are.
+/// Writes `.env` atomically. Lines about other things stay as they are.
 fn write(said: &[Assignment]) -> Result<(), Failure> {
     let refused = |error: io::Error| {
         Failure::usage(format!(

@@ -1,6 +1,6 @@
-//! SIGINT and SIGTERM: the first one asks the run to stop, the second ends it where it is.
+//! SIGINT and SIGTERM: the first signal asks the run to stop, the second ends the process at once.
 //!
-//! A thread of its own waits for signals, so that the second one is handled even while the run's only thread is busy.
+//! A separate thread waits for signals, so that the second one is handled even while the run's only thread is busy.
 
 use std::sync::{
     Arc,
@@ -18,10 +18,10 @@ pub struct Interrupt {
 }
 
 impl Interrupt {
-    /// Starts to catch signals, until the process ends.
+    /// Catches signals from now on until the process ends.
     ///
     /// # Errors
-    /// The operating system refuses to tell of signals.
+    /// The operating system refuses to report signals.
     pub fn watch() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -30,7 +30,7 @@ impl Interrupt {
         let (sender, stop) = watch::channel(false);
         let which = Arc::new(AtomicU8::new(0));
         let noted = Arc::clone(&which);
-        // Caught from here on, not from whenever the thread gets to run.
+        // Signals are caught from here on, not only once the thread runs.
         let (mut int, mut term) = {
             let _inside = runtime.enter();
             (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)

@@ -1,4 +1,4 @@
-//! Log lines, on standard error: warnings for people, more with -v.
+//! Log lines on standard error: warnings by default, more with -v.
 
 use tracing_subscriber::{EnvFilter, fmt, prelude::*};
 
@@ -9,7 +9,7 @@ use super::{
 
 /// Sends log lines to standard error, above the progress bars if there are any.
 pub fn start(global: &Global, bars: &Bars) {
-    // Our messages at the level asked for; of libraries only warnings and errors.
+    // The harvester's messages at the requested level; of libraries mostly warnings and errors only.
     let filter = match (global.quiet, global.verbose) {
         (true, _) => "error",
         (false, 0) => "warn",
@@ -26,7 +26,7 @@ pub fn start(global: &Global, bars: &Bars) {
     let bars = bars.clone();
     let layer = fmt::layer().with_writer(move || bars.writer()).with_ansi(false);
     let registry = tracing_subscriber::registry().with(EnvFilter::new(filter));
-    // Set once a process; a second one (in a test) changes nothing.
+    // It is set once per process; a second call (in a test) changes nothing.
     let _ = match global.log_format {
         LogFormat::Text => registry.with(layer.compact()).try_init(),
         LogFormat::Json => registry.with(layer.json()).try_init(),

@@ -1,4 +1,4 @@
-//! The command line: one file a command. All printing, the wall clock and the environment are here and nowhere else.
+//! The command line: one file per command. Only this module prints, reads the wall clock, and reads the environment.
 
 mod audit;
 mod catalog_command;
@@ -39,9 +39,9 @@ use day::DaySpec;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// All that was wanted is done.
+    /// Everything requested is done.
     Done = 0,
-    /// Usage or configuration.
+    /// An error in the usage or the configuration.
     Usage = 1,
     /// Finished, but some items failed or are dead.
     Incomplete = 2,
@@ -57,7 +57,7 @@ pub enum Exit {
     Terminated = 143,
 }
 
-/// Why a command failed, in one line, and how the program ends for it.
+/// Why a command failed, in one line, and the exit code for it.
 #[derive(Debug)]
 struct Failure {
     exit: Exit,
@@ -105,7 +105,7 @@ impl From<catalog::Error> for Failure {
             | E::Payload { .. }
             | E::Damaged(_) => Exit::Usage,
             E::Sqlite(_) | E::Migration(_) | E::Dictionary { .. } => Exit::Bug,
-            // Decided below, by what it holds.
+            // Decided below, by the error that it holds.
             E::Backup { .. } => Exit::Bug,
         };
         let message = error.to_string();
@@ -175,7 +175,7 @@ impl From<engine::Failure> for Failure {
 
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
-        // A reader that has seen enough (`| head`) is no failure.
+        // A reader that stops early (`| head`) is no failure.
         let exit = if error.kind() == std::io::ErrorKind::BrokenPipe {
             Exit::Done
         } else {
@@ -394,7 +394,7 @@ struct JsonArgs {
     json: bool,
 }
 
-/// A day that depends on nothing, zero-padded as everywhere.
+/// Parses a fixed day, zero-padded as everywhere.
 fn day(text: &str) -> Result<NaiveDate, String> {
     match DaySpec::parse(text) {
         Ok(DaySpec::Day(day)) => Ok(day),
@@ -425,7 +425,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Exit {
     }
 }
 
-/// Help and version, where they were asked for; else one line, and exit 1 instead of clap's 2, which means something else here.
+/// Prints help or version if requested. Otherwise prints one line and ends with 1, because clap's exit code 2 has another meaning here.
 fn not_parsed(error: &clap::Error) -> Exit {
     use clap::error::ErrorKind;
     let exit = if error.use_stderr() {
@@ -434,7 +434,7 @@ fn not_parsed(error: &clap::Error) -> Exit {
         Exit::Done
     };
     if exit == Exit::Done || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        // A closed pipe is all that can go wrong here.
+        // Only a closed pipe can make this fail.
         let _ = error.print();
     } else {
         out::error(&one_line(&error.to_string()), Color::Auto);
@@ -442,7 +442,7 @@ fn not_parsed(error: &clap::Error) -> Exit {
     exit
 }
 
-/// clap's message without its usage, its paragraphs put into one line.
+/// clap's message without its usage, with its paragraphs joined into one line.
 fn one_line(message: &str) -> String {
     let said = message.split("\nUsage:").next().unwrap_or(message);
     let said = said.split("\nFor more information").next().unwrap_or(said);

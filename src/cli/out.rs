@@ -40,8 +40,8 @@ pub fn json(value: &impl serde::Serialize) -> io::Result<()> {
     ))
 }
 
-/// JSON that says the same and steers no terminal. JSON's own escapes cover but the first 32 characters; the others that steer stand in
-/// strings only, where an escape means the same.
+/// The same JSON, with every character escaped that could control a terminal. JSON itself escapes only the first 32 characters. The other control
+/// characters occur only in strings, where an escape means the same.
 pub fn escaped(json: &str) -> Cow<'_, str> {
     let steering = |c: char| c != '\n' && steers(c);
     if !json.contains(steering) {
@@ -61,7 +61,7 @@ pub fn escaped(json: &str) -> Cow<'_, str> {
     text.into()
 }
 
-/// One line to standard error.
+/// Prints one line to standard error.
 pub fn error(message: &str, color: Color) {
     let coloured = match color {
         Color::Always => true,
@@ -73,7 +73,7 @@ pub fn error(message: &str, color: Color) {
     } else {
         "error:"
     };
-    // Nobody is left to tell if this fails.
+    // If this fails, there is nowhere left to report it.
     let _ = writeln!(io::stderr(), "{label} {}", clean(message));
 }
 
@@ -102,7 +102,7 @@ pub fn report_panics() {
     }));
 }
 
-/// A table: columns aligned, also where letters are two cells wide; text cleaned. On a terminal it is no wider than that.
+/// A table with aligned columns, also if letters are two cells wide. Its text is cleaned. On a terminal it is no wider than the terminal.
 pub fn table(rows: &[Vec<String>]) -> String {
     let terminal = io::stdout()
         .is_terminal()
@@ -112,10 +112,10 @@ pub fn table(rows: &[Vec<String>]) -> String {
     table_within(rows, most)
 }
 
-/// The narrowest that a column is made.
+/// The smallest width to which a column is reduced.
 const NARROWEST: usize = 12;
 
-/// A table at most so wide: the last cell of a row goes on in the next line; if that is not enough, the widest of the others are cut.
+/// A table of at most this width. The last cell of a row continues on the next line. If that is not enough, the widest of the other cells are cut.
 fn table_within(rows: &[Vec<String>], most: usize) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
@@ -127,7 +127,7 @@ fn table_within(rows: &[Vec<String>], most: usize) -> String {
     };
     let mut widths: Vec<usize> = (0..columns).map(width).collect();
     let before_last = columns.saturating_sub(1);
-    // The other columns leave the last one some room.
+    // Narrow the other columns until the last one has some room.
     while let Some(others) = widths.get_mut(..before_last)
         && others.iter().map(|width| width + 2).sum::<usize>() + NARROWEST > most
         && let Some(widest) = others.iter_mut().max().filter(|width| **width > NARROWEST)
@@ -162,7 +162,7 @@ fn table_within(rows: &[Vec<String>], most: usize) -> String {
     text
 }
 
-/// Text at most so wide, with an ellipsis where it is cut.
+/// Text of at most this width, with an ellipsis where it is cut.
 fn cut(text: &str, most: usize) -> String {
     if text.width() <= most {
         return text.to_owned();
@@ -177,7 +177,7 @@ fn cut(text: &str, most: usize) -> String {
     short + "…"
 }
 
-/// Text in lines at most so wide, broken between words; a word that is wider than a line is broken inside.
+/// Text wrapped into lines of at most this width. Lines break between words; a word that is wider than a line is split.
 fn wrapped(text: &str, most: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     let mut width = 0;
@@ -285,7 +285,7 @@ mod tests {
         let text = table_within(&wide, 60);
         assert!(text.lines().all(|line| line.width() <= 60), "{text}");
         assert!(text.contains('…') && text.contains("the end"), "{text}");
-        // A table of numbers that no terminal holds is at least whole.
+        // A table that fits no terminal is at least complete.
         assert!(table_within(&wide, 3).contains("the end"));
     }
 

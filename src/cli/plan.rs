@@ -58,8 +58,9 @@ pub fn belongs(catalog: &Catalog, account: AccountId) -> Result<(), Failure> {
     }
 }
 
-/// The client of Zoom for a command that only looks: what earlier runs asked counts, what this one asks is not entered. From here on the
-/// clock follows Zoom's.
+/// The client of Zoom for a command that only looks. Requests of earlier runs count against the limits; its own requests are not recorded. From
+/// here
+/// on the clock follows Zoom's.
 pub async fn looking(context: &Context, catalog: &Catalog) -> Result<ZoomEnd, Failure> {
     let end = context.zoom(false)?;
     end.zoom.sign_in().await;

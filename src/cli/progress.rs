@@ -19,7 +19,7 @@ use crate::{
 /// The log target of a run's progress.
 pub const TARGET: &str = "zoom_harvester::run";
 
-/// Whether the terminal can only print: no bar can be drawn over. A terminal of no name counts as one of these.
+/// Whether the terminal can only print, so that a bar cannot be redrawn. A terminal without a name counts as such.
 #[allow(
     clippy::disallowed_methods,
     reason = "the command line is where the environment is read"
@@ -37,7 +37,7 @@ pub struct Bars {
 }
 
 impl Bars {
-    /// Bars if standard error is a terminal and `quiet` is off; `json`: lines go into the log.
+    /// Bars if standard error is a terminal and `quiet` is off. With `json`, lines go into the log.
     pub fn new(quiet: bool, json: bool) -> Self {
         let terminal = io::stderr().is_terminal() && !is_dumb() && !quiet && !json;
         let all = if terminal {
@@ -76,7 +76,7 @@ impl Write for Above {
             return Ok(());
         }
         let text = String::from_utf8_lossy(&line);
-        // Always one line: else a topic with a line break could forge a line of the log.
+        // Always one line. Otherwise a topic with a line break could forge a log line.
         let line = format!("{}\n", clean(text.trim_end_matches('\n')));
         self.all.suspend(|| io::stderr().write_all(line.as_bytes()))
     }
@@ -88,7 +88,7 @@ impl Drop for Above {
     }
 }
 
-/// Shows a run.
+/// Shows the progress of a run.
 pub struct Show {
     bars: Bars,
     quiet: bool,
@@ -99,16 +99,16 @@ pub struct Show {
     last_line: Cell<Option<Instant>>,
 }
 
-/// How often a plain line tells of progress.
+/// Seconds between two plain lines of progress.
 const LINE_EVERY_S: u64 = 10;
 
-/// How often a bar is drawn while nothing happens, so that a run that waits says so.
+/// How often a bar is redrawn while nothing happens, so that a waiting run shows that it waits.
 const DRAW_EVERY: Duration = Duration::from_millis(250);
 
 /// A bar, drawn once it has something to show.
 struct Bar {
     label: &'static str,
-    /// The limit that its requests fall under, if they go to Zoom.
+    /// The rate limit of its requests, if they go to Zoom.
     limit: Option<Label>,
     drawn: OnceCell<ProgressBar>,
 }
@@ -134,7 +134,7 @@ impl Bar {
                     let _ = write!(out, ", limited by {label}");
                 }
             };
-            // Only a template with an unknown key fails, and then the default style does.
+            // Only a template with an unknown key fails. Then the default style is good enough.
             if let Ok(style) =
                 ProgressStyle::with_template("{prefix:>9} [{wide_bar}] {human_pos}/{human_len}{pace}")
             {
@@ -155,7 +155,7 @@ impl Bar {
     }
 }
 
-/// `, 43/s, 12 s to go`: empty before the first is done, and without a time to go when stalled.
+/// `, 43/s, 12 s to go`. It is empty before the first item is done, and has no remaining time when stalled.
 fn pace(done: u64, left: u64, per_second: f64) -> String {
     if done == 0 || left == 0 {
         return String::new();
@@ -178,7 +178,7 @@ fn pace(done: u64, left: u64, per_second: f64) -> String {
 }
 
 impl Show {
-    /// Ready to show; nothing appears before there is something to say.
+    /// Ready to show. Nothing appears before there is something to show.
     pub fn new(bars: &Bars, quiet: bool) -> Self {
         Self {
             fetch: Bar::new("details", Some(Label::Heavy)),
@@ -191,7 +191,7 @@ impl Show {
         }
     }
 
-    /// Says which of Zoom's limits a run waits for.
+    /// Also shows which of Zoom's limits a run waits for.
     pub fn paced_by(mut self, pacer: Option<Arc<Pacer>>) -> Self {
         self.pacer = pacer;
         self
@@ -221,7 +221,7 @@ impl Show {
 
     fn advance(&self, bar: &Bar, done: u64, due: u64, what: &str) {
         if done + due == 0 {
-            // No bar for what has nothing to do.
+            // Nothing to do, so no bar.
         } else if self.bars.terminal {
             bar.draw(&self.bars.all, done, due, self.pacer.as_ref());
         } else {
@@ -271,7 +271,7 @@ impl Observer for Show {
             Progress::Compared { done, left } => {
                 self.advance(&self.compare, done, left, "documents compared");
             }
-            // The command that asked prints these.
+            // The command itself prints these.
             Progress::Differs(_) => {}
             Progress::Note(text) => self.line(text),
             Progress::Problem(text) => self.problem(text),

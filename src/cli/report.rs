@@ -1,4 +1,4 @@
-//! `report`: the HTML page, written in one step.
+//! `report`: the HTML page, written atomically.
 
 use std::{
     fs,
@@ -29,10 +29,10 @@ pub struct ReportArgs {
     out: PathBuf,
 }
 
-/// Days of a report that says none.
+/// Days of a report without `--from`.
 const YEAR: u64 = 365;
 
-/// The head of an earlier report, in which the time stands at which it was made.
+/// How much of an earlier report is read: its head holds the time at which it was made.
 const HEAD_BYTES: u64 = 4096;
 
 pub fn run(context: &Context, args: &ReportArgs) -> Result<Exit, Failure> {
@@ -72,7 +72,7 @@ pub fn run(context: &Context, args: &ReportArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// When the report that is there was made, if there is one.
+/// When the existing report was made, if there is one.
 fn last_made(path: &Path) -> Option<String> {
     let mut head = Vec::new();
     fs::File::open(path)

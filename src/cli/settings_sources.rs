@@ -1,4 +1,4 @@
-//! Where settings are read from: the environment, `.env` in the working directory, and files that are named.
+//! Reads settings from the environment, from `.env` in the working directory, and from named files.
 
 use std::{
     ffi::OsString,
@@ -16,7 +16,7 @@ use crate::{
 /// The environment, as far as it can be read as text.
 ///
 /// # Errors
-/// A variable of ours is no text.
+/// A variable of the harvester's is not valid text.
 #[allow(
     clippy::disallowed_methods,
     reason = "the command line is where the environment is read"
@@ -44,12 +44,12 @@ fn texts(variables: impl Iterator<Item = (OsString, OsString)>) -> Result<Vec<(S
 /// `.env` in the working directory, if there is one.
 ///
 /// # Errors
-/// It cannot be read, or a line of ours makes no sense.
+/// It cannot be read, or a line with a name of the harvester's cannot be parsed.
 pub fn dotenv() -> Result<Vec<Assignment>, Failure> {
     match std::fs::read_to_string(".env") {
         Ok(text) => Ok(config::assignments(&text)?),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
-        // A virtual environment may be a folder of that name: other programs' business.
+        // A virtual environment may be a folder of that name. It belongs to other programs.
         Err(error) if error.kind() == ErrorKind::IsADirectory => Ok(Vec::new()),
         Err(error) => Err(Failure::usage(format!(
             ".env cannot be read: {}; check its permissions",
@@ -77,11 +77,11 @@ pub fn file(path: &Path, what: &str) -> Result<String, Failure> {
     })
 }
 
-/// The largest file that is taken for a value.
+/// The largest file that is accepted as a value.
 const VALUE_LIMIT_BYTES: u64 = 64 << 10;
 
-/// The files that hold one value each: those that a `NAME_FILE` names, and those in systemd's directory of credentials that are named like a
-/// setting, in capital or small letters.
+/// The files that hold one value each: those that a `NAME_FILE` variable names, and those in systemd's credentials directory that are named like
+/// a setting, in upper or lower case.
 ///
 /// # Errors
 /// One cannot be read as a value.
@@ -142,8 +142,8 @@ fn value_of(path: &Path, named_by: &str) -> Result<String, Failure> {
     }
 }
 
-/// The authorities that this machine trusts: its own store, or what `SSL_CERT_FILE` and `SSL_CERT_DIR` name instead. A certificate that TLS
-/// cannot use is left out, as other programs leave it.
+/// The certificate authorities that this machine trusts: its own store, or what `SSL_CERT_FILE` and `SSL_CERT_DIR` name instead. A certificate that
+/// TLS cannot use is left out, as in other programs.
 ///
 /// # Errors
 /// What those variables name cannot be read.
@@ -177,7 +177,7 @@ pub fn authorities() -> Result<Authorities, Failure> {
     Ok(Authorities(usable.map(|der| der.to_vec()).collect()))
 }
 
-/// A warning for each file with secrets that others on this machine may read: `.env`, and the file that `--config` names.
+/// A warning for each file with secrets that other users of this machine may read: `.env`, and the file that `--config` names.
 #[cfg(unix)]
 pub fn exposed(dotenv: &[Assignment], in_force: &[InForce]) -> Vec<String> {
     use std::os::unix::fs::PermissionsExt;
@@ -201,7 +201,7 @@ pub fn exposed(dotenv: &[Assignment], in_force: &[InForce]) -> Vec<String> {
     exposed.collect()
 }
 
-/// Elsewhere access is not told by a mode.
+/// On other systems a file mode does not show who has access.
 #[cfg(not(unix))]
 pub fn exposed(_: &[Assignment], _: &[InForce]) -> Vec<String> {
     Vec::new()

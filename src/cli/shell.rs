@@ -1,4 +1,4 @@
-//! `completions` and `man`: what packages install beside the program. Both need no settings and read nothing.
+//! `completions` and `man`: files that packages install along with the program. Both commands need no settings and read nothing.
 
 use std::path::PathBuf;
 
@@ -33,7 +33,7 @@ pub fn completions(args: &CompletionsArgs) -> Result<Exit, Failure> {
 }
 
 pub fn man(args: &ManArgs) -> Result<Exit, Failure> {
-    // A page on `help` would say what the others say.
+    // A page on `help` would only repeat the others.
     let program = Cli::command().disable_help_subcommand(true);
     match &args.folder {
         None => {

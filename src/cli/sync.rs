@@ -44,7 +44,7 @@ pub fn sync(context: &Context, args: &SyncArgs) -> Result<Exit, Failure> {
         Some(file) => write_metrics(context, file, begun.elapsed()),
         None => Ok(()),
     };
-    // How the run failed comes first.
+    // A failure of the run is reported before a failure to write the metrics.
     let (summary, exit) = ended?;
     written?;
     if args.json {
@@ -73,7 +73,7 @@ pub fn publish(context: &Context) -> Result<Exit, Failure> {
     report(context, &summary, exit, begun.elapsed())
 }
 
-/// For node_exporter's textfile collector: what `watch` would answer on `/metrics`, of this run.
+/// Writes metrics of this run for node_exporter's textfile collector, as `watch` would answer them on `/metrics`.
 fn write_metrics(context: &Context, file: &Path, took: Duration) -> Result<(), Failure> {
     let catalog = Catalog::open_read_only(&context.config.db)?;
     let mut around = Surroundings {
@@ -89,7 +89,7 @@ fn write_metrics(context: &Context, file: &Path, took: Duration) -> Result<(), F
     whole_file::write(file, page.as_bytes())
 }
 
-/// Prints the summary; with `--quiet` only how the run ended, if not well.
+/// Prints the summary. With `--quiet` it only reports how the run ended, if it did not end well.
 fn report(context: &Context, summary: &Summary, exit: Exit, took: Duration) -> Result<Exit, Failure> {
     if !context.quiet {
         let mut rows = rows(summary);
@@ -104,7 +104,7 @@ fn report(context: &Context, summary: &Summary, exit: Exit, took: Duration) -> R
     Ok(exit)
 }
 
-/// One run, from the lock to the last row: what `sync`, `publish` and `demo` share. `scope` is asked when the clock follows Zoom's.
+/// One run, from the lock to the last row. `sync`, `publish` and `demo` share it. `scope` is called once the clock follows Zoom's.
 pub async fn harvest(
     context: &Context,
     command: &str,
@@ -116,7 +116,7 @@ pub async fn harvest(
 ) -> Result<(Summary, Exit), Failure> {
     let (mut catalog, _lock) = match account {
         Some(_) => context.open_catalog(command)?,
-        // Publishing makes no catalog: there would be nothing in it.
+        // Publishing creates no catalog: a new one would be empty.
         None => context.open_existing(command)?,
     };
     let zoom: Option<ZoomEnd> = match account {
@@ -131,7 +131,7 @@ pub async fn harvest(
         let mut stop = interrupt.stop();
         tokio::select! {
             () = zoom.sign_in() => {}
-            // The run receives the signal as well, and ends before it begins.
+            // The run receives the signal too, and ends before it does anything.
             _ = stop.wait_for(|stop| *stop) => {}
         }
     }
@@ -176,7 +176,7 @@ pub async fn harvest(
     Ok((summary, exit))
 }
 
-/// Tries to record how a run failed; not possible if the catalog itself failed.
+/// Tries to record how a run failed. That is not possible if the catalog itself failed.
 pub fn note_failure(catalog: &mut Catalog, run: RunId, failure: Failure, context: &Context) -> Failure {
     let noted = catalog.end_run(
         run,
@@ -266,7 +266,7 @@ pub fn retry(context: &Context) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// The summary for people.
+/// The summary as text.
 pub fn as_text(summary: &Summary) -> String {
     out::table(&rows(summary))
 }

@@ -1,4 +1,4 @@
-//! `verify`: the indices compared with the catalog, or Zoom's listing compared with it.
+//! `verify`: compares the indices, or Zoom's listing, with the catalog.
 
 use std::{cell::Cell, io};
 
@@ -23,10 +23,10 @@ use crate::{
     },
 };
 
-/// Differences shown to people; `--json` shows all.
+/// The most differences that are shown as text; `--json` shows all.
 const SHOWN: usize = 50;
 
-/// Days looked at without dates.
+/// Days that are compared with Zoom if the user gives no dates.
 const ZOOM_DAYS: u64 = 30;
 
 pub fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, Failure> {
@@ -40,7 +40,7 @@ pub fn run(context: &Context, args: &VerifyArgs) -> Result<Exit, Failure> {
 fn indices(context: &Context, args: &VerifyArgs) -> Result<Exit, Failure> {
     context.refuse_without_elastic()?;
     drop(Catalog::open_read_only(&context.config.db)?);
-    // Locked although it may only read: what another run publishes meanwhile would look like differences.
+    // The catalog is locked even if it is only read: what another run publishes at the same time would look like differences.
     let (mut catalog, _lock) = context.open_catalog("verify")?;
     let elastic = context.elastic_needed(&catalog)?;
     let remedy = if args.repair {
@@ -111,7 +111,7 @@ fn print(text: &str) -> io::Result<()> {
     })
 }
 
-/// Prints the differences as they are found; the rest is shown as for every command.
+/// Prints differences as they are found. Other progress is shown as for every command.
 struct Lines {
     show: Show,
     json: bool,
@@ -124,7 +124,7 @@ impl Observer for Lines {
             Progress::Differs(difference) => {
                 let told = self.told.get() + 1;
                 self.told.set(told);
-                // What fails here fails at the summary as well, and is told then.
+                // If this fails, printing the summary fails too, and that is reported.
                 let _ = if self.json {
                     print(&json!(difference).to_string())
                 } else if told <= SHOWN {
@@ -168,7 +168,7 @@ fn line(difference: &Difference) -> String {
     out::clean(&format!("{word:<9}  {what}{why}")).into_owned()
 }
 
-/// The summary for people.
+/// The summary as text.
 fn as_text(verified: &Verified) -> String {
     let n = out::thousands;
     let both = |count: Count| format!("{} meetings, {} sessions", n(count.meetings), n(count.sessions));
@@ -324,7 +324,7 @@ fn zoom(context: &Context, args: &VerifyArgs) -> Result<Exit, Failure> {
     Ok(exit(comparison.equal))
 }
 
-/// The days asked for; without any, the last ones that the catalog covers.
+/// The requested days; without any, the last days that the catalog covers.
 fn days_compared(context: &Context, catalog: &Catalog, asked: &DayArgs) -> Result<Window, Failure> {
     if let Scope::Days(window) = context.scope(asked)? {
         return Ok(window);

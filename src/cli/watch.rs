@@ -1,4 +1,4 @@
-//! `watch`: stays up, syncs again and again, and serves report, health, metrics and webhooks.
+//! `watch`: the daemon. It syncs repeatedly and serves report, health, metrics and webhooks.
 
 mod serve;
 mod webhook;
@@ -43,10 +43,10 @@ pub struct WatchArgs {
     listen: Option<SocketAddr>,
 }
 
-/// After a webhook so long is waited: more of them may follow, and Zoom's listing may need a moment.
+/// How long to wait after a webhook: more of them may follow, and Zoom's listing may need a moment.
 const AFTER_WEBHOOK: Duration = Duration::from_secs(3);
 
-/// Syncs that webhooks ask for begin so long after one another at least.
+/// The shortest time between the starts of two syncs that webhooks ask for.
 const BETWEEN_WEBHOOK_SYNCS: Duration = Duration::from_secs(30);
 
 fn interval(text: &str) -> Result<Duration, String> {
@@ -83,16 +83,16 @@ struct Shared {
     wake: Notify,
 }
 
-/// What changes while it runs.
+/// State that changes while the daemon runs.
 struct State {
     quota_limit: u64,
     webhook_secret: Option<SecretString>,
     runs: Durations,
     /// Days that webhooks reported, to be listed by the next sync.
     days: BTreeSet<NaiveDate>,
-    /// Why the last sync did not end well, if it did not.
+    /// Why the last sync did not end well; `None` if it did.
     trouble: Option<String>,
-    /// Whether one has ended since the start.
+    /// Whether a sync has ended since the start.
     has_run: bool,
 }
 
@@ -179,7 +179,7 @@ fn same_account(config: &Config, shared: &Shared) -> bool {
         .is_ok_and(|zoom| zoom.account_id.as_str() == shared.account)
 }
 
-/// The part of the configuration that the HTTP server needs.
+/// Copies the part of the configuration that the HTTP server needs.
 fn configure(shared: &Shared, context: &Context) {
     let mut state = shared.state();
     state.quota_limit = context.plan().daily_share(context.config.rate_share);
@@ -213,7 +213,7 @@ async fn one_sync(context: &Context, shared: &Shared, interrupt: &Interrupt) {
             catalog.list_days_again(&days)?;
         }
         let scope = || {
-            // The first sync of a catalog has no days to go on from: it begins a week ago.
+            // A new catalog has no days to resume from, so its first sync begins a week ago.
             let week = context.now().date_naive() - TimeDelta::days(6);
             let catalog = crate::catalog::Catalog::open_read_only(&context.config.db)?;
             Ok(match catalog.first_day()? {
@@ -246,7 +246,7 @@ async fn one_sync(context: &Context, shared: &Shared, interrupt: &Interrupt) {
     }
     let mut state = shared.state();
     if ended.is_err() {
-        // They are still to be listed.
+        // These days are still to be listed.
         state.days.extend(days);
     }
     state.runs.observe(begun.elapsed());

@@ -9,10 +9,10 @@ use std::{
 use super::Failure;
 use crate::untrusted::system_said;
 
-/// Fills a new file and puts it in the place of the old one. If that fails, the old one stays.
+/// Writes a new file and replaces the old one with it. If that fails, the old one stays.
 ///
 /// # Errors
-/// As `fill`, or the file cannot be written.
+/// The errors of `fill`, or the file cannot be written.
 pub fn replace<T>(
     path: &Path,
     fill: impl FnOnce(BufWriter<fs::File>) -> Result<T, Failure>,
@@ -38,7 +38,7 @@ pub fn replace<T>(
     filled
 }
 
-/// The same, for a text that is at hand.
+/// Like [`replace`], with content that is already there.
 ///
 /// # Errors
 /// The file cannot be written.

@@ -2,18 +2,18 @@
 
 use super::{Assignment, Error};
 
-/// The assignments of a `.env`. A line that cannot be understood is refused if it is about one of our names; others may be
-/// written for other programs.
+/// The assignments of a `.env`. A line that cannot be parsed is refused if it sets one of the harvester's names. Other lines may be meant for other
+/// programs.
 ///
 /// # Errors
-/// [`Error::Line`], which quotes nothing.
+/// [`Error::Line`] or [`Error::Dollar`], which quote no values.
 pub fn assignments(text: &str) -> Result<Vec<Assignment>, Error> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let lines: Vec<&str> = text.lines().collect();
     let mut found = Vec::new();
     let mut passed = 0;
     for assignment in dotenvy::from_read_iter(text.as_bytes()) {
-        // dotenvy does not say where a thing stood: it is the next line that looks like it.
+        // dotenvy does not report line numbers, so search for the next line that looks like it.
         let next = |like: &dyn Fn(&str) -> bool| {
             let ahead = lines.iter().skip(passed);
             passed + ahead.take_while(|line| !like(line)).count()
@@ -34,7 +34,7 @@ pub fn assignments(text: &str) -> Result<Vec<Assignment>, Error> {
                     value,
                 });
             }
-            // Its message would quote the line or the value, which may be a secret.
+            // dotenvy's message would quote the line or the value, which may be a secret.
             Err(dotenvy::Error::LineParse(unread, _)) => {
                 let begin = unread.lines().next().unwrap_or_default().trim();
                 let first = next(&|line| line.trim().ends_with(begin));
@@ -52,17 +52,17 @@ pub fn assignments(text: &str) -> Result<Vec<Assignment>, Error> {
                 }
                 passed = first + 1;
             }
-            // Only reading from a file and looking into the environment fail otherwise, and neither is done here.
+            // Other errors come from reading a file or the environment, and neither is done here.
             Err(_) => break,
         }
     }
     Ok(found)
 }
 
-/// A `.env` with these values: an empty one takes the name out, lines about other things stay as they are.
+/// The `.env` with these values. An empty value removes the name; lines about other things stay as they are.
 ///
 /// # Errors
-/// As [`assignments`] of the text.
+/// The errors of [`assignments`] for the text.
 pub fn with_assignments(text: &str, said: &[Assignment]) -> Result<String, Error> {
     let mut lines: Vec<Option<String>> = text.lines().map(|line| Some(line.to_owned())).collect();
     let before = assignments(text)?;
@@ -90,7 +90,7 @@ pub fn with_assignments(text: &str, said: &[Assignment]) -> Result<String, Error
     Ok(lines.into_iter().flatten().map(|line| line + "\n").collect())
 }
 
-/// The value as it is written, for every program that reads a `.env`.
+/// The value, quoted if needed so that every program that reads a `.env` understands it.
 fn quoted(value: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@+,=%".contains(c);
     if !value.is_empty() && value.chars().all(plain) {
@@ -111,8 +111,9 @@ fn quoted(value: &str) -> String {
     text
 }
 
-/// Whether the value that begins in the first line has a `$` that stands for another variable: outside single quotes. Most secrets
-/// with a `$` mean the character, and without a word would become others.
+/// Whether the value that begins in the first line has a `$` outside single quotes, which stands for another variable. In most secrets a `$` is
+/// just
+/// a character, and the secret would silently become another one.
 fn substitutes(lines: &[&str]) -> bool {
     let text = lines.iter().flat_map(|line| line.chars().chain(['\n']));
     let mut quote = None;
@@ -139,7 +140,7 @@ fn is_ours(name: &str) -> bool {
     name.starts_with("ZOOM_") || name.starts_with("ELASTICSEARCH_")
 }
 
-/// The name that a line assigns to, if it does.
+/// The name that a line assigns to, if any.
 fn assigned(line: &str) -> Option<&str> {
     let line = line.trim_start();
     let line = line.strip_prefix("export ").unwrap_or(line).trim_start();
@@ -193,7 +194,7 @@ mod tests {
                 proptest::prop_assert_eq!(&found[&one.name], &one.value);
             }
             proptest::prop_assert!(text.starts_with("# ours\nOTHER='1'\nZOOM_0="));
-            // Written once more it is the same.
+            // Writing it once more changes nothing.
             proptest::prop_assert_eq!(with_assignments(&text, &said).unwrap(), text);
         }
     }

@@ -12,9 +12,9 @@ pub enum Error {
     Unknown {
         /// The key.
         key: String,
-        /// Where it stands.
+        /// Where it is written.
         origin: Origin,
-        /// What may be meant.
+        /// The known name that may be meant.
         nearest: Option<&'static str>,
     },
     /// A value that cannot be used.
@@ -24,12 +24,12 @@ pub enum Error {
         name: &'static str,
         /// Where it comes from.
         origin: Origin,
-        /// The value; nothing where it may not be shown.
+        /// The value; `None` if it must not be shown.
         value: Option<String>,
         /// What it should be.
         wanted: Cow<'static, str>,
     },
-    /// A line of ours in `.env` that cannot be understood.
+    /// A line in `.env` that sets a name of the harvester's and cannot be parsed.
     #[error(
         ".env, line {line}: {name} cannot be parsed; write NAME=value, and a value with spaces, quotes, $ or # in 'single quotes'"
     )]
@@ -49,7 +49,7 @@ pub enum Error {
         /// The name that it sets.
         name: String,
     },
-    /// A name that stands in `.env` more than once: programs differ in which one they take.
+    /// A name that `.env` sets more than once: programs differ in which line they use.
     #[error(".env sets {name} in line {first} and again in line {second}; keep one of them")]
     Twice {
         /// The setting.
@@ -59,7 +59,7 @@ pub enum Error {
         /// Counted from 1.
         second: usize,
     },
-    /// A setting that is said by itself and by a file.
+    /// A setting that is given both directly and by a file.
     #[error("{name} and {name}_FILE are both set ({origin}); keep one of them")]
     Both {
         /// The setting.
@@ -67,22 +67,22 @@ pub enum Error {
         /// The file.
         origin: Origin,
     },
-    /// Two settings of which one is enough, and neither wins.
+    /// Two settings of which one is enough, and neither takes precedence.
     #[error("{one} and {other} are both set ({origin}): keep one of the two ways {what}")]
     Contradiction {
         /// A setting.
         one: &'static str,
         /// Another.
         other: &'static str,
-        /// Where the first one stands.
+        /// Where the first one is written.
         origin: Origin,
-        /// What both are ways to do.
+        /// What both are for.
         what: &'static str,
     },
     /// Settings without which the command cannot run.
     #[error("missing: {}; set what is missing in the environment, in .env or in the --config file", .0.join(", "))]
     Missing(Vec<&'static str>),
-    /// Something is to be pseudonymised, and there is no key to do it with.
+    /// Something is to be pseudonymised, but there is no key for it.
     #[error(
         "[privacy] says pseudonymise, and there is no key for it: set ZOOM_HARVESTER_PRIVACY_KEY (`openssl rand -hex 32` makes one)"
     )]
@@ -90,7 +90,7 @@ pub enum Error {
     /// A file that is not TOML.
     #[error("{}, line {line}: not valid TOML: {reason}", path.display())]
     Toml {
-        /// Which.
+        /// The file.
         path: PathBuf,
         /// Counted from 1.
         line: usize,

@@ -1,4 +1,4 @@
-//! Puts flags, environment, `.env` and configuration file together. Pure: the caller has read them.
+//! Combines flags, environment, `.env` and configuration file. It does no input or output: the caller has read them.
 
 mod dotenv;
 mod error;
@@ -34,13 +34,13 @@ use values::{Values, bytes, index_prefix, trimmed};
 pub struct InForce {
     /// The setting.
     pub setting: &'static Setting,
-    /// Its value; of secrets only that there is one.
+    /// Its value. For a secret, only that there is one.
     pub shown: String,
-    /// Who said so.
+    /// Where it comes from.
     pub origin: Origin,
 }
 
-/// Zoom's plans, as far as limits go.
+/// Zoom's plans, as far as their limits differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Plan {
     /// Pro.
@@ -49,10 +49,10 @@ pub enum Plan {
     Business,
 }
 
-/// How to prove to Elasticsearch who we are.
+/// How the harvester signs in to Elasticsearch.
 #[derive(Clone, Debug)]
 pub enum ElasticAuth {
-    /// Not at all.
+    /// Without credentials.
     None,
     /// User and password.
     Basic(String, SecretString),
@@ -60,34 +60,34 @@ pub enum ElasticAuth {
     ApiKey(SecretString),
 }
 
-/// All that was said about Elasticsearch.
+/// The settings for Elasticsearch.
 #[derive(Clone, Debug)]
 pub struct ElasticConfig {
-    /// Where its nodes are, without credentials; at least one.
+    /// The URLs of its nodes, without credentials; at least one.
     pub urls: Vec<String>,
-    /// Who we are.
+    /// The credentials.
     pub auth: ElasticAuth,
-    /// A PEM file.
+    /// A PEM file with the certificate authority.
     pub ca_cert: Option<PathBuf>,
-    /// PEM files with a certificate of ours and its key; one may hold both.
+    /// PEM files with the client certificate and its key; one file may hold both.
     pub client_pem: Vec<(&'static str, PathBuf)>,
-    /// What names begin with.
+    /// The prefix of index names.
     pub prefix: String,
-    /// Whether the prefix was set, or is the default.
+    /// Whether the prefix was set; otherwise it is the default.
     pub prefix_said: bool,
     /// Primary shards.
     pub shards: Option<u32>,
     /// Replicas.
     pub replicas: Option<u32>,
-    /// The largest bulk body.
+    /// The largest bulk body, in bytes.
     pub bulk_bytes: usize,
     /// Bulk requests at once.
     pub bulk_requests: usize,
-    /// Whether to compress.
+    /// Whether to compress requests.
     pub compression: bool,
-    /// Further tries.
+    /// Further tries after a failed request.
     pub retries: usize,
-    /// For one request.
+    /// The timeout of one request, in seconds.
     pub timeout_s: u64,
 }
 
@@ -108,55 +108,55 @@ pub struct Config {
     account_id: Option<String>,
     client_id: Option<String>,
     client_secret: Option<SecretString>,
-    /// Zoom's API, if said.
+    /// The URL of Zoom's API, if set.
     pub api_url: Option<String>,
-    /// Where tokens come from.
+    /// The URL that tokens come from.
     pub oauth_url: String,
     /// The plan.
     pub plan: Plan,
-    /// The share of its limits: above 0, at most 1.
+    /// The share of its limits that may be used: above 0, at most 1.
     pub rate_share: f64,
-    /// Where meetings are asked for; if unset, the client finds out.
+    /// The source of meetings; if unset, the client finds out.
     pub source: Option<Source>,
     /// Whether webinars are harvested as well.
     pub webinars: bool,
-    /// Details in flight.
+    /// Details fetched at the same time.
     pub concurrency: usize,
-    /// Further tries.
+    /// Further tries after a failed request.
     pub retries: usize,
-    /// The first pause.
+    /// The first pause before a retry, in milliseconds.
     pub retry_ms: u64,
-    /// For one request.
+    /// The timeout of one request, in seconds.
     pub timeout_s: u64,
-    /// What the names of indices begin with, whether or not there is an Elasticsearch.
+    /// The prefix of index names, whether or not there is an Elasticsearch.
     pub index_prefix: String,
-    /// Whether there is an index a year.
+    /// Whether there is one index per year.
     pub index_period: IndexPeriod,
     /// Elasticsearch, if there is one.
     pub elastic: Option<ElasticConfig>,
     /// The catalog.
     pub db: PathBuf,
-    /// Whether the catalog's path was set, or is the default.
+    /// Whether the catalog's path was set; otherwise it is the default.
     pub db_said: bool,
     /// Days between whole listings.
     pub weekly_days: i64,
-    /// What may be kept of people.
+    /// What may be stored about people.
     pub privacy: Policy,
-    /// What webhooks are signed with.
+    /// The secret that webhooks are signed with.
     pub webhook_secret: Option<SecretString>,
     /// The proxies on the way to Zoom and to Elasticsearch.
     pub proxies: Proxies,
     /// Every setting that has a value, as it was read, with its origin.
     pub in_force: Vec<InForce>,
-    /// Warnings: variables whose names are nearly ours, credentials sent in clear.
+    /// Warnings: variables whose names nearly match a setting, credentials sent in clear.
     pub warnings: Vec<String>,
 }
 
 impl Config {
-    /// Puts together what was read.
+    /// Builds the configuration from what was read.
     ///
     /// # Errors
-    /// The first thing that is wrong.
+    /// The first error found.
     pub fn new(inputs: &Inputs) -> Result<Self, Error> {
         let (values, mut warnings) = gather(inputs)?;
         let (proxies, of_proxies) = proxies::proxies(&values, &inputs.environment)?;
@@ -223,7 +223,7 @@ impl Config {
         })
     }
 
-    /// The same configuration, for an account that is simulated.
+    /// Points the configuration at a simulated account.
     pub fn point_at_simulation(
         &mut self,
         account_id: &str,
@@ -242,7 +242,7 @@ impl Config {
     /// The credentials of the Zoom app.
     ///
     /// # Errors
-    /// [`Error::Missing`], naming each one.
+    /// [`Error::Missing`], which names each missing one.
     pub fn zoom_credentials(&self) -> Result<ZoomCredentials, Error> {
         match (&self.account_id, &self.client_id, &self.client_secret) {
             (Some(account_id), Some(client_id), Some(client_secret)) => Ok(ZoomCredentials {
@@ -264,8 +264,7 @@ impl Config {
     }
 }
 
-/// Checks all that is said of Elasticsearch, even where its URL is not: a typing error is found today, not on the day the URL
-/// is added.
+/// Checks all settings for Elasticsearch, even if its URL is not set: a typing error is found today, not on the day the URL is added.
 fn elastic(values: &Values) -> Result<ElasticConfig, Error> {
     let urls = nodes(values)?;
     let auth = sign_in(values, signed(&urls, values.origin("ELASTICSEARCH_URL"))?)?;
@@ -287,10 +286,10 @@ fn elastic(values: &Values) -> Result<ElasticConfig, Error> {
             index_prefix,
         )?,
         prefix_said: values.origin("ELASTICSEARCH_INDEX_PREFIX").is_some(),
-        // 1,024 shards is what Elasticsearch allows an index.
+        // Elasticsearch allows an index at most 1,024 shards.
         shards: values.whole_if_said("ELASTICSEARCH_SHARDS", 1..=1024)?,
         replicas: values.whole_if_said("ELASTICSEARCH_REPLICAS", 0..=100)?,
-        // 100 MB is where Elasticsearch stops reading a request, unless told otherwise (http.max_content_length).
+        // Elasticsearch accepts requests of at most 100 MB, unless configured otherwise (http.max_content_length).
         bulk_bytes: values.parse(
             "ELASTICSEARCH_BULK_BYTES",
             "it should be from 1KiB to 100MiB, as a number of bytes or with KiB or MiB",
@@ -310,7 +309,7 @@ fn elastic(values: &Values) -> Result<ElasticConfig, Error> {
     })
 }
 
-/// A certificate of ours, and its key if that is in a file of its own.
+/// The client certificate, and its key if that is in a separate file.
 fn client_pem(values: &Values) -> Result<Vec<(&'static str, PathBuf)>, Error> {
     const CERT: &str = "ELASTICSEARCH_CLIENT_CERT";
     const KEY: &str = "ELASTICSEARCH_CLIENT_KEY";
@@ -324,7 +323,7 @@ fn client_pem(values: &Values) -> Result<Vec<(&'static str, PathBuf)>, Error> {
     }
 }
 
-/// The policy; a key that is too short is refused even where nothing needs it yet.
+/// The privacy policy. A key that is too short is refused even if nothing needs it yet.
 fn privacy(values: &Values) -> Result<Policy, Error> {
     const KEY: &str = "ZOOM_HARVESTER_PRIVACY_KEY";
     if let Some((key, origin)) = values.text(KEY).filter(|(key, _)| key.len() < KEY_BYTES) {

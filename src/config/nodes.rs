@@ -57,7 +57,7 @@ fn cloud(id: &str) -> Option<Url> {
     Url::parse(&format!("https://{cluster}.{host}:{port}")).ok()
 }
 
-/// The one that says who we are; all others must say the same or nothing.
+/// The first URL with credentials. All others must have the same credentials or none.
 pub(super) fn signed(urls: &[Url], origin: Option<Origin>) -> Result<Option<&Url>, Error> {
     let mut signed = urls.iter().filter(|url| has_credentials(url));
     let first = signed.next();

@@ -1,4 +1,4 @@
-//! Which of several places wins for a setting: flags, then the environment, then systemd credentials, then `.env`, then the file.
+//! The precedence of settings: flags, then the environment, then systemd credentials, then `.env`, then the file.
 
 use std::{
     collections::BTreeMap,
@@ -16,11 +16,11 @@ use super::{
 /// Where a value comes from, weakest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Nobody said.
+    /// The setting is not set.
     Default,
     /// The configuration file.
     File {
-        /// Which.
+        /// The file.
         path: PathBuf,
         /// Counted from 1.
         line: usize,
@@ -32,7 +32,7 @@ pub enum Origin {
     },
     /// A file in the directory of credentials that systemd hands over.
     Credential {
-        /// Which.
+        /// The file.
         path: PathBuf,
     },
     /// A file that `NAME_FILE` names.
@@ -51,7 +51,7 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// The greater wins.
+    /// The precedence: the greater rank wins.
     pub(super) fn rank(&self) -> u8 {
         match self {
             Self::Default => 0,
@@ -78,7 +78,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// A line of `.env`, or one that spans several.
+/// An assignment in `.env`, which may span several lines.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Assignment {
     /// Where it begins, counted from 1.
@@ -114,12 +114,12 @@ impl fmt::Debug for FileOfValue {
     }
 }
 
-/// The setting that `NAME_FILE` hands over by a file.
+/// The setting whose value `NAME_FILE` hands over in a file.
 pub fn handed_over(variable: &str) -> Option<&'static Setting> {
     setting(variable.strip_suffix("_FILE")?)
 }
 
-/// What was read. It holds secrets as they came, hence no `Debug`.
+/// Everything that was read. It holds secrets in the clear, so it has no `Debug`.
 #[derive(Default)]
 pub struct Inputs {
     /// `--db`, if given.
@@ -134,7 +134,7 @@ pub struct Inputs {
     pub values: Vec<FileOfValue>,
 }
 
-/// Values that come in files of their own, and the same setting said beside them in the same place.
+/// Takes the values of this rank that come in separate files. Refuses a setting that is also given directly in the same place.
 fn say_files(
     inputs: &Inputs,
     rank: u8,
@@ -162,12 +162,12 @@ fn say_files(
     Ok(())
 }
 
-/// Collects the settings, strongest origin last; refuses unknown names, and warns about names that are nearly known.
+/// Collects the settings, strongest origin last. Refuses unknown names, and warns about names that nearly match a setting.
 pub(super) fn gather(inputs: &Inputs) -> Result<(Values, Vec<String>), Error> {
     let mut values = BTreeMap::new();
     let mut warnings = Vec::new();
     let mut say = |setting: &'static Setting, value: &str, origin: Origin| {
-        // A trailing newline in a secret is a known trap; and an empty value says nothing.
+        // A trailing newline in a secret is a common mistake, so values are trimmed. An empty value counts as not set.
         let value = value.trim();
         if value.contains(char::is_control) {
             return Err(Error::Value {
@@ -225,7 +225,7 @@ pub(super) fn gather(inputs: &Inputs) -> Result<(Values, Vec<String>), Error> {
                 say(setting, value, origin)?;
             }
             None if handed_over(name).is_some() => {}
-            // Other programs may share the file, but not our names.
+            // Other programs may share the file, but not the harvester's prefixes.
             None if name.starts_with("ZOOM_") || name.starts_with("ELASTICSEARCH_") => {
                 return Err(Error::Unknown {
                     key: name.clone(),
@@ -243,7 +243,7 @@ pub(super) fn gather(inputs: &Inputs) -> Result<(Values, Vec<String>), Error> {
         match setting(name) {
             Some(setting) => say(setting, value, origin)?,
             None if handed_over(name).is_some() => {}
-            // The environment is everybody's: only what must be meant for us is refused.
+            // All programs share the environment, so only names that must be meant for the harvester are refused.
             None if name.starts_with("ZOOM_HARVESTER_") => {
                 return Err(Error::Unknown {
                     key: name.clone(),
@@ -265,7 +265,7 @@ pub(super) fn gather(inputs: &Inputs) -> Result<(Values, Vec<String>), Error> {
     Ok((Values::new(values), warnings))
 }
 
-/// A warning if a variable's name is one or two letters from one of ours.
+/// A warning if a variable's name differs from a setting's in at most two letters.
 fn nearly(name: &str, origin: &Origin) -> Option<String> {
     let upper = name.to_ascii_uppercase();
     SETTINGS

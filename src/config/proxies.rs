@@ -1,4 +1,4 @@
-//! The proxies to use: from our own setting, or from the usual variables.
+//! The proxies to use: from the harvester's own setting, or from the usual variables.
 
 use super::{
     Error, Origin,
@@ -8,12 +8,12 @@ use crate::network::{Exceptions, Proxies, Proxy};
 
 const SETTING: &str = "ZOOM_HARVESTER_PROXY";
 
-/// The small spelling wins where both are set, as in curl.
+/// The lower-case name wins if both are set, as in curl.
 const HTTPS: [&str; 4] = ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
 const HTTP: [&str; 4] = ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"];
 const EXCEPT: [&str; 2] = ["no_proxy", "NO_PROXY"];
 
-/// The proxies, and warnings about what in `NO_PROXY` cannot be understood.
+/// The proxies, and warnings about entries of `NO_PROXY` that cannot be parsed.
 pub(super) fn proxies(
     values: &Values,
     environment: &[(String, String)],
@@ -147,7 +147,7 @@ mod tests {
             assert!(said.contains(name) && said.contains("http://host:port"), "{said}");
             assert!(!said.contains("secret"), "{said}");
         }
-        // What is not used is not judged.
+        // Values that are not used are not checked.
         ways(&[
             ("https_proxy", "one:1"),
             ("http_proxy", "one:1"),

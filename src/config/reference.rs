@@ -7,11 +7,11 @@ pub struct Setting {
     pub name: &'static str,
     /// In the file, as `table.key`.
     pub key: &'static str,
-    /// The default; empty: none.
+    /// The default; empty if there is none.
     pub default: &'static str,
     /// What it means.
     pub help: &'static str,
-    /// Whether its value may never be shown.
+    /// Whether its value must never be shown.
     pub secret: bool,
 }
 
@@ -158,7 +158,7 @@ pub(super) fn nearest_name(name: &str) -> Option<&'static str> {
     nearest(name, SETTINGS.iter().map(|setting| setting.name))
 }
 
-/// The nearest `table.key`: a key in no table or in the wrong one, a misspelt one, or a variable's name.
+/// The nearest `table.key`, for a key in no table or in the wrong one, for a misspelt key, or for a variable's name.
 pub(super) fn nearest_key(key: &str) -> Option<&'static str> {
     let last = key.rsplit('.').next().unwrap_or(key);
     let same_last = |setting: &&Setting| setting.key.rsplit('.').next() == Some(last);
@@ -174,7 +174,7 @@ pub(super) fn nearest_key(key: &str) -> Option<&'static str> {
         .or_else(|| nearest(key, SETTINGS.iter().map(|setting| setting.key)))
 }
 
-/// Which of the known is nearest, if any is near enough to be meant: a third of its letters may differ.
+/// The nearest known name, if one is near enough to be meant: at most a third of the letters may differ.
 fn nearest(said: &str, known: impl Iterator<Item = &'static str>) -> Option<&'static str> {
     known
         .map(|known| (strsim::damerau_levenshtein(known, said), known))

@@ -7,8 +7,8 @@ use super::{
     values::{Values, has_credentials},
 };
 
-/// The way to sign in that stands in the strongest place. In the same place an API key, which can do less and be taken back by
-/// itself, is preferred to a user and password; two users contradict each other.
+/// The credentials from the strongest origin. At the same origin an API key is preferred to a user and password, because it can do less and can be
+/// revoked by itself. Two users at the same origin are an error.
 pub(super) fn sign_in(values: &Values, url: Option<&url::Url>) -> Result<ElasticAuth, Error> {
     const WAYS: [&str; 3] = ["ELASTICSEARCH_API_KEY", "ELASTICSEARCH_USER", "ELASTICSEARCH_URL"];
     let mut ways: Vec<(&'static str, Origin)> = WAYS
@@ -35,7 +35,7 @@ pub(super) fn sign_in(values: &Values, url: Option<&url::Url>) -> Result<Elastic
         (None, _) => Ok(ElasticAuth::None),
         (Some(("ELASTICSEARCH_API_KEY", origin)), _) => {
             let key = values.said("ELASTICSEARCH_API_KEY").unwrap_or_default();
-            // The other two forms that people have at hand: `id:key`, and the JSON that made it.
+            // Users may have two other forms of the key: `id:key`, and the JSON that came with it.
             if key.contains([':', '{', ' ']) || !key.is_ascii() {
                 return Err(Error::Value {
                     name: "ELASTICSEARCH_API_KEY",

@@ -303,7 +303,7 @@ fn a_name_close_to_a_setting_is_a_warning() {
     assert_eq!(config.plan, Plan::Business);
 }
 
-/// The way in that is chosen, e.g. `Basic elastic p@ss`.
+/// The credentials that are chosen, e.g. `Basic elastic p@ss`.
 fn way_in(inputs: &Inputs) -> String {
     match Config::new(inputs).unwrap().elastic.unwrap().auth {
         ElasticAuth::None => "none".to_owned(),

@@ -4,13 +4,13 @@ use toml::de::{DeTable, DeValue};
 
 use super::Error;
 
-/// Line, `table.key` and value of every entry of the file; no value where it is neither text, number, true nor false.
+/// Line, `table.key` and value of every entry of the file. The value is `None` if it is not text, a number, true or false.
 pub(super) fn entries(
     path: &std::path::Path,
     text: &str,
 ) -> Result<Vec<(usize, String, Option<String>)>, Error> {
     let line = |at: usize| text.get(..at).unwrap_or_default().matches('\n').count() + 1;
-    // Only the parser's message and the place: the rest would quote the line, which may hold a secret.
+    // Use only the parser's message and the position: the rest would quote the line, which may hold a secret.
     let root = DeTable::parse(text).map_err(|error| Error::Toml {
         path: path.to_owned(),
         line: error.span().map_or(1, |span| line(span.start)),

@@ -1,4 +1,4 @@
-//! Reading one value: numbers, sizes, names and URLs, each checked, and refused with where it stands.
+//! Reads single values: numbers, sizes, names and URLs. Each is checked; a refusal says where the value is written.
 
 use std::{borrow::Cow, collections::BTreeMap, ops::RangeInclusive};
 
@@ -62,7 +62,7 @@ impl Values {
         })
     }
 
-    /// The same, for what has no default.
+    /// Like [`Values::whole`], for a setting without a default.
     pub fn whole_if_said<T: TryFrom<u64>>(
         &self,
         name: &'static str,
@@ -74,7 +74,7 @@ impl Values {
         }
     }
 
-    /// The same as [`Values::url`], for a list separated by commas or spaces.
+    /// Like [`Values::url`], for a list separated by commas or spaces.
     pub fn urls(&self, name: &'static str) -> Result<Vec<url::Url>, Error> {
         let Some((value, origin)) = self.text(name) else {
             return Ok(Vec::new());
@@ -109,7 +109,7 @@ impl Values {
         }
     }
 
-    /// One of Zoom's: these take no credentials.
+    /// A URL of Zoom's, which must not hold credentials.
     pub fn zoom_url(&self, name: &'static str) -> Result<Option<String>, Error> {
         let Some(url) = self.url(name)? else {
             return Ok(None);
@@ -164,7 +164,7 @@ pub(super) fn trimmed(url: &url::Url) -> String {
     url.as_str().trim_end_matches('/').to_owned()
 }
 
-/// A URL, or what was meant to be one, without what may be secret: all before an `@`, however it is written, all from a `?` or `#` on.
+/// A URL, valid or not, without the parts that may be secret: all before an `@` (also written `%40`), and all from a `?` or `#` on.
 pub(super) fn presentable(text: &str) -> String {
     let text = match text.rsplit_once('@').or_else(|| text.rsplit_once("%40")) {
         Some((before, after)) => {
@@ -195,8 +195,8 @@ pub(super) fn bytes(text: &str) -> Option<u64> {
     digits.parse::<u64>().ok()?.checked_mul(unit)
 }
 
-/// Elasticsearch's rules for index names, and a little narrower: what begins with `.` is hidden, and a wildcard or a comma
-/// would name other indices too.
+/// Checks an index prefix. The rules are a little stricter than Elasticsearch's for index names: a name that begins with `.` is hidden, and a
+/// wildcard or a comma would name other indices too.
 pub(super) fn index_prefix(text: &str) -> Option<String> {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
     (text.len() <= 100 && text.chars().all(allowed) && !text.starts_with(['-', '_'])).then(|| text.to_owned())

@@ -1,4 +1,4 @@
-//! Bulk bodies: built from kept meetings, or from deletions, within a limit. None of it waits for the network.
+//! Bulk bodies, built from kept meetings or from deletions, within a size limit. Nothing here waits for the network.
 
 use std::{io::Write, ops::Range, sync::Arc};
 
@@ -12,10 +12,10 @@ use crate::model::{Kept, json_text};
 /// One item of a body.
 #[derive(Clone, Debug)]
 pub(super) struct Op {
-    /// Whose it is: its place in the batch.
+    /// The place of its meeting in the batch.
     pub meeting: usize,
     pub id: String,
-    /// Where its lines stand.
+    /// The range of its lines in the body's text.
     lines: Range<usize>,
 }
 
@@ -23,9 +23,9 @@ pub(super) struct Op {
 #[derive(Clone, Debug)]
 pub(super) struct Body {
     pub ops: Vec<Op>,
-    /// The lines of these items, and perhaps of others.
+    /// The text that has the lines of these items, and perhaps of others.
     lines: Arc<String>,
-    /// What goes over the wire.
+    /// The bytes to send.
     wire: Bytes,
     compress: bool,
 }
@@ -45,17 +45,17 @@ impl Body {
         }
     }
 
-    /// What goes over the wire, and whether it is gzip.
+    /// The bytes to send, and whether they are gzip.
     pub fn wire(&self) -> (Bytes, bool) {
         (self.wire.clone(), self.compress)
     }
 
-    /// The same body again, with the items that were taken from it.
+    /// The same body, with the items that were taken from it.
     pub fn with_all(self, ops: Vec<Op>) -> Self {
         Self { ops, ..self }
     }
 
-    /// A body of some of its items.
+    /// A body with some of the items of this one.
     pub fn of(&self, ops: Vec<Op>) -> Self {
         let lines: Vec<&str> = ops
             .iter()
@@ -74,7 +74,7 @@ impl Body {
         }
     }
 
-    /// Two bodies of half its items each, the second half first; itself if it has one only.
+    /// Two bodies with half of the items each, the second half first. A body with a single item is returned as it is.
     pub fn halves(self) -> Vec<Self> {
         if self.ops.len() < 2 {
             return vec![self];
@@ -85,7 +85,7 @@ impl Body {
     }
 }
 
-/// The fastest level: a bulk body has the same names in every line, and shrinks to a tenth at any level.
+/// Compresses at the fastest level. A bulk body has the same names in every line, and shrinks to a tenth at any level.
 fn gzip(bytes: &[u8]) -> Bytes {
     let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 8), Compression::fast());
     // Writing into memory does not fail.
@@ -93,7 +93,7 @@ fn gzip(bytes: &[u8]) -> Bytes {
     written.unwrap_or_default().into()
 }
 
-/// Fills bodies of at most so many bytes; an item that is larger goes alone.
+/// Fills bodies of at most `limit_bytes` bytes. A larger item gets a body of its own.
 pub(super) struct Filler {
     limit_bytes: usize,
     compress: bool,
@@ -111,7 +111,7 @@ impl Filler {
         }
     }
 
-    /// Adds an item whose lines `write` appends. Returns the body before it, if that is full.
+    /// Adds an item whose lines `write` appends. Returns the body before it, if that one is full.
     pub fn add(&mut self, meeting: usize, id: &str, write: impl FnOnce(&mut String)) -> Option<Body> {
         let begin = self.lines.len();
         write(&mut self.lines);
@@ -132,7 +132,7 @@ impl Filler {
         full
     }
 
-    /// The body as far as it is filled, if there is anything in it.
+    /// The body as filled so far; `None` if it is empty.
     pub fn take(&mut self) -> Option<Body> {
         if self.ops.is_empty() {
             return None;
@@ -142,12 +142,12 @@ impl Filler {
     }
 }
 
-/// Appends the line that asks for a document to be written, before the line of the document itself.
+/// Appends the action line for writing a document. The line of the document itself follows it.
 pub(super) fn write_index_line(out: &mut String, id: &str, version: i64) {
     write_action(out, "index", id, version);
 }
 
-/// Appends the line that asks for a document to be deleted.
+/// Appends the action line for deleting a document.
 pub(super) fn write_delete_line(out: &mut String, id: &str, version: i64) {
     write_action(out, "delete", id, version);
 }
@@ -174,8 +174,8 @@ pub(super) fn deletions<'a>(
     bodies
 }
 
-/// Builds the bodies of a batch's sessions, lost ones included, and hands them out one by one: no further ahead than the receiver lets it. Returns the
-/// documents of the meetings, which wait for their sessions: nothing if nobody receives any more.
+/// Builds the bodies of a batch's sessions, with the deletions of lost ones, and sends them to `bodies` one by one, as fast as the receiver takes
+/// them. Returns the documents of the meetings, which have to wait for their sessions; `None` if the receiver is closed.
 pub(super) fn build(
     batch: &[Kept],
     limit_bytes: usize,

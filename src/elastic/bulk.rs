@@ -22,32 +22,32 @@ use crate::{
 const ANSWER_FIELDS: &str = "filter_path=items.*._id,items.*._index,items.*.status,items.*.error.type,items.*.error.reason,\
                              items.*.error.caused_by.reason";
 
-/// What became of a batch.
+/// The result of sending a batch.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// One for each meeting that is at its end; meetings without one are still due.
+    /// One outcome for each finished meeting. Meetings without an outcome are still due.
     pub outcomes: Vec<(MeetingUuid, Outcome)>,
-    /// Bulk requests made, repetitions counted.
+    /// Bulk requests made, including retries.
     pub bulk_requests: u64,
-    /// Documents sent, repetitions not counted.
+    /// Documents sent, not counting retries.
     pub documents: u64,
-    /// Deletions sent, repetitions not counted.
+    /// Deletions sent, not counting retries.
     pub deletes: u64,
-    /// What kept the rest from its end.
+    /// The error that kept the rest from being finished.
     pub error: Option<Error>,
 }
 
-/// What an item's answer means.
+/// The meaning of an item's answer.
 #[derive(Debug)]
 enum ItemOutcome {
     Done,
     Rejected(String),
-    /// With the status, if there is one that can be read.
+    /// To be sent again; with the status, if it can be read.
     Again(Option<u16>),
     Stop(Error),
 }
 
-/// The end of one body.
+/// The result of sending one body.
 #[derive(Debug, Default)]
 struct Sent {
     done: Vec<Op>,
@@ -56,16 +56,16 @@ struct Sent {
     error: Option<Error>,
 }
 
-/// What is still missing of the meetings of a batch.
+/// What the meetings of a batch still lack.
 struct Progress {
-    /// Items of each meeting that are not acknowledged.
+    /// Unacknowledged items of each meeting.
     missing: Vec<usize>,
     rejected: HashMap<usize, String>,
     report: Report,
 }
 
 impl Progress {
-    /// Counts the outcome of a body. Returns whether the rest may be sent: an error that stopped one body would stop all.
+    /// Counts the result of a body. Returns whether to go on: an error that stopped one body would stop all.
     fn count(&mut self, sent: Sent) -> bool {
         self.report.bulk_requests += sent.requests;
         for op in sent.done {
@@ -114,7 +114,7 @@ impl Elastic {
         report
     }
 
-    /// Sends the sessions' bodies while they are being built. Returns the documents of their meetings, unless something stopped it.
+    /// Sends the sessions' bodies while they are being built. Returns the documents of their meetings; `None` if something stopped it.
     async fn send_sessions(
         &self,
         batch: Arc<Vec<Kept>>,
@@ -122,7 +122,7 @@ impl Elastic {
         progress: &mut Progress,
     ) -> Option<Vec<String>> {
         let (limit, compress) = (self.settings.bulk_bytes, self.settings.compress);
-        // One body ready, one being built: more would only take memory.
+        // One body ready and one being built: more would only take memory.
         let (hand_out, mut bodies) = mpsc::channel(1);
         let builder = spawn_blocking(move || build(&batch, limit, compress, &hand_out));
         let mut sending = FuturesUnordered::new();
@@ -132,7 +132,7 @@ impl Elastic {
             tokio::select! {
                 biased;
                 Some(sent) = sending.next() => {
-                    // Bodies under way are not waited for: a replay changes nothing.
+                    // Bodies under way are not awaited: sending them again is idempotent.
                     if !progress.count(sent) {
                         return None;
                     }
@@ -147,7 +147,7 @@ impl Elastic {
         builder.await.ok().flatten()
     }
 
-    /// Sends meetings' documents. A meeting's vouches for its sessions: it goes once all of them are acknowledged, and not before.
+    /// Sends the documents of meetings. A meeting's document vouches for its sessions, so it is sent only once all of them are acknowledged.
     async fn send_meetings(
         &self,
         batch: &[Kept],
@@ -184,7 +184,7 @@ impl Elastic {
         }
     }
 
-    /// Deletes documents by id from the indices that were met. Answers those that are gone; the rest is still due.
+    /// Deletes documents by id from the live indices. Returns the deletions that are done. The others are still due.
     pub async fn erase(&self, live: &LiveIndices, batch: &[Deletion]) -> (Vec<Deletion>, Report) {
         let mut progress = Progress {
             missing: vec![1; batch.len()],
@@ -233,7 +233,7 @@ impl Elastic {
         }
     }
 
-    /// Deletes documents of an index by id, unless a newer version of one has come since.
+    /// Deletes documents of an index by id, unless a newer version was written since.
     pub(super) async fn delete_from(&self, index: &str, documents: &[(String, i64)]) -> Result<(), Error> {
         let documents = documents.iter().map(|(id, version)| (0, id.as_str(), *version));
         let target = Target {
@@ -258,7 +258,7 @@ impl Elastic {
         Ok(())
     }
 
-    /// One bulk request; the number of parallel ones is bounded.
+    /// Sends one bulk request. The number of requests in parallel is limited.
     async fn bulk(&self, path: &str, body: &Body) -> Result<RawAnswer, Error> {
         // The semaphore is never closed.
         let _slot = self.slots.acquire().await.ok();
@@ -268,7 +268,7 @@ impl Elastic {
 
     /// Sends a body until every item has an outcome or no retry is left.
     async fn send_body(&self, salt: u64, body: Body, target: &Target) -> Sent {
-        // Without this a deleted index would come back by itself, with guessed types.
+        // Without this, a bulk request would create a deleted index again, with guessed types.
         let alias = if target.is_alias {
             "require_alias=true&"
         } else {
@@ -277,7 +277,7 @@ impl Elastic {
         let path = format!("/{}/_bulk?{alias}{ANSWER_FIELDS}", target.name);
         let mut sent = Sent::default();
         let mut delays = self.delays(salt);
-        // Whether a request of this form was ever taken; if not, a 400 says nothing about the items in it.
+        // Whether a request of this form was ever accepted. If not, a 400 says nothing about the items in it.
         let mut taken = false;
         let mut waiting = vec![body];
         while let Some(mut body) = waiting.pop() {
@@ -303,14 +303,14 @@ impl Elastic {
                     };
                     match sorted {
                         Ok(None) => {
-                            // It goes on: the next refusal is a first one.
+                            // The body is finished: the backoff starts anew.
                             delays = self.delays(salt);
                             continue;
                         }
                         Ok(Some((again, failure))) => {
                             shrunk = again.len() < asked;
                             if shrunk {
-                                // Some were taken: it goes on, if slowly.
+                                // Some items were accepted, so there is progress: the backoff starts anew.
                                 delays = self.delays(salt);
                             }
                             body = if shrunk {
@@ -353,7 +353,7 @@ impl Elastic {
             };
             tracing::debug!(%failure, items = body.ops.len(), "sending again");
             tokio::time::sleep(pause).await;
-            // Smaller bodies are refused less, where memory is what is short; this one may be smaller already.
+            // Smaller bodies are refused less often when memory is short. A body that has shrunk already is not halved.
             if shrunk {
                 waiting.push(body);
             } else {
@@ -363,7 +363,7 @@ impl Elastic {
         sent
     }
 
-    /// What to do with a body that was refused as a whole.
+    /// Decides what to do with a body that was refused as a whole.
     async fn refused_whole(
         &self,
         path: &str,
@@ -375,7 +375,7 @@ impl Elastic {
     ) -> Refused {
         if answer.status == 413 || is_refusal(&answer) {
             if body.ops.len() > 1 {
-                // One item can spoil a whole body (an id that is too long, for example): halving finds it.
+                // One item can spoil a whole body (an id that is too long, for example). Halving finds it.
                 return Refused::Split;
             }
             let reason = if answer.status == 413 {
@@ -405,7 +405,7 @@ impl Elastic {
         Refused::Stop(self.refused(&format!("a bulk request to {}", target.name), &answer))
     }
 
-    /// Whether a request of this form is accepted: asked with the deletion of a document that never was.
+    /// Whether a request of this form is accepted. Tries it with the deletion of a document that never existed.
     async fn is_taken(&self, path: &str) -> Result<bool, Error> {
         let mut probe = String::new();
         write_delete_line(&mut probe, "zoom-harvester-probe", 1);
@@ -420,19 +420,19 @@ impl Elastic {
     }
 }
 
-/// What follows from the refusal of a whole body.
+/// What to do after a whole body was refused.
 enum Refused {
-    /// Send it again, no sooner than that.
+    /// Send it again, after at least this pause.
     Retry(Error, Option<std::time::Duration>),
-    /// Send its halves.
+    /// Send its two halves.
     Split,
-    /// Its one item is at its end.
+    /// Its only item is finished.
     Judged,
     /// Send nothing more.
     Stop(Error),
 }
 
-/// Elasticsearch's own word on the whole of a body, unlike that of a proxy before it.
+/// Whether Elasticsearch itself refused the whole body, and not a proxy before it.
 fn is_refusal(answer: &Answer) -> bool {
     answer.status == 400 && answer.body["error"].is_object()
 }
@@ -444,18 +444,18 @@ fn malformed(reason: String) -> Error {
     }
 }
 
-/// What the answer says of one item.
+/// The answer to one item.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Item<'a> {
     id: Cow<'a, str>,
     index: Cow<'a, str>,
-    /// 0 where it cannot be read.
+    /// 0 if it cannot be read.
     status: u16,
-    /// What went wrong, as JSON.
+    /// The error, as JSON.
     error: Option<Cow<'a, str>>,
 }
 
-/// Reads the items of an answer; nothing if there are none.
+/// Reads the items of an answer; `None` if it has no list of items.
 fn read_items(text: &str) -> Option<Vec<Item<'_>>> {
     #[derive(Deserialize)]
     struct Items<'a> {
@@ -486,7 +486,7 @@ fn read_items(text: &str) -> Option<Vec<Item<'_>>> {
         });
         return Some(items.collect());
     }
-    // Not as it should be: whatever can be told is told.
+    // The answer does not have the expected form: read what can be read.
     let answer: Value = serde_json::from_str(text).ok()?;
     let items = answer["items"].as_array()?.iter();
     let said = items
@@ -507,14 +507,14 @@ fn read_items(text: &str) -> Option<Vec<Item<'_>>> {
     Some(items.collect())
 }
 
-/// Sorts items by their answers; returns those to be sent again, and why.
+/// Sorts items by their answers. Returns the items to send again, if any, and the reason.
 fn sort_items(
     items: &[Item<'_>],
     ops: Vec<Op>,
     target: &Target,
     sent: &mut Sent,
 ) -> Result<Option<(Vec<Op>, Error)>, Error> {
-    // In the order in which they were asked for, unless something between us has shuffled them.
+    // Answers are in the order of the items, unless something on the way has shuffled them.
     let mut by_id: Option<HashMap<&str, &Item<'_>>> = None;
     let (mut again, mut unanswered, mut last) = (Vec::new(), 0, None);
     for (place, op) in ops.into_iter().enumerate() {
@@ -529,7 +529,7 @@ fn sort_items(
                 last = Some(status);
                 again.push(op);
             }
-            // An item without an answer was not acknowledged, whatever else the answer says.
+            // An item without an answer is not acknowledged, whatever else the answer says.
             Some(ItemOutcome::Again(None)) | None => {
                 unanswered += 1;
                 again.push(op);
@@ -546,7 +546,7 @@ fn sort_items(
 
 fn judge(item: &Item<'_>, target: &Target) -> ItemOutcome {
     let (status, index) = (item.status, &*item.index);
-    // Read only where something went wrong.
+    // Parsed only if something went wrong.
     let error: Value = match &item.error {
         Some(error) => serde_json::from_str(error).unwrap_or_default(),
         None => Value::Null,
@@ -562,7 +562,7 @@ fn judge(item: &Item<'_>, target: &Target) -> ItemOutcome {
     };
     let what = || format!("writing to {}", target.name);
     match status {
-        // Not the document's fault, and no matter of waiting a little: a full disk says 429 here.
+        // Not the document's fault, and a short wait does not help: a full disk answers 429 here.
         403 | 429 if kind == BLOCK => ItemOutcome::Stop(Error::ReadOnly { said: said() }),
         401 => ItemOutcome::Stop(Error::Unauthorised),
         403 => ItemOutcome::Stop(Error::Forbidden {
@@ -572,7 +572,7 @@ fn judge(item: &Item<'_>, target: &Target) -> ItemOutcome {
         404 if item.error.is_some() => ItemOutcome::Stop(Error::IndexMissing {
             alias: target.name.clone(),
         }),
-        // No index was found to ask (it is closed, or one of several), so no document was looked at.
+        // No index was found for the request (it is closed, or one of several), so no document was looked at.
         200..=499 if status != 429 && target.is_alias && index == target.name => {
             ItemOutcome::Stop(Error::Refused {
                 what: what(),
@@ -580,7 +580,7 @@ fn judge(item: &Item<'_>, target: &Target) -> ItemOutcome {
                 said: said(),
             })
         }
-        // The alias was moved: what stands there is no acknowledgement of ours.
+        // The alias was moved: an answer from another index is no acknowledgement.
         200..=499 if status != 429 && !index.is_empty() && index != target.index => {
             ItemOutcome::Stop(Error::Moved {
                 alias: target.name.clone(),
@@ -589,9 +589,9 @@ fn judge(item: &Item<'_>, target: &Target) -> ItemOutcome {
         }
         200..=499 if status != 429 && index.is_empty() => ItemOutcome::Again(None),
         200..=299 => ItemOutcome::Done,
-        // Deleting what is not there.
+        // The document to delete is not there.
         404 => ItemOutcome::Done,
-        // A newer version is there: ours is done.
+        // A newer version is there, so this one is done.
         409 if kind == "version_conflict_engine_exception" => ItemOutcome::Done,
         400..=499 if status != 429 => ItemOutcome::Rejected(said()),
         429 | 500..=599 => ItemOutcome::Again(Some(status)),
@@ -655,7 +655,7 @@ mod tests {
         bodies.into_iter().flat_map(|body| body.ops).collect()
     }
 
-    /// What is acknowledged and what is sent again, by id.
+    /// The ids of acknowledged items, and of items to be sent again.
     fn sorted(answer: &Value, ids: &[&str]) -> (Vec<String>, Vec<String>) {
         let target = Target {
             name: "i".into(),
@@ -679,13 +679,13 @@ mod tests {
         };
         for (items, expected) in [
             (vec![item("a", 201), item("b", 201)], told(&["a", "b"], &[])),
-            // Shuffled; one missing; one for somebody else; the same answer twice for one.
+            // Shuffled; one missing; one of another item; the same answer twice.
             (vec![item("b", 429), item("a", 201)], told(&["a"], &["b"])),
             (vec![item("b", 201)], told(&["b"], &["a"])),
             (vec![item("x", 201), item("b", 201)], told(&["b"], &["a"])),
             (vec![item("a", 201), item("a", 201)], told(&["a"], &["b"])),
             (vec![], told(&[], &["a", "b"])),
-            // Nothing that can be read of one costs only that one.
+            // An unreadable answer costs only its own item.
             (vec![json!(7), item("b", 201)], told(&["b"], &["a"])),
             (
                 vec![json!({"index": {"_id": 5, "status": "x"}}), item("a", 200)],

@@ -1,4 +1,4 @@
-//! One request to Elasticsearch: its answer, and when it is tried again.
+//! One request to Elasticsearch: its answer and its retries.
 
 use std::time::Duration;
 
@@ -16,14 +16,14 @@ use crate::untrusted::one_line;
 /// The longest `Retry-After` that a run waits for; a longer one ends the run.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The error type of an index that refuses writes, in every version.
+/// The error type of an index that refuses writes. It is the same in every version.
 pub(super) const BLOCK: &str = "cluster_block_exception";
 
-/// An answer as it came, read to its end.
+/// An answer that was read to its end, but not parsed.
 pub(super) struct RawAnswer {
     pub status: u16,
     pub text: String,
-    /// How long it asks to wait.
+    /// How long the server asks to wait.
     pub retry_after: Option<Duration>,
 }
 
@@ -38,14 +38,14 @@ impl RawAnswer {
     }
 }
 
-/// An answer that was read as JSON: for questions that are asked rarely, and for what went wrong.
+/// An answer that was read as JSON: for rare requests, and for errors.
 pub(super) struct Answer {
     pub status: u16,
-    /// Null where it was no JSON.
+    /// `Null` if the body is no JSON.
     pub body: Value,
-    /// The body where it was no JSON: a proxy's page, for example.
+    /// The body if it is no JSON: a proxy's page, for example.
     pub text: String,
-    /// How long it asks to wait.
+    /// How long the server asks to wait.
     pub retry_after: Option<Duration>,
 }
 
@@ -81,14 +81,14 @@ impl Answer {
         self.body["error"]["type"].as_str().unwrap_or_default()
     }
 
-    /// An index that refuses writes: 403, or 429 where its disk is full. Trying again would not help.
+    /// Whether the index refuses writes: 403, or 429 if its disk is full. A retry would not help.
     pub fn is_block(&self) -> bool {
         matches!(self.status, 403 | 429) && self.error_type() == BLOCK
     }
 }
 
 impl Elastic {
-    /// One request; 429, 502, 503, 504 and broken connections are tried again.
+    /// Sends one request. Retries 429, 502, 503, 504 and broken connections with backoff.
     pub(super) async fn call(
         &self,
         method: Method,
@@ -98,7 +98,7 @@ impl Elastic {
         self.call_raw(method, path, body).await.map(Answer::from)
     }
 
-    /// The same, for an answer that is read where it is wanted.
+    /// The same, but the caller parses the answer.
     pub(super) async fn call_raw(
         &self,
         method: Method,
@@ -123,7 +123,7 @@ impl Elastic {
         }
     }
 
-    /// One request, once; `compressed`: the body is gzip.
+    /// Sends one request without retries; a node that cannot be reached is skipped. `compressed`: the body is gzip.
     pub(super) async fn call_once(
         &self,
         method: Method,
@@ -169,7 +169,7 @@ impl Elastic {
             .await
             .map_err(|error| not_answered(node, &error))?;
         let status = response.status_code().as_u16();
-        // The client follows redirects, without credentials where they lead to another host; the answer of such a host is refused.
+        // The client follows redirects, without credentials if they lead to another host. The answer of another host is refused.
         let answered = response.url().origin();
         if node.origin != answered {
             return Err(Error::Redirected {
@@ -181,7 +181,7 @@ impl Elastic {
             url: node.url.clone(),
             said: one_line(&node.way.name_proxy(describe(&error))),
         })?;
-        // What succeeded and is JSON is documents, and long; all else may come to be quoted.
+        // A successful JSON answer holds documents and is long. Any other answer may be quoted, so secrets are hidden in it.
         if status != 200 || !text.starts_with('{') {
             text = self.secrets.hide(&text).into_owned();
         }
@@ -233,7 +233,7 @@ pub(super) fn pause(delay: Option<Duration>, wanted: Option<Duration>) -> Option
     (wanted <= PATIENCE).then(|| delay.max(wanted))
 }
 
-/// `Retry-After` in seconds, or as a date, which is counted from the answer's own: clocks differ.
+/// Reads `Retry-After`, in seconds or as a date. A date is counted from the answer's own date, because clocks differ.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name| headers.get(name)?.to_str().ok();
     let wanted = text("retry-after")?.trim();
@@ -244,12 +244,11 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     (date(wanted)? - date(text("date")?)?).to_std().ok()
 }
 
-/// Whether it was the handshake that failed: rustls says so by this kind of I/O error, and nothing else does while a request
-/// is being sent.
+/// Whether the TLS handshake failed. rustls reports that with this kind of I/O error, and nothing else does while a request is being sent.
 fn is_tls(error: &elasticsearch::Error) -> bool {
     let mut cause = std::error::Error::source(error);
     while let Some(inner) = cause {
-        // An I/O error that wraps another names that one's source as its own, and so hides it.
+        // An I/O error that wraps another error returns that error's source as its own, and so hides the error.
         let mut io = inner.downcast_ref::<std::io::Error>();
         while let Some(one) = io {
             if one.kind() == std::io::ErrorKind::InvalidData {
@@ -262,7 +261,7 @@ fn is_tls(error: &elasticsearch::Error) -> bool {
     false
 }
 
-/// Why nothing came back.
+/// The error for a request that got no answer.
 fn not_answered(node: &Node, error: &elasticsearch::Error) -> Error {
     let (url, said) = (node.url.clone(), describe(error));
     if let Some(refusal) = node.way.refused(&said) {
@@ -278,7 +277,7 @@ fn not_answered(node: &Node, error: &elasticsearch::Error) -> Error {
     }
 }
 
-/// The innermost cause: the outer ones repeat the URL, which may hold credentials.
+/// Describes the innermost cause. The outer ones repeat the URL, which may hold credentials.
 fn describe(error: &elasticsearch::Error) -> String {
     let mut said = if error.is_timeout() {
         "no answer in time".to_owned()

@@ -1,14 +1,14 @@
 //! Documents, built from the kept rows alone: the same rows always give the same documents.
 //!
-//! They are written as JSON text straight from the kept rows: a value that has the wanted type already is copied as it stands. Only documented
-//! fields go in, each as the type that the mapping gives it; a value that cannot be read as that type is left out, so that one odd value never
-//! costs a document. Everything stays in the catalog as Zoom sent it.
+//! They are written as JSON text straight from the kept rows. A value that already has the right type is copied unchanged. Only documented fields go
+//! in, each as the type that the mapping gives it. A value that cannot be read as that type is left out, so that one odd value never costs a
+//! document. The catalog keeps everything as Zoom sent it.
 
 use std::net::IpAddr;
 
 use crate::model::{Document, IndexKind, Json, Kept, Row, RowView, SessionId, is_pseudonym, iso, json_text};
 
-/// How a field of Zoom's is shown.
+/// The type as which a field of Zoom's is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum As {
     Text,
@@ -107,7 +107,7 @@ const SESSION_FIELDS: &[(&str, As)] = &[
     ("zoom_thin_client_plugin_version", As::Text),
 ];
 
-/// What both kinds of document show of the meeting: the members that the documents of all its sessions begin with.
+/// The members about the meeting that both kinds of document have. All documents of the meeting begin with them.
 pub(super) fn shared(kept: &Kept) -> String {
     let mut out = String::with_capacity(512);
     put_text(&mut out, "account_id", kept.account_id.as_str());
@@ -198,7 +198,7 @@ pub(super) fn write_session(out: &mut String, kept: &Kept, shared: &str, id: &Se
     out.push('}');
 }
 
-/// A meeting's document, as it would be found by a search.
+/// A meeting's document, as a search would return it.
 pub(super) fn meeting(kept: &Kept) -> Document {
     let mut body = String::new();
     write_meeting(&mut body, kept, &shared(kept));
@@ -219,7 +219,7 @@ pub(super) fn sessions(kept: &Kept) -> Vec<Document> {
         .collect()
 }
 
-/// The documents of one meeting: its sessions first, as they are sent.
+/// The documents of one meeting, in the order in which they are sent: sessions first.
 pub(super) fn of(kept: &Kept) -> Vec<Document> {
     let mut all = sessions(kept);
     all.push(meeting(kept));
@@ -231,7 +231,7 @@ fn document(kept: &Kept, index: IndexKind, id: &str, body: &str) -> Document {
         index,
         id: id.to_owned(),
         version: kept.revision,
-        // It is an object: we have just written it.
+        // It is an object: it was just written as one.
         body: Row::read(body)
             .unwrap_or_else(|_| Row::empty())
             .as_str()
@@ -239,7 +239,7 @@ fn document(kept: &Kept, index: IndexKind, id: &str, body: &str) -> Document {
     }
 }
 
-/// The ancestor knew city and country apart; today's `location` is `San Jose (US)`, or a country alone.
+/// The city and the country of a location. The harvester's ancestor had the two apart; today's `location` is `San Jose (US)`, or a country alone.
 fn place(location: &str) -> (Option<&str>, Option<&str>) {
     let some = |text: &str| !text.is_empty();
     match location
@@ -255,13 +255,13 @@ fn place(location: &str) -> (Option<&str>, Option<&str>) {
     }
 }
 
-/// Begins an object with members that are written already.
+/// Begins an object with members that are already written.
 fn begin(out: &mut String, shared: &str) {
     out.push('{');
     out.push_str(shared);
 }
 
-/// Adds a member; its value is JSON already.
+/// Adds a member whose value is already JSON.
 fn put(out: &mut String, name: &str, json: &str) {
     separate(out);
     out.push('"');
@@ -274,14 +274,14 @@ fn put_text(out: &mut String, name: &str, text: &str) {
     put(out, name, &json_text(text));
 }
 
-/// A comma, unless it is the first member or item.
+/// Adds a comma, unless it is before the first member or item.
 fn separate(out: &mut String) {
     if !out.is_empty() && !out.ends_with(['{', '[']) {
         out.push(',');
     }
 }
 
-/// Adds those fields of a row that the table names; both are in the order of their names. `see` is shown every field.
+/// Adds the fields of a row that the table names. Both are in the order of their names. `see` is called with every field.
 fn put_fields<'a>(
     out: &mut String,
     row: RowView<'a>,
@@ -291,7 +291,7 @@ fn put_fields<'a>(
     let mut fields = fields.iter().peekable();
     for (name, value) in row.members() {
         see(name, value);
-        // No name of the table needs an escape, and as it is written one that does may stand out of order.
+        // No name in the table needs an escape, and a name with an escape may be out of order as it is written.
         if name.contains('\\') {
             continue;
         }
@@ -302,7 +302,7 @@ fn put_fields<'a>(
     }
 }
 
-/// Zoom's names are kept; one of them is not snake_case.
+/// The name of a field in the documents: Zoom's name, except for the one that is not snake_case.
 fn shown_name(name: &str) -> &str {
     match name {
         "groupId" => "group_id",
@@ -310,7 +310,7 @@ fn shown_name(name: &str) -> &str {
     }
 }
 
-/// Adds a value as the wanted type, if it can be read as that.
+/// Adds a value as the given type, if it can be read as that type.
 fn put_as(out: &mut String, name: &str, value: Json<'_>, kind: As) {
     match kind {
         As::Text => {
@@ -379,13 +379,13 @@ fn put_rows(out: &mut String, name: &str, value: Json<'_>, names: &[&str]) {
     out.push(']');
 }
 
-/// Text that says something; numbers count as text.
+/// The value if it counts as text: a string that is not empty, or a number.
 fn text(value: Json<'_>) -> Option<Json<'_>> {
     let said = value.is_number() || (value.as_str().starts_with('"') && value.as_str() != "\"\"");
     said.then_some(value)
 }
 
-/// Text as it stands, a number in quotes.
+/// Appends a string unchanged, a number in quotes.
 fn push_text(out: &mut String, value: Json<'_>) {
     if value.is_number() {
         out.push('"');
@@ -505,7 +505,7 @@ mod tests {
         assert_eq!(session.get("join_time"), None);
     }
 
-    /// Else a policy that drops unknown fields would drop documented ones.
+    /// Otherwise a policy that drops unknown fields would drop documented ones.
     #[test]
     fn every_field_is_known_to_the_policy() {
         for (name, _) in MEETING_FIELDS {
@@ -541,7 +541,7 @@ mod tests {
         }
     }
 
-    /// Values of every kind, most of them such as a field may be read from.
+    /// Values of every kind, most of them readable as a field's type.
     fn any_value() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
             Just(Value::Null),
@@ -627,7 +627,7 @@ mod tests {
             .iter()
             .map(|(name, _)| (*name).to_owned())
             .chain(others.iter().map(|n| (*n).to_owned()));
-        // Beside the known names, such as stand next to them in one order or another.
+        // In addition to the known names: names that come next to them in one order or another.
         let names: Vec<String> = known
             .flat_map(|name| {
                 let near = [
@@ -704,7 +704,7 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(1000))]
-        /// The naive way to a document is a tree of values.
+        /// The naive builder makes a document as a tree of values.
         #[test]
         fn documents_equal_those_of_a_naive_builder(kept in any_kept()) {
             prop_assert_eq!(body(&meeting(&kept)), naive::meeting(&kept));
@@ -712,7 +712,7 @@ mod tests {
             prop_assert_eq!(written, naive::sessions(&kept));
         }
 
-        /// As they go over the wire: on one line each, no name twice.
+        /// Documents as they are sent: each on one line, no name twice.
         #[test]
         fn documents_are_written_as_one_object_on_one_line(kept in any_kept()) {
             let shared = shared(&kept);

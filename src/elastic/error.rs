@@ -1,26 +1,26 @@
-//! What Elasticsearch could not or would not do, and what to do about it.
+//! The errors of Elasticsearch, and what to do about them.
 
 use std::time::Duration;
 
 use crate::model::Disposition;
 
-/// What Elasticsearch could not or would not do.
+/// An error of Elasticsearch.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No connection, no answer, or a broken one.
     #[error("Elasticsearch at {url} cannot be reached: {said}")]
     Unreachable {
-        /// Where, without credentials.
+        /// The node's URL, without credentials.
         url: String,
         /// What happened.
         said: String,
     },
-    /// A proxy on the way refuses.
+    /// A proxy refuses the request.
     #[error("Elasticsearch at {url} cannot be reached: {said}")]
     Proxy {
-        /// Where, without credentials.
+        /// The node's URL, without credentials.
         url: String,
-        /// Which proxy, how, and what to do.
+        /// Which proxy refused, how, and what to do.
         said: String,
     },
     /// TLS failed: usually a certificate that no trusted authority has signed.
@@ -29,12 +29,12 @@ pub enum Error {
          right scheme, host and port"
     )]
     Tls {
-        /// Where, without credentials.
+        /// The node's URL, without credentials.
         url: String,
         /// What happened.
         said: String,
     },
-    /// 429 or 5xx at every try, or with the wish to wait longer than a run should wait.
+    /// 429 or 5xx on every try, or a `Retry-After` that is longer than a run waits.
     #[error("Elasticsearch is overloaded or failing: it kept answering HTTP {status}{}", wish(*after))]
     Busy {
         /// The last status.
@@ -48,14 +48,14 @@ pub enum Error {
          ELASTICSEARCH_PASSWORD"
     )]
     Unauthorised,
-    /// Not allowed.
+    /// The request is not allowed.
     #[error(
         "Elasticsearch does not allow {what} (HTTP 403): {said}; docs/elasticsearch.md lists the privileges needed"
     )]
     Forbidden {
         /// What was tried.
         what: String,
-        /// Its words.
+        /// The server's message.
         said: String,
     },
     /// An index refuses writes.
@@ -63,10 +63,10 @@ pub enum Error {
         "Elasticsearch refuses writes: {said}; remove the block from the index (or free disk space) and run again"
     )]
     ReadOnly {
-        /// Its words.
+        /// The server's message.
         said: String,
     },
-    /// The alias leads nowhere any more.
+    /// The alias leads to no index any more.
     #[error(
         "the index behind {alias} was deleted while this ran; the next run makes it again and fills it from the catalog"
     )]
@@ -74,7 +74,7 @@ pub enum Error {
         /// The alias.
         alias: String,
     },
-    /// The alias leads elsewhere.
+    /// The alias leads to another index.
     #[error(
         "{alias} was moved to {index} while this ran; what went there is not counted, and the next run fills the index that the \
          alias then leads to from the catalog"
@@ -82,20 +82,20 @@ pub enum Error {
     Moved {
         /// The alias.
         alias: String,
-        /// Where documents went.
+        /// The index that took the documents.
         index: String,
     },
-    /// Something that is not ours has our name.
+    /// Something else has one of the harvester's names.
     #[error(
         "{name} is not zoom-harvester's: {found}; remove or rename it, or choose another ELASTICSEARCH_INDEX_PREFIX"
     )]
     Foreign {
         /// The name.
         name: String,
-        /// What stands there.
+        /// What was found there.
         found: String,
     },
-    /// Fields of ours have other types than documents and comparisons need.
+    /// Some of the harvester's fields have other types than documents and comparisons need.
     #[error(
         "{index} gives fields other types than they need: {fields}; run `zoom-harvester reindex`, which makes the index anew from the \
          catalog"
@@ -103,10 +103,10 @@ pub enum Error {
     WrongTypes {
         /// The index.
         index: String,
-        /// Which, and how.
+        /// Which fields, and how they differ.
         fields: String,
     },
-    /// An index that was made when all accounts shared one.
+    /// An index from the time when all accounts shared one.
     #[error(
         "{index} was made by an earlier version, when accounts did not have an index each; delete it (or take its alias away) and run \
          again: all that this catalog wrote to it is published anew from the catalog"
@@ -115,7 +115,7 @@ pub enum Error {
         /// Its name.
         index: String,
     },
-    /// The server does not let an index of ours be made.
+    /// The server refuses to create one of the harvester's indices.
     #[error(
         "the index {index} cannot be made: {said}; if an index template of yours matches this name, narrow its pattern, or choose another \
          ELASTICSEARCH_INDEX_PREFIX"
@@ -123,7 +123,7 @@ pub enum Error {
     NotMade {
         /// Its name.
         index: String,
-        /// The server's words.
+        /// The server's message.
         said: String,
     },
     /// Any other refusal.
@@ -133,18 +133,18 @@ pub enum Error {
         what: String,
         /// The status.
         status: u16,
-        /// Its words.
+        /// The server's message.
         said: String,
     },
     /// An answer that cannot be read.
     #[error("the answer of Elasticsearch to {what} cannot be used: {reason}")]
     Malformed {
-        /// What was asked.
+        /// What was requested.
         what: String,
         /// What is wrong with it.
         reason: String,
     },
-    /// It sends us elsewhere.
+    /// The server redirects to another URL.
     #[error(
         "ELASTICSEARCH_URL redirects to {to}, which is not followed; set ELASTICSEARCH_URL to the final URL"
     )]
@@ -181,7 +181,7 @@ impl Error {
         }
     }
 
-    /// Whether it is the fault of the indices that were meant, so that those of other years may still take documents.
+    /// Whether only the addressed indices are affected, so that those of other years may still take documents.
     pub fn is_of_one_index(&self) -> bool {
         matches!(
             self,

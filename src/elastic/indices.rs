@@ -1,5 +1,5 @@
-//! Indices and aliases: created on first use with explicit mappings, checked afterwards, replaced in one step by a rebuild. Index templates belong to
-//! the administrator: their settings apply, their mappings of our fields do not.
+//! Indices and aliases: created on first use with explicit mappings, checked afterwards, and replaced in one step by a rebuild. Index templates
+//! belong to the administrator: their settings apply, their mappings of the harvester's fields do not.
 
 use std::collections::BTreeSet;
 
@@ -12,16 +12,16 @@ use super::{
 };
 use crate::model::{IndexKind, IndexYear};
 
-/// Marks what is ours.
+/// The key in `_meta` that marks the harvester's indices.
 const OURS: &str = "zoom-harvester";
 
-/// Wrong types that are named; the rest is counted.
+/// How many wrong types a message names. The rest is counted.
 const NAMED: usize = 4;
 
-/// The two indices of a year, or of all years, as they stand.
+/// The two live indices of a year, or of all years.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LiveIndices {
-    /// Whose documents they hold.
+    /// The year whose documents they hold.
     pub year: IndexYear,
     /// Behind `PREFIX-meetings`.
     pub meetings: IndexState,
@@ -30,7 +30,7 @@ pub struct LiveIndices {
 }
 
 impl LiveIndices {
-    /// One of them.
+    /// The index of a kind.
     pub fn of(&self, kind: IndexKind) -> &IndexState {
         match kind {
             IndexKind::Meetings => &self.meetings,
@@ -39,24 +39,24 @@ impl LiveIndices {
     }
 }
 
-/// One index.
+/// The state of one index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IndexState {
-    /// Its name behind the alias.
+    /// The name of the index behind the alias.
     pub index: String,
-    /// Elasticsearch's own id of it.
+    /// The id that Elasticsearch gave it.
     pub uuid: String,
-    /// Whether it was made just now.
+    /// Whether it was created just now.
     pub created: bool,
     /// The last mark left in it by [`Elastic::write_stamp`].
     pub stamp: Option<String>,
-    /// Fields of ours whose type is another, in words.
+    /// The harvester's fields that have another type, described in words.
     wrong: Vec<String>,
-    /// Fields of ours that it lacks, as they are added to its mapping.
+    /// The harvester's fields that it lacks, in the form in which they are added to its mapping.
     lacking: serde_json::Map<String, Value>,
 }
 
-/// A rebuild under way: two indices a year that no alias leads to yet.
+/// A rebuild in progress: two indices per year that no alias leads to yet.
 #[derive(Clone, Debug)]
 pub struct Rebuild {
     new: Vec<LiveIndices>,
@@ -73,18 +73,18 @@ impl Rebuild {
 /// A line of `doctor`.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Check {
-    /// What was looked at.
+    /// What was checked.
     pub name: String,
-    /// Whether it is well.
+    /// Whether it is in order.
     pub ok: bool,
     /// What was found.
     pub said: String,
-    /// What to do, if it is not well.
+    /// What to do if it is not in order.
     pub remedy: Option<String>,
 }
 
 impl LiveIndices {
-    /// Itself, if every field has the type that documents and comparisons need.
+    /// Returns itself if every field has the type that documents and comparisons need.
     ///
     /// # Errors
     /// [`Error::WrongTypes`].
@@ -124,11 +124,11 @@ struct Own {
     aliases: Vec<String>,
 }
 
-/// What stands for one index of this account.
+/// The result of looking for one index of this account.
 enum Found {
-    /// It.
+    /// The index in use.
     Index(IndexState),
-    /// None in use; those that are named so all the same.
+    /// No index is in use. These have such a name all the same.
     Nothing(Vec<Own>),
 }
 
@@ -136,7 +136,7 @@ impl Elastic {
     /// Creates missing indices and aliases, and returns the live ones.
     ///
     /// # Errors
-    /// [`Error::Foreign`] if a name of ours is somebody else's.
+    /// [`Error::Foreign`] if something else has one of the harvester's names.
     pub async fn ensure(&self, year: IndexYear) -> Result<LiveIndices, Error> {
         Ok(LiveIndices {
             year,
@@ -145,7 +145,7 @@ impl Elastic {
         })
     }
 
-    /// The same, but creates nothing where there is no index of either kind.
+    /// The same, but creates nothing if there is no index of either kind.
     ///
     /// # Errors
     /// As [`Elastic::ensure`].
@@ -162,10 +162,10 @@ impl Elastic {
         }))
     }
 
-    /// The years of which there are indices of this account, in use or not.
+    /// The years for which this account has indices, in use or not.
     ///
     /// # Errors
-    /// Any.
+    /// Any [`Error`].
     pub async fn years(&self) -> Result<BTreeSet<IndexYear>, Error> {
         let mut years = BTreeSet::new();
         for kind in IndexKind::ALL {
@@ -176,10 +176,10 @@ impl Elastic {
         Ok(years)
     }
 
-    /// Leaves a mark in both indices: a later reader can tell which catalog wrote last, and when.
+    /// Leaves a mark in both indices. It tells a later reader which catalog wrote last, and when.
     ///
     /// # Errors
-    /// Any.
+    /// Any [`Error`].
     pub async fn write_stamp(&self, live: &LiveIndices, stamp: &str) -> Result<(), Error> {
         for index in [&live.meetings.index, &live.sessions.index] {
             let body = json!({"_meta": {OURS: {"account": self.settings.account, "stamp": stamp}}});
@@ -192,7 +192,7 @@ impl Elastic {
     /// The index that this account's documents are written to, if there is one.
     ///
     /// # Errors
-    /// [`Error::Foreign`] if what stands there is somebody else's, or it is not clear which index is meant.
+    /// [`Error::Foreign`] if the alias leads to something else, or if it is not clear which index is meant.
     pub(super) async fn behind(&self, kind: IndexKind, year: IndexYear) -> Result<Option<String>, Error> {
         let alias = self.write_alias(kind, year);
         let behind = self.led_to(&alias).await?;
@@ -209,7 +209,7 @@ impl Elastic {
         }
     }
 
-    /// Where an alias leads.
+    /// The indices that an alias leads to.
     async fn led_to(&self, alias: &str) -> Result<Vec<String>, Error> {
         let answer = self.call(Method::Get, &format!("/_alias/{alias}"), None).await?;
         match (answer.status, &answer.body) {
@@ -219,7 +219,7 @@ impl Elastic {
         }
     }
 
-    /// Whether an index may be made here: neither alias is an index, and nothing of the older layout stands behind the alias that is searched.
+    /// Checks that an index may be created: neither alias is an index, and the search alias leads to no index of the older layout.
     async fn may_be_made(&self, kind: IndexKind, year: IndexYear) -> Result<(), Error> {
         let alias = self.alias(kind);
         let searched = self.led_to(&alias).await?;
@@ -251,7 +251,7 @@ impl Elastic {
         self.found_or_made(kind, year, found).await
     }
 
-    /// Makes the index if there is none.
+    /// Creates the index if there is none, and adds fields that it lacks.
     async fn found_or_made(
         &self,
         kind: IndexKind,
@@ -284,7 +284,7 @@ impl Elastic {
         Ok(state)
     }
 
-    /// The index in use; aliases that were moved are put back.
+    /// The index in use. Aliases that were moved are put back.
     async fn find_index(&self, kind: IndexKind, year: IndexYear) -> Result<Found, Error> {
         let used = self.behind(kind, year).await?;
         let own = self.own_indices(kind, year).await?;
@@ -298,7 +298,7 @@ impl Elastic {
         let state = match (used, searched.as_slice()) {
             (None, []) => return Ok(Found::Nothing(own)),
             (Some(index), [searched]) if index == *searched => self.read_index(kind, &index).await?,
-            // Somebody took an alias away, or led one elsewhere. The index that is written to is searched, and no other of this account, or
+            // Someone removed an alias or moved it. The index that is written to has to be searched, and no other one of this account. Otherwise
             // documents would be found twice.
             (used, searched) => {
                 let index = match (used, searched) {
@@ -332,7 +332,7 @@ impl Elastic {
     async fn make_index(&self, kind: IndexKind, index: &str, aliases: Value) -> Result<(), Error> {
         let mut mappings = mapping::wanted(kind)?;
         mappings["_meta"] = json!({OURS: {"account": self.settings.account}});
-        // The pages of a comparison count on it.
+        // The pages of a comparison rely on it.
         let mut settings = json!({"max_result_window": 10_000});
         for (name, value) in [
             ("number_of_shards", self.settings.shards),
@@ -387,7 +387,7 @@ impl Elastic {
         })
     }
 
-    /// Every index that is named as this account's of a year are.
+    /// All indices that are named like this account's indices of a year.
     async fn own_indices(&self, kind: IndexKind, year: IndexYear) -> Result<Vec<Own>, Error> {
         let write_alias = self.write_alias(kind, year);
         let mut own = self.indices_of(&write_alias).await?;
@@ -395,7 +395,7 @@ impl Elastic {
         Ok(own)
     }
 
-    /// Every index whose name begins with an alias of ours and a hyphen.
+    /// All indices whose name begins with this alias and a hyphen.
     async fn indices_of(&self, write_alias: &str) -> Result<Vec<Own>, Error> {
         let path = format!("/{write_alias}-*/_alias");
         let answer = self.call(Method::Get, &path, None).await?;
@@ -425,11 +425,12 @@ impl Elastic {
         }
     }
 
-    /// Makes two empty indices for each of the years, beside the ones in use, `before`. What an abandoned rebuild left behind is removed first: indices
-    /// of ours that no alias leads to, newer ones if it never came to its last step, older ones if it ended right after that.
+    /// Creates two empty indices for each of the years, in addition to those in use (`before`). First removes what an abandoned rebuild left behind:
+    /// the harvester's indices that no alias leads to. They are newer ones if that rebuild never came to its last step, and older ones if it ended
+    /// right after that step.
     ///
     /// # Errors
-    /// Any.
+    /// Any [`Error`].
     pub async fn begin_rebuild(
         &self,
         years: &BTreeSet<IndexYear>,
@@ -457,7 +458,7 @@ impl Elastic {
         Ok(Rebuild { new, before })
     }
 
-    /// An empty index, one above every one of this account's year, which no alias of ours leads to.
+    /// Creates an empty index, numbered one above all of this account's for the year. No alias leads to it.
     async fn make_next(&self, kind: IndexKind, year: IndexYear) -> Result<IndexState, Error> {
         let own = self.own_indices(kind, year).await?;
         let index = next_index(&self.write_alias(kind, year), &own);
@@ -468,10 +469,10 @@ impl Elastic {
         self.read_index(kind, &index).await
     }
 
-    /// Puts the new indices in the place of all that were there before, in one step for whoever searches, then deletes the old ones.
+    /// Replaces all indices from before by the new ones, in one step for searches, then deletes the old ones.
     ///
     /// # Errors
-    /// Any; before the step nothing has changed for searchers, after it everything has.
+    /// Any [`Error`]. Before that step nothing has changed for searches, after it everything has.
     pub async fn finish_rebuild(&self, rebuild: &Rebuild, stamp: &str) -> Result<Vec<LiveIndices>, Error> {
         let mut all = Vec::new();
         let mut actions = Vec::new();
@@ -483,7 +484,7 @@ impl Elastic {
                 sessions: self.read_index(IndexKind::Sessions, &new.sessions.index).await?,
             };
             for kind in IndexKind::ALL {
-                // Deleted meanwhile, it came back by itself with the next bulk request: without what was written before.
+                // The index was deleted in the meantime. The next bulk request created it again, without what was written before.
                 if live.of(kind).uuid != new.of(kind).uuid {
                     return Err(Error::IndexMissing {
                         alias: new.of(kind).index.clone(),
@@ -514,7 +515,7 @@ impl Elastic {
     /// Refreshes these indices, so that searches see what they acknowledged.
     ///
     /// # Errors
-    /// Any.
+    /// Any [`Error`].
     pub async fn refresh(&self, live: &LiveIndices) -> Result<(), Error> {
         let path = format!("/{},{}/_refresh", live.meetings.index, live.sessions.index);
         let answer = self.call(Method::Post, &path, None).await?;
@@ -539,14 +540,14 @@ impl Elastic {
             .await?;
         match answer.status {
             200 | 201 => Ok(()),
-            // Made at an earlier try whose answer was lost.
+            // Created by an earlier try whose answer was lost.
             400 if answer.error_type() == "resource_already_exists_exception" => Ok(()),
             _ => Err(self.refused(what, &answer)),
         }
     }
 
-    /// Looks, without changing anything, whether all is there that is needed: the server, the privileges, the indices of this account
-    /// for these years.
+    /// Checks, without changing anything, that everything needed is there: the server, the privileges, and the indices of this account for these
+    /// years.
     pub async fn check(&self, years: &BTreeSet<IndexYear>) -> Vec<Check> {
         let mut checks = self.check_server().await;
         if checks
@@ -574,7 +575,7 @@ impl Elastic {
                     .unwrap_or("of unknown version");
                 Ok(format!("{url} answers, version {version}"))
             }
-            // A user who may not see the nodes may still do all that is needed.
+            // A user who may not see the nodes may still have all privileges that are needed.
             Ok(answer) if answer.status == 403 => Ok(format!("{url} answers")),
             Ok(answer) => Err((
                 self.refused("a look at the node", &answer),
@@ -605,7 +606,7 @@ impl Elastic {
                 format!("missing: {}", missing_privileges(&answer.body)),
                 Some("give the user or key the privileges that docs/elasticsearch.md lists"),
             ),
-            // No security, or of another kind: the first write will show.
+            // The server has no security, or another kind of it. The first write will show.
             Ok(_) => Check::well("privileges", "this server does not tell".to_owned()),
             Err(error) => Check::ill("privileges", error, Some("try again")),
         }
@@ -631,7 +632,7 @@ impl Elastic {
             let alias = format!("{}{}", self.alias(kind), year.suffix());
             checks.push(match found {
                 Ok(said) => Check::well(&alias, said),
-                // What it says ends with the remedy.
+                // The message already ends with the remedy.
                 Err(
                     error @ (Error::Foreign { .. } | Error::OlderLayout { .. } | Error::WrongTypes { .. }),
                 ) => Check::ill(&alias, error, None),
@@ -662,7 +663,7 @@ impl Check {
     }
 }
 
-/// One above every index of this account, in use or not.
+/// The name that is numbered one above all indices of this account, in use or not.
 fn next_index(write_alias: &str, own: &[Own]) -> String {
     let newest = own
         .iter()

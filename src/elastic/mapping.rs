@@ -1,11 +1,11 @@
-//! The types of our fields: what an index is made with, and how a live one differs.
+//! The types of the harvester's fields: the mapping of a new index, and how a live mapping differs from it.
 
 use serde_json::{Map, Value, json};
 
 use super::Error;
 use crate::model::IndexKind;
 
-/// The mapping of an index, with all that a foreign index template could otherwise decide for us.
+/// The mapping of an index, with everything that a foreign index template could otherwise decide.
 pub(super) fn wanted(kind: IndexKind) -> Result<Value, Error> {
     let text = match kind {
         IndexKind::Meetings => include_str!("mappings/meetings.json"),
@@ -21,7 +21,7 @@ pub(super) fn wanted(kind: IndexKind) -> Result<Value, Error> {
     Ok(mapping)
 }
 
-/// The types that our fields have, as far as files of documents tell them apart.
+/// The types of the harvester's fields, as far as export files distinguish them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FieldType {
     /// `keyword`, `ip`.
@@ -36,7 +36,7 @@ pub enum FieldType {
     Date,
 }
 
-/// The fields of an index in the order of its mapping, those of objects with a dot (`host.email`).
+/// The fields of an index in the order of its mapping. Fields of objects have a dot in their name (`host.email`).
 pub fn fields(kind: IndexKind) -> Vec<(String, FieldType)> {
     let mut found = Vec::new();
     if let Ok(mapping) = wanted(kind) {
@@ -63,7 +63,7 @@ fn collect(mapping: &Value, path: &str, found: &mut Vec<(String, FieldType)>) {
     }
 }
 
-/// The fields whose live type is another than ours, in words.
+/// The fields whose live type differs from the harvester's, described in words.
 pub(super) fn wrong(wanted: &Value, live: &Value) -> Vec<String> {
     let mut found = Vec::new();
     if live["_source"]["enabled"] == false {
@@ -91,7 +91,7 @@ fn compare(wanted: &Value, live: &Value, path: &str, found: &mut Vec<String>) {
     }
 }
 
-/// The fields that a live mapping lacks, as they are added to it.
+/// The fields that a live mapping lacks, in the form in which they are added to it.
 pub(super) fn lacking(wanted: &Value, live: &Value) -> Map<String, Value> {
     let mut lacking_here = Map::new();
     for (name, field) in properties(wanted) {
@@ -114,7 +114,7 @@ fn properties(mapping: &Value) -> impl Iterator<Item = (&String, &Value)> {
     mapping["properties"].as_object().into_iter().flatten()
 }
 
-/// An object's type is said by its having fields.
+/// The type of a field. A field without a type is an object.
 fn type_of(field: &Value) -> &str {
     field["type"].as_str().unwrap_or("object")
 }

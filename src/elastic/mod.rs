@@ -1,4 +1,4 @@
-//! The client of Elasticsearch and OpenSearch. It uses only what both have, from Elasticsearch 8 and OpenSearch 2 on.
+//! The client for Elasticsearch and OpenSearch. It uses only what both have, from Elasticsearch 8 and OpenSearch 2 on.
 
 mod bodies;
 mod bulk;
@@ -32,10 +32,10 @@ use crate::{
     untrusted::Secrets,
 };
 
-/// How to prove who we are.
+/// How the harvester authenticates.
 #[derive(Clone, Debug)]
 pub enum Auth {
-    /// Not at all.
+    /// No credentials.
     None,
     /// User and password.
     Basic {
@@ -48,60 +48,60 @@ pub enum Auth {
     ApiKey(SecretString),
 }
 
-/// How often, and how soon, a request or an item is tried again.
+/// How often and how soon a request or an item is retried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retry {
-    /// Further tries after the first.
+    /// Retries after the first try.
     pub times: usize,
-    /// Before the first of them; doubled for each one after, and up to as much again is added by chance.
+    /// The pause before the first retry. It doubles for each further one, and a random part of up to the same length is added.
     pub base: Duration,
     /// The longest pause.
     pub max: Duration,
 }
 
-/// What the client needs to know.
+/// The settings of the client.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Where it is, without credentials.
+    /// The URLs of the nodes, without credentials.
     pub urls: Vec<String>,
-    /// Who we are.
+    /// The credentials.
     pub auth: Auth,
-    /// Authorities to trust, beside the usual ones: one PEM certificate or several.
+    /// Certificate authorities to trust in addition to the usual ones: one PEM certificate or several.
     pub ca_cert_pem: Option<Vec<u8>>,
-    /// Authorities that this machine trusts.
+    /// The certificate authorities that this machine trusts.
     pub authorities: Authorities,
-    /// A certificate of ours and its key, in PEM.
+    /// The harvester's client certificate and its key, in PEM.
     pub client_pem: Option<SecretString>,
-    /// The proxies on the way.
+    /// The proxies to use.
     pub proxies: Proxies,
-    /// The account whose documents these are: it has indices of its own.
+    /// The account whose documents these are. It has its own indices.
     pub account: AccountId,
-    /// What the names of indices and aliases begin with.
+    /// The prefix of the names of indices and aliases.
     pub prefix: String,
-    /// Primary shards of an index created here; if unset, the server's templates decide.
+    /// Primary shards of an index created here. If unset, the server's templates decide.
     pub shards: Option<u32>,
-    /// Replicas of each, in the same way.
+    /// Replicas of each shard. If unset, the server's templates decide.
     pub replicas: Option<u32>,
-    /// The largest bulk body, unless one document is larger.
+    /// The largest bulk body in bytes, unless one document is larger.
     pub bulk_bytes: usize,
-    /// Whether bodies are sent compressed.
+    /// Whether bulk bodies are sent compressed.
     pub compress: bool,
-    /// Bulk requests at once.
+    /// The most bulk requests in parallel.
     pub in_flight: usize,
-    /// Tries after the first.
+    /// How often requests are retried.
     pub retry: Retry,
-    /// For one request, its answer included.
+    /// The timeout of one request, including its answer.
     pub timeout: Duration,
-    /// For the chance in the pauses.
+    /// The seed of the random part of the pauses.
     pub seed: u64,
 }
 
-/// The client. One for a cluster; share it behind an `Arc`.
+/// The client of one cluster. Share it behind an `Arc`.
 pub struct Elastic {
     settings: Settings,
     nodes: Nodes,
     secrets: Secrets,
-    /// Bulk requests under way, whichever batch they belong to: their number is bounded.
+    /// Limits the number of bulk requests in parallel, across all batches.
     slots: Semaphore,
 }
 
@@ -115,10 +115,10 @@ impl std::fmt::Debug for Elastic {
 }
 
 impl Elastic {
-    /// Makes the client; asks nothing yet.
+    /// Creates the client. Sends nothing yet.
     ///
     /// # Errors
-    /// [`Error::Configuration`] for a URL or a certificate that is none.
+    /// [`Error::Configuration`] for an invalid URL or certificate.
     pub fn new(settings: Settings) -> Result<Self, Error> {
         let nodes = Nodes::new(&settings)?;
         let secrets = match &settings.auth {
@@ -135,18 +135,17 @@ impl Elastic {
         })
     }
 
-    /// The way that its requests take, node by node.
+    /// How its requests get to each node: directly or through a proxy.
     pub fn ways(&self) -> Vec<String> {
         self.nodes.ways()
     }
 
-    /// Sends a meeting's documents, sessions before their meeting, and deletes the sessions it has lost. Only what the indices
-    /// of `live` took counts.
+    /// Sends the documents of meetings, sessions before their meeting, and deletes lost sessions. Only what the indices of `live` acknowledge counts.
     pub async fn publish(&self, live: &LiveIndices, batch: Arc<Vec<Kept>>) -> Report {
         self.send(batch, |kind| self.target(live, kind)).await
     }
 
-    /// The index that was met, by its alias.
+    /// The live index, addressed by its alias.
     fn target(&self, live: &LiveIndices, kind: IndexKind) -> Target {
         Target {
             name: self.write_alias(kind, live.year),
@@ -155,7 +154,7 @@ impl Elastic {
         }
     }
 
-    /// Sends the same to two indices of a rebuild.
+    /// Sends the same documents to two indices of a rebuild.
     pub async fn publish_into(&self, new: &LiveIndices, batch: Arc<Vec<Kept>>) -> Report {
         let target = |kind| Target {
             name: new.of(kind).index.clone(),
@@ -165,10 +164,10 @@ impl Elastic {
         self.send(batch, target).await
     }
 
-    /// Every session that these indices hold of these meetings.
+    /// All sessions of these meetings that these indices hold.
     ///
     /// # Errors
-    /// Any.
+    /// Any [`Error`].
     pub async fn sessions_of(
         &self,
         live: &LiveIndices,
@@ -204,11 +203,11 @@ impl Elastic {
         Ok(found)
     }
 
-    /// UUIDs of meetings in an index, a few thousand at a time, and where the next begin. Their order is that of their writing: it
-    /// needs no field, so it is the way through an index whose fields have the wrong types as well.
+    /// The UUIDs of up to 5000 meetings in an index, and where the next page begins. They are in the order in which they were written. That order
+    /// needs no field, so it also works in an index whose fields have the wrong types.
     ///
     /// # Errors
-    /// Any.
+    /// Any [`Error`].
     pub async fn meetings_after(
         &self,
         live: &LiveIndices,
@@ -220,7 +219,7 @@ impl Elastic {
         }
         let hits = self.hits(&live.meetings.index, &query).await?;
         let place = |hit: &Value| hit["sort"][0].as_i64();
-        // Documents of different shards may have the same number: the last group of a full page is left for the next.
+        // Documents of different shards may have the same number, so the last group of a full page is left for the next page.
         let last = hits.last().and_then(place).filter(|_| hits.len() == 5000);
         let uuids = hits
             .iter()
@@ -230,10 +229,10 @@ impl Elastic {
         Ok((uuids, last.map(|last| last - 1)))
     }
 
-    /// Meetings and sessions of this account that searches see.
+    /// The numbers of meetings and sessions of this account that searches find.
     ///
     /// # Errors
-    /// Any.
+    /// Any [`Error`].
     pub async fn count(&self) -> Result<(u64, u64), Error> {
         let query = json!({"query": {"term": {"account_id": self.settings.account.as_str()}}})
             .to_string()
@@ -258,10 +257,10 @@ impl Elastic {
         Ok((meetings, sessions))
     }
 
-    /// Sends a query to the searched alias and returns the server's answer.
+    /// Sends a query to the search alias and returns the server's answer.
     ///
     /// # Errors
-    /// Any.
+    /// Any [`Error`].
     pub async fn search(&self, kind: IndexKind, query: &Value) -> Result<Value, Error> {
         self.ask(&self.alias(kind), query).await
     }
@@ -289,17 +288,17 @@ impl Elastic {
     }
 }
 
-/// Where a bulk request goes.
+/// The target of a bulk request.
 struct Target {
-    /// What it is addressed to.
+    /// The name that it is addressed to.
     name: String,
-    /// Whether that is an alias.
+    /// Whether that name is an alias.
     is_alias: bool,
     /// The index that has to answer.
     index: String,
 }
 
-/// The documents of one meeting: its sessions first, as they are sent.
+/// The documents of one meeting, in the order in which they are sent: sessions first.
 pub fn documents(kept: &Kept) -> Vec<Document> {
     documents::of(kept)
 }

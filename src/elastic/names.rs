@@ -1,15 +1,16 @@
-//! The names of indices and aliases. People search `PREFIX-meetings`; an account writes to `PREFIX-meetings-ACCOUNT`, behind which stands
-//! `PREFIX-meetings-ACCOUNT-000001`, or a later number after a rebuild. With an index a year these are `PREFIX-meetings-ACCOUNT-2026` and
+//! The names of indices and aliases. Users search `PREFIX-meetings`. An account writes to the alias `PREFIX-meetings-ACCOUNT`, which leads to
+//! `PREFIX-meetings-ACCOUNT-000001`, or to a later number after a rebuild. With one index per year, these are `PREFIX-meetings-ACCOUNT-2026` and
 //! `PREFIX-meetings-ACCOUNT-2026-000001`.
 
 use super::Elastic;
 use crate::model::{AccountId, Checksum, IndexKind, IndexYear};
 
-/// Longer account ids are shortened: the whole name has to stay below the 255 bytes that an index may have.
+/// The longest account id in a name. Longer ones are shortened: the whole name has to stay below the 255 bytes that an index name may have.
 const LONGEST: usize = 32;
 
-/// The account as a part of a name: itself where it is made of small letters and digits and begins with a letter, otherwise what is left
-/// of it so, an underscore and a digest of the whole. No two accounts have the same, and none has a hyphen, which ends the part.
+/// The account as a part of a name. An id of lower-case letters and digits that begins with a letter is used unchanged. Any other id becomes its
+/// letters and digits in lower case, an underscore, and a digest of the whole id. No two accounts have the same part. No part has a hyphen, because a
+/// hyphen ends the part.
 pub fn account_part(account: &AccountId) -> String {
     let id = account.as_str();
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
@@ -26,14 +27,14 @@ pub fn account_part(account: &AccountId) -> String {
     format!("{readable}_{digest}")
 }
 
-/// The number at the end of an index that is named after an alias of ours.
+/// The number at the end of the name of an index; `None` if the index is not named after this alias.
 pub(super) fn generation(alias: &str, index: &str) -> Option<u64> {
     let digits = index.strip_prefix(alias)?.strip_prefix('-')?;
     let all_digits = digits.len() == 6 && digits.bytes().all(|byte| byte.is_ascii_digit());
     all_digits.then(|| digits.parse().ok()).flatten()
 }
 
-/// The year of an index that is named as those of an account are; `account_alias` is the alias of its index for all years.
+/// The year in the name of an account's index; `None` for any other name. `account_alias` is the alias of the account's index for all years.
 pub(super) fn year_of(account_alias: &str, index: &str) -> Option<IndexYear> {
     if generation(account_alias, index).is_some() {
         return Some(IndexYear::ALL);
@@ -47,12 +48,12 @@ pub(super) fn year_of(account_alias: &str, index: &str) -> Option<IndexYear> {
 }
 
 impl Elastic {
-    /// The alias that people search: it leads to the indices of every account.
+    /// The alias that users search. It leads to the indices of every account.
     pub fn alias(&self, kind: IndexKind) -> String {
         format!("{}-{}", self.settings.prefix, kind.as_str())
     }
 
-    /// The alias that this account's documents of a year are written to: it leads to one index, which holds nobody else's.
+    /// The alias that this account's documents of a year are written to. It leads to one index, which holds no other account's documents.
     pub fn write_alias(&self, kind: IndexKind, year: IndexYear) -> String {
         let account = account_part(&self.settings.account);
         format!("{}-{account}{}", self.alias(kind), year.suffix())
@@ -83,7 +84,7 @@ mod tests {
         ];
         let long = "x".repeat(500);
         let mut all: Vec<String> = awkward.iter().copied().chain([long.as_str()]).map(part).collect();
-        // One that looks as if it had been made from another.
+        // An id that looks like the part made from another id.
         all.push(part(&all[2].clone()));
         all.extend([part("abc"), part("ab"), part("a2026")]);
         for name in &all {
@@ -96,7 +97,7 @@ mod tests {
         }
         let different: std::collections::BTreeSet<&String> = all.iter().collect();
         assert_eq!(different.len(), all.len(), "{all:?}");
-        // Written down once, it stays: another name would be another index.
+        // A fixed example: another name would be another index.
         assert_eq!(
             part("AbC-1_dEfGhIjKlMnOpQrS"),
             "abc1defghijklmnopqrs_2dfcc6d5d7e37265"

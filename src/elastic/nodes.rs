@@ -1,4 +1,4 @@
-//! The nodes of the cluster: each with its client. They are tried in turn, and one that does not answer is left aside for a while.
+//! The cluster's nodes, each with its client. They are tried in turn. A node that does not answer is set aside for a while.
 
 use std::{sync::Mutex, time::Duration};
 
@@ -18,21 +18,21 @@ use tokio::time::Instant;
 use super::{Auth, Error, Settings};
 use crate::network::Way;
 
-/// How long a node that did not answer is tried only after all others.
+/// For how long a node that did not answer is tried only after all others.
 const ASIDE: Duration = Duration::from_secs(60);
 
-/// One of them.
+/// One node.
 pub(super) struct Node {
-    /// Where, without credentials.
+    /// Its URL, without credentials.
     pub url: String,
-    /// Answers from elsewhere are refused.
+    /// Its origin. Answers from another origin are refused.
     pub origin: url::Origin,
     pub client: Elasticsearch,
     pub way: Way,
     aside_until: Mutex<Option<Instant>>,
 }
 
-/// All of them, in the order in which they were named.
+/// All nodes, in the configured order.
 pub(super) struct Nodes(Vec<Node>);
 
 impl Nodes {
@@ -42,7 +42,7 @@ impl Nodes {
         nodes.map(Self)
     }
 
-    /// The nodes as they are to be tried: those that answered last, then those left aside.
+    /// The nodes in the order in which to try them: those set aside come last.
     pub fn in_turn(&self) -> impl Iterator<Item = &Node> {
         let now = Instant::now();
         let mut nodes: Vec<&Node> = self.0.iter().collect();
@@ -84,7 +84,7 @@ impl Node {
         let transport = builder.build().map_err(|error| {
             Error::Configuration(match settings.client_pem {
                 None => format!("no client for Elasticsearch can be made: {error}"),
-                // Its words may quote the key.
+                // The error's text may quote the key.
                 Some(_) => "ELASTICSEARCH_CLIENT_CERT and ELASTICSEARCH_CLIENT_KEY do not hold a PEM certificate and its private \
                             key (PKCS #8, PKCS #1 or SEC1, without a password)"
                     .to_owned(),
@@ -107,25 +107,25 @@ impl Node {
         until.is_some_and(|until| now < until)
     }
 
-    /// It did not answer.
+    /// Sets the node aside after it did not answer.
     pub fn leave_aside(&self) {
         self.set_aside(Some(Instant::now() + ASIDE));
     }
 
-    /// It answered.
+    /// Puts the node back in turn after it answered.
     pub fn take_back(&self) {
         self.set_aside(None);
     }
 
     fn set_aside(&self, until: Option<Instant>) {
-        // Nothing panics while it is held.
+        // Nothing panics while the lock is held.
         if let Ok(mut lock) = self.aside_until.lock() {
             *lock = until;
         }
     }
 }
 
-/// Says who we are: by certificate, by credentials, or both.
+/// Adds the authentication: a client certificate, credentials, or both.
 fn sign_in(builder: TransportBuilder, settings: &Settings) -> Result<TransportBuilder, Error> {
     let credentials = match &settings.auth {
         Auth::None => None,
@@ -141,7 +141,7 @@ fn sign_in(builder: TransportBuilder, settings: &Settings) -> Result<TransportBu
             Some(credentials) => builder.auth(credentials),
         });
     };
-    // The transport has one place for either; beside a certificate the credentials travel as a header of every request.
+    // The transport takes only one of the two. With a certificate, the credentials are sent as a header of every request.
     let header = match &settings.auth {
         Auth::None => None,
         Auth::Basic { user, password } => {

@@ -1,7 +1,7 @@
-//! Reading back what the indices hold: page by page, in the order of their keyword fields, every document once.
+//! Reads back what the indices hold: page by page, in the order of their keyword fields, every document once.
 //!
-//! Neither of the point-in-time APIs (each engine has its own) nor scrolling (a page whose answer is lost is lost) is needed:
-//! nobody else of ours writes meanwhile, and a page asked for twice is the same page.
+//! It needs neither a point-in-time API (each engine has its own) nor scrolling (a page is lost with its answer). No other process of the harvester
+//! writes at the same time, and a page that is requested twice is the same page.
 
 use std::borrow::Cow;
 
@@ -19,19 +19,19 @@ use crate::model::{
     VOLATILE_LISTING_FIELDS,
 };
 
-/// The target size of a page, which bounds the memory of a scan.
+/// The target size of a page in bytes. It bounds the memory of a scan.
 const PAGE_BYTES: usize = 4 << 20;
 
 /// Documents in the first page, before their size is known.
 const FIRST_PAGE: usize = 500;
 
-/// Documents in a page at most: half of what the servers allow by default (`index.max_result_window`).
+/// The most documents in a page: half of what the servers allow by default (`index.max_result_window`).
 const LARGEST_PAGE: usize = 5_000;
 
-/// Ids asked for at once.
+/// Ids in one look-up request.
 const IDS_AT_ONCE: usize = 500;
 
-/// The indices of a year that are read: those behind the aliases when the reading began, so that a swap meanwhile cannot mix two.
+/// The indices of a year that are read. They are those behind the aliases when the reading began, so that a swap in the meantime cannot mix two.
 #[derive(Clone, Debug)]
 pub struct Reading {
     year: IndexYear,
@@ -40,12 +40,12 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// Whose documents they hold.
+    /// The year whose documents they hold.
     pub fn year(&self) -> IndexYear {
         self.year
     }
 
-    /// The index of a kind; nothing if its alias leads nowhere.
+    /// The index of a kind; `None` if its alias leads nowhere.
     pub fn index(&self, kind: IndexKind) -> Option<&str> {
         match kind {
             IndexKind::Meetings => self.meetings.as_deref(),
@@ -69,10 +69,10 @@ pub struct Scan<'a> {
 }
 
 impl Elastic {
-    /// Looks up the indices of a year and makes visible what was acknowledged. Changes nothing.
+    /// Looks up the indices of a year and refreshes them, so that acknowledged documents are visible. Changes nothing else.
     ///
     /// # Errors
-    /// [`Error::Foreign`] if a name of ours is somebody else's, [`Error::WrongTypes`] if the indices cannot be read in order.
+    /// [`Error::Foreign`] if something else has one of the harvester's names, [`Error::WrongTypes`] if the indices cannot be read in order.
     pub async fn begin_reading(&self, year: IndexYear) -> Result<Reading, Error> {
         let reading = Reading {
             year,
@@ -94,7 +94,7 @@ impl Elastic {
         Ok(reading)
     }
 
-    /// Begins at the first document of an index.
+    /// Begins a scan at the first document of an index.
     pub fn scan<'a>(&'a self, reading: &'a Reading, kind: IndexKind) -> Scan<'a> {
         Scan {
             elastic: self,
@@ -109,10 +109,10 @@ impl Elastic {
         }
     }
 
-    /// Which of these ids the index has, whatever their documents say, with their versions.
+    /// Which of these ids the index has, with their versions, whatever the content of the documents.
     ///
     /// # Errors
-    /// Any.
+    /// Any [`Error`].
     pub async fn versions_of(
         &self,
         reading: &Reading,
@@ -148,10 +148,10 @@ impl Elastic {
         Ok(found)
     }
 
-    /// Deletes documents by id; one that has changed since it was read, to a newer version, stays.
+    /// Deletes documents by id. A document that has got a newer version since it was read stays.
     ///
     /// # Errors
-    /// Any; some may be deleted then.
+    /// Any [`Error`]; some documents may be deleted then.
     pub async fn delete(
         &self,
         reading: &Reading,
@@ -166,10 +166,10 @@ impl Elastic {
 }
 
 impl Scan<'_> {
-    /// The next documents, in order; none at the end. What the index counts has then been seen.
+    /// The next documents, in order; empty at the end. By then, as many were seen as the index counts.
     ///
     /// # Errors
-    /// Any, and an answer that leaves something out: half a reading must not pass for a whole one.
+    /// Any [`Error`], also if an answer is incomplete: half a reading must not pass for a whole one.
     pub async fn page(&mut self) -> Result<Vec<Held>, Error> {
         let Some(index) = self.index.filter(|_| !self.ended) else {
             return Ok(Vec::new());
@@ -190,7 +190,7 @@ impl Scan<'_> {
             self.ended = hits.len() < asked;
             let whole = if self.ended { hits.len() } else { settled(hits) };
             if whole == 0 && !self.ended {
-                // One group fills the page: only a larger one can show where it ends.
+                // One group of equal sort values fills the page. Only a larger page can show where it ends.
                 self.size = (asked * 2).min(LARGEST_PAGE * 2);
                 if self.size == asked {
                     return Err(unusable("reading an index", "too many documents are alike"));
@@ -211,7 +211,7 @@ impl Scan<'_> {
             let mut page = Vec::with_capacity(whole);
             for hit in hits {
                 let found = self.read(hit)?;
-                // The order is what the comparison stands on.
+                // The comparison relies on the order.
                 if self.last.as_ref().is_some_and(|last| *last > found.key) {
                     return Err(unusable("reading an index", "it is not in order"));
                 }
@@ -229,7 +229,7 @@ impl Scan<'_> {
             IndexKind::Meetings => vec![by("uuid")],
             IndexKind::Sessions => vec![by("meeting"), by("session_id")],
         };
-        // Tells apart what is alike in these, but for documents of different shards. (By `_id` Elasticsearch does not sort.)
+        // Distinguishes documents that are equal in these fields, except those of different shards. (Elasticsearch does not sort by `_id`.)
         sort.push(json!({"_seq_no": "asc"}));
         let mut query = json!({
             "size": self.size, "version": true, "track_total_hits": self.total.is_none(), "sort": sort,
@@ -258,7 +258,7 @@ impl Scan<'_> {
     }
 }
 
-/// A page of documents, as a search answers it.
+/// A page of documents, as a search returns it.
 #[derive(Deserialize)]
 struct Found<'a> {
     #[serde(default)]
@@ -310,7 +310,7 @@ fn read_hits(raw: &RawAnswer) -> Result<Found<'_>, Error> {
     Ok(found)
 }
 
-/// What an index that is in step holds of a meeting, in the order of a scan.
+/// The documents of a meeting that an index in step holds, in the order of a scan.
 pub fn held(kept: &Kept, kind: IndexKind) -> Vec<Held> {
     let held = |session: Option<SessionId>, document: Document| Held {
         key: Key {
@@ -334,8 +334,8 @@ pub fn held(kept: &Kept, kind: IndexKind) -> Vec<Held> {
     }
 }
 
-/// What is compared of a document. The quality scores of a meeting change by themselves and make nothing due, so the index may
-/// show older ones than the catalog.
+/// The checksum of what is compared of a document. The quality scores of a meeting are left out: they change by themselves and make nothing due, so
+/// the index may show older ones than the catalog.
 fn content(kind: IndexKind, body: &Row) -> Checksum {
     let compared = match kind {
         IndexKind::Sessions => body.clone(),
@@ -348,8 +348,8 @@ fn content(kind: IndexKind, body: &Row) -> Checksum {
     Checksum::of_bytes(compared.as_str().as_bytes())
 }
 
-/// How many hits of a full page can be counted on. Documents of different shards may be alike in all they are sorted by; what
-/// follows the last group begins after it, so a group that the page may have cut is read again with the next.
+/// How many hits of a full page can be relied on. Documents of different shards may have equal sort values, and the page may have cut its last group
+/// of equal values. The next page begins after the last value that was used, so that group is left out here and read again with the next page.
 fn settled(hits: &[Hit<'_>]) -> usize {
     let last = hits.last().map(|hit| &hit.sort);
     hits.iter()
@@ -357,7 +357,7 @@ fn settled(hits: &[Hit<'_>]) -> usize {
         .map_or(0, |place| place + 1)
 }
 
-/// The size of the next page, by what this one weighed; never more than twice as many.
+/// The size of the next page, estimated from the bytes of this one; at most twice as many documents.
 fn next_size(asked: usize, hits: usize, bytes: usize) -> usize {
     let each = (bytes / hits.max(1)).max(1);
     (PAGE_BYTES / each).clamp(2, (asked * 2).min(LARGEST_PAGE))
@@ -381,7 +381,7 @@ mod tests {
         assert_eq!(next_size(5_000, 5_000, 5_000 * 500), 5_000);
         // Sessions of 2 kB: four megabytes' worth.
         assert_eq!(next_size(2_000, 2_000, 2_000 * 2_048), 2_048);
-        // Heavy ones: few; and never none, nor one, which could not show where a group ends.
+        // Large documents: few, but at least two. A single document could not show where a group ends.
         assert_eq!(next_size(500, 500, 500 * (1 << 20)), 4);
         assert_eq!(next_size(500, 500, 500 * (64 << 20)), 2);
         assert_eq!(next_size(500, 0, 100), 1_000);

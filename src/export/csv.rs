@@ -1,4 +1,4 @@
-//! CSV (RFC 4180): a line of names, then a line a document. Times are ISO 8601 in UTC.
+//! CSV (RFC 4180): one line of names, then one line per document. Times are ISO 8601 in UTC.
 
 use std::io::{self, Write};
 
@@ -15,10 +15,10 @@ pub struct Csv<W: Write> {
 }
 
 impl<W: Write> Csv<W> {
-    /// Begins a file. `defuse`: text that a spreadsheet would take for a formula gets an apostrophe before it.
+    /// Begins a file. `defuse`: text that a spreadsheet would take for a formula gets an apostrophe in front.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// The file cannot be written.
     pub fn new(index: IndexKind, writer: W, defuse: bool) -> io::Result<Self> {
         let columns = columns(index);
         let mut writer = csv::Writer::from_writer(writer);
@@ -54,7 +54,7 @@ impl<W: Write> Sink for Csv<W> {
     }
 }
 
-/// What spreadsheets evaluate. Source: OWASP, CSV injection.
+/// Whether spreadsheets would evaluate this text. Source: OWASP, CSV injection.
 fn is_formula(text: &str) -> bool {
     text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'])
 }

@@ -1,4 +1,5 @@
-//! Documents as files that other programs read: JSON lines, CSV and Parquet. Typed by the mapping of the index, streamed, from the catalog alone.
+//! Documents as files for other programs: JSON lines, CSV and Parquet. They are typed by the mapping of the index, streamed, and come from the
+//! catalog alone.
 
 mod csv;
 #[cfg(feature = "parquet")]
@@ -17,27 +18,27 @@ pub use csv::Csv;
 #[cfg(feature = "parquet")]
 pub use parquet::Parquet;
 
-/// Takes documents one after another, and ends the file.
+/// Writes documents one after another, and ends the file.
 pub trait Sink {
-    /// One document more.
+    /// Adds a document.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// The document cannot be written.
     fn put(&mut self, document: &Document) -> io::Result<()>;
 
-    /// Nothing more comes.
+    /// Ends the file.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// The file cannot be written.
     fn end(self: Box<Self>) -> io::Result<()>;
 }
 
-/// A column of a table: a field of the documents. The fields of `host` have columns of their own; what else is a list or an object is JSON text.
+/// A column of a table: a field of the documents. Each field of `host` has its own column. Any other list or object is JSON text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Column {
     /// `_id`, `_version`, or the field: `topic`, `host_email`.
     pub name: String,
-    /// Where it stands in a document.
+    /// The path of the field in a document.
     path: Vec<String>,
     /// Its type.
     pub of: ColumnType,
@@ -86,7 +87,7 @@ pub fn columns(index: IndexKind) -> Vec<Column> {
         let (path, of) = match path.as_slice() {
             [_] => (path, of),
             [host, _] if host == "host" => (path, of),
-            // The first field of another object stands for all of it.
+            // The first field of another object makes the column for the whole object.
             [first, ..] => (vec![first.clone()], FieldType::Keyword),
             [] => continue,
         };
@@ -108,7 +109,7 @@ pub fn columns(index: IndexKind) -> Vec<Column> {
     columns
 }
 
-/// A document's values, column by column; nothing where it has none. What does not fit its column's type is left out: the JSON lines have it.
+/// A document's values, column by column; `None` where it has none. A value that does not fit its column's type is left out: the JSON lines have it.
 fn cells(columns: &[Column], document: &Document) -> io::Result<Vec<Option<Cell>>> {
     let body: Value = serde_json::from_str(&document.body)?;
     let mut cells = columns.iter().map(|column| match column.name.as_str() {

@@ -1,4 +1,4 @@
-//! Parquet: a column a field, compressed with zstd, in groups of rows that bound the memory it takes.
+//! Parquet: one column per field, compressed with zstd, in row groups that bound the memory it takes.
 
 use std::{
     io::{self, Write},
@@ -16,14 +16,14 @@ use parquet::{
 use super::{Cell, Column, ColumnType, Sink, cells, columns};
 use crate::model::{Document, IndexKind};
 
-/// Rows of a group. All of a group is held in memory until it is written.
+/// Rows in a row group. A whole group is held in memory until it is written.
 const GROUP_ROWS: usize = 5_000;
 
 /// Writes Parquet.
 pub struct Parquet<W: Write + Send> {
     columns: Vec<Column>,
     writer: SerializedFileWriter<W>,
-    /// Column by column.
+    /// The cells of the group that is not written yet, column by column.
     held: Vec<Vec<Option<Cell>>>,
     rows: usize,
 }
@@ -32,7 +32,7 @@ impl<W: Write + Send> Parquet<W> {
     /// Begins a file.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// The file cannot be written.
     pub fn new(index: IndexKind, writer: W) -> io::Result<Self> {
         let columns = columns(index);
         let types: Result<Vec<_>, _> = columns.iter().map(|column| typed(column).map(Arc::new)).collect();
@@ -83,7 +83,7 @@ impl<W: Write + Send> Parquet<W> {
                     let values: Vec<ByteArray> = present.filter_map(text).collect();
                     writer.write_batch(&values, Some(&levels), None)?;
                 }
-                // No column of ours has another type.
+                // No column has another type.
                 _ => {}
             }
             column.close()?;

@@ -1,4 +1,4 @@
-//! SHA-256 over canonical bytes: what tells whether something changed.
+//! SHA-256 over canonical bytes, to detect changes.
 
 use std::fmt;
 
@@ -11,18 +11,18 @@ use sha2::{Digest, Sha256};
 pub struct Checksum(String);
 
 impl Checksum {
-    /// Over the bytes.
+    /// The checksum of the bytes.
     pub fn of_bytes(bytes: &[u8]) -> Self {
         Self(hex(&Sha256::digest(bytes)))
     }
 
-    /// Over what is printed of it as JSON: the same for the same value, if that has no maps.
+    /// The checksum of a value's JSON form. It is the same for the same value, if the value has no maps.
     pub fn of_json(value: &impl Serialize) -> Self {
         // Texts, numbers and lists of them can always be written.
         Self::of_bytes(&serde_json::to_vec(value).unwrap_or_default())
     }
 
-    /// A digest that was made elsewhere.
+    /// A checksum from a digest that was computed elsewhere.
     pub fn from_digest(digest: &[u8]) -> Self {
         Self(hex(digest))
     }

@@ -10,16 +10,16 @@ use super::{Checksum, Json, MeetingUuid, Row, RowView, SessionId, checksum::hex}
 /// All that is fetched for one meeting. Like a [`super::Listing`] it exists only once the last page has been read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Detail {
-    /// Whose it is.
+    /// The meeting it belongs to.
     pub uuid: MeetingUuid,
-    /// Sessions that Zoom counts and does not show: with any of these it may take nothing away.
+    /// Sessions that Zoom counts but does not show. If there are any, this detail may remove no sessions.
     pub missing: u64,
-    /// Sessions that Zoom shows and does not count.
+    /// Sessions that Zoom shows but does not count.
     pub surplus: u64,
-    /// Rows that came twice, and are kept once.
+    /// Rows that came twice; each is kept once.
     pub repeated: u64,
     payload: Box<str>,
-    /// Where each row ends in it.
+    /// Where each row ends in the payload.
     ends: Vec<usize>,
 }
 
@@ -41,16 +41,15 @@ pub struct Session<'a> {
 }
 
 impl Detail {
-    /// Puts the sessions in canonical order (by join time, then by all they say), so that the order of Zoom's pages
-    /// changes no checksum and no id.
+    /// Puts the sessions in canonical order (by join time, then by their whole text), so that the order of pages changes no checksum and no id.
     pub fn new(uuid: MeetingUuid, rows: Vec<Row>) -> Self {
         Self::put_in_order(uuid, in_order(&rows))
     }
 
-    /// The same for an answer of Zoom's that counts so many sessions; 0 if it gives no count.
+    /// The same for an answer of Zoom with its count of sessions. `counted` is 0 if Zoom gives no count.
     ///
-    /// Rows that are the same to the last field and name a participant are one session: a list that moves while it is read shows a row on two
-    /// pages. Rows that name nobody may be two telephones alike: of these as many are kept as Zoom counts.
+    /// Identical rows that name a participant are one session: a list that changes while it is read shows a row on two pages. Identical rows that
+    /// name nobody may be two telephones. Of these, as many are kept as Zoom counts.
     pub fn answered(uuid: MeetingUuid, rows: Vec<Row>, counted: u64) -> Self {
         let mut order = in_order(&rows);
         let shown = order.len();
@@ -97,12 +96,12 @@ impl Detail {
         }
     }
 
-    /// A detail as it was kept, in canonical order by then. Nothing if the payload is no list of objects.
+    /// A detail as it was kept, already in canonical order. `None` if the payload is no list of objects.
     pub fn kept(uuid: MeetingUuid, payload: String) -> Option<Self> {
         let json = Json::kept(&payload);
         let (mut ends, mut end) = (Vec::new(), 0);
         for item in json.items() {
-            // A bracket or a comma stands before each.
+            // A bracket or a comma precedes each item.
             end += 1 + item.object()?.as_str().len();
             ends.push(end);
         }
@@ -121,7 +120,7 @@ impl Detail {
         &self.payload
     }
 
-    /// Over [`Detail::payload`].
+    /// The checksum of [`Detail::payload`].
     pub fn checksum(&self) -> Checksum {
         Checksum::of_bytes(self.payload.as_bytes())
     }
@@ -144,10 +143,10 @@ impl Detail {
             .filter_map(|(start, end)| Json::kept(self.payload.get(start..*end)?).object())
     }
 
-    /// Each session as far as the program decides by it, in the order of [`Detail::rows`].
+    /// Each session with the fields that the program uses, in the order of [`Detail::rows`].
     ///
-    /// Its id is a digest of meeting, participant and join time, and an ordinal among those that have all three alike. `participant_uuid`
-    /// names the participant, else `user_id`: both are Zoom's, valid inside the meeting only, and not always there.
+    /// The id is a digest of meeting, participant, join time, and an ordinal among the sessions that share all three. The participant is
+    /// `participant_uuid`, else `user_id`. Both are Zoom's, valid inside the meeting only, and not always present.
     pub fn sessions(&self) -> Vec<Session<'_>> {
         let mut ids = Ids::of(self);
         self.rows()
@@ -193,7 +192,7 @@ impl Detail {
     }
 }
 
-/// Rows by join time, then by all they say.
+/// The rows, sorted by join time and then by their whole text.
 fn in_order(rows: &[Row]) -> Vec<(Cow<'_, str>, &str)> {
     let mut order: Vec<_> = rows
         .iter()
@@ -203,7 +202,7 @@ fn in_order(rows: &[Row]) -> Vec<(Cow<'_, str>, &str)> {
     order
 }
 
-/// Whether a session's row says whose it is.
+/// Whether a session's row names its participant.
 fn names_somebody(row: &str) -> bool {
     let row = Json::kept(row).object();
     ["participant_uuid", "user_id"].iter().any(|name| {
@@ -212,7 +211,7 @@ fn names_somebody(row: &str) -> bool {
     })
 }
 
-/// What a session's id is made of, as its row says it.
+/// The parts of a session's id, as its row gives them.
 #[derive(Default)]
 struct Key<'a> {
     participant: Option<Cow<'a, str>>,
@@ -264,7 +263,7 @@ impl<'a> Ids<'a> {
     }
 }
 
-/// The text; of anything else, how it is written.
+/// The text of a value, or its JSON form if it is no text. Empty for `null`.
 fn said(value: Json<'_>) -> Cow<'_, str> {
     match value.as_str() {
         "null" => "".into(),
@@ -292,7 +291,7 @@ mod tests {
         assert_ne!(ids[0], ids[1]);
     }
 
-    /// What is kept of rows that Zoom shows twice, and what is said of counts that do not fit.
+    /// Tests what is kept of rows that Zoom shows twice, and what is reported of counts that do not match.
     #[test]
     fn repeated_rows_are_kept_once_and_wrong_counts_are_reported() {
         let named = r#"{"join_time":"2026-03-01T10:00:00Z","user_id":"1"}"#;
@@ -304,20 +303,20 @@ mod tests {
             (detail.len(), detail.repeated, detail.missing, detail.surplus)
         };
         assert_eq!(answered(&[named, other], 2), (2, 0, 0, 0));
-        // More rows than are counted, because of a repeat, and because of others.
+        // More rows than counted: because of a repeat, or for another reason.
         assert_eq!(answered(&[named, other, named], 2), (2, 1, 0, 0));
         assert_eq!(answered(&[named, other, nobody], 2), (3, 0, 0, 1));
-        // The repeat stands in the place of a row that was not shown.
+        // The repeat takes the place of a row that was not shown.
         assert_eq!(answered(&[named, named], 2), (1, 1, 1, 0));
-        // Two telephones alike, and one that came twice.
+        // Two identical telephones; then one of them is repeated.
         assert_eq!(answered(&[nobody, nobody], 2), (2, 0, 0, 0));
         assert_eq!(answered(&[nobody, nobody, nobody], 2), (2, 1, 0, 0));
-        // Nothing is counted: nothing follows from it.
+        // Without a count, only rows that name somebody are merged.
         assert_eq!(answered(&[named, named, nobody, nobody], 0), (3, 1, 0, 0));
         assert_eq!(answered(&[], 3), (0, 0, 3, 0));
     }
 
-    /// Other ids would double every document of an index that an older program filled.
+    /// Other ids would duplicate every document of an index that an older version of the program filled.
     #[test]
     fn session_ids_are_stable() {
         let uuid = MeetingUuid::new("gm8s9L+PTEC+FG3sFbd1Cw==");
@@ -333,7 +332,7 @@ mod tests {
         assert_eq!(ids, IDS);
     }
 
-    /// As `sha256sum` computes them of `["gm8s9L+PTEC+FG3sFbd1Cw==",PARTICIPANT,JOIN_TIME,0]`, the first 32 digits.
+    /// The first 32 digits that `sha256sum` computes of `["gm8s9L+PTEC+FG3sFbd1Cw==",PARTICIPANT,JOIN_TIME,0]`.
     const IDS: [&str; 3] = [
         "997015e1d8a3c45b57f523ef47627295",
         "f34ab9054c33cca8db4375c88acb4c9f",

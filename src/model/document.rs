@@ -1,4 +1,4 @@
-//! Documents: what they are built from, what an index holds, and what became of those that were sent.
+//! Documents: what they are built from, what an index holds, and the outcome of sending them.
 
 use chrono::{DateTime, Datelike, NaiveDate, Utc};
 
@@ -33,20 +33,19 @@ pub struct Kept {
     pub listing: Row,
     /// The detail's sessions.
     pub detail: Detail,
-    /// The version its documents carry: milliseconds since 1970, always more than the one before.
+    /// The version of its documents: milliseconds since 1970, always higher than the one before.
     pub revision: i64,
-    /// What an acknowledgement of these documents is recorded as.
+    /// The checksum that is recorded when these documents are acknowledged.
     pub document_checksum: Checksum,
-    /// Sessions that were sent, or may have been, and belong to it no more: to be deleted.
+    /// Sessions that were sent, or may have been, and no longer belong to the meeting. They are to be deleted.
     pub lost_sessions: Vec<SessionId>,
 }
 
 impl Kept {
-    /// The version of the documents' form: part of every document checksum, so that a new form makes every document
-    /// due, from the kept payloads.
+    /// The version of the form of documents. It is part of every document checksum, so a new form makes every document due, from the kept payloads.
     pub const DOCUMENT_FORM: u32 = 3;
 
-    /// Over everything that the documents are built from.
+    /// The checksum of everything that the documents are built from.
     pub fn document_checksum(
         listed: &Checksum,
         shown: &Checksum,
@@ -62,26 +61,26 @@ impl Kept {
 /// A document to be deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deletion {
-    /// Where it is.
+    /// The index it is in.
     pub index: IndexKind,
     /// Its `_id`.
     pub id: String,
-    /// Above every version that was sent of it.
+    /// Its version, above every version of the document that was sent.
     pub version: i64,
 }
 
-/// Whether an account has one index of each kind, or one a year.
+/// Whether an account has one index of each kind, or one per year.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum IndexPeriod {
-    /// One for all years.
+    /// One index for all years.
     #[default]
     None,
-    /// One for the meetings that ended in a year.
+    /// One index per year, for the meetings that ended in it.
     Year,
 }
 
 impl IndexPeriod {
-    /// The index for what ended on a day.
+    /// The index for meetings that ended on this day.
     pub fn year_of(self, day: NaiveDate) -> IndexYear {
         match self {
             Self::None => IndexYear::ALL,
@@ -108,7 +107,7 @@ impl IndexYear {
         self.0
     }
 
-    /// The end of an alias: nothing, or `-2026`.
+    /// The suffix of an alias: empty, or `-2026`.
     pub fn suffix(self) -> String {
         match self {
             Self::ALL => String::new(),
@@ -120,9 +119,9 @@ impl IndexYear {
 /// One of the two indices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum IndexKind {
-    /// One document a meeting.
+    /// One document per meeting.
     Meetings,
-    /// One document a session.
+    /// One document per session.
     Sessions,
 }
 
@@ -142,7 +141,7 @@ impl IndexKind {
 /// A document, ready to be sent or exported.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Document {
-    /// Where it belongs.
+    /// The index it belongs to.
     pub index: IndexKind,
     /// Its deterministic `_id`.
     pub id: String,
@@ -152,12 +151,12 @@ pub struct Document {
     pub body: String,
 }
 
-/// What the documents of an index are read by, in the order of its keyword fields: the bytes of the text, and what is absent last.
+/// The sort key of the documents of an index, in the order of its keyword fields: text by its bytes, absent values last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
     /// The meeting that a document says it belongs to.
     pub meeting: Option<MeetingUuid>,
-    /// For a session's, the session that it says it is.
+    /// The session that a session document says it is.
     pub session: Option<SessionId>,
 }
 
@@ -177,7 +176,7 @@ impl PartialOrd for Key {
     }
 }
 
-/// A document as an index holds it, or should: told by its id, its version and a checksum of its content.
+/// A document as an index holds it, or should hold it: its id, its version and a checksum of its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
     /// What its fields say it is.
@@ -186,18 +185,18 @@ pub struct Held {
     pub id: String,
     /// Its version.
     pub version: i64,
-    /// Over its content, but for what [`VOLATILE_LISTING_FIELDS`] names in a meeting's.
+    /// The checksum of its content. In a meeting document it leaves out [`super::VOLATILE_LISTING_FIELDS`].
     pub checksum: Checksum,
 }
 
-/// What became of one meeting's documents.
+/// The outcome of sending one meeting's documents.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// All are in Elasticsearch, in this version or a newer one; the lost sessions are deleted.
     Published,
     /// A document was rejected (4xx): sending it again would not help.
     Rejected {
-        /// Which and why, in one line.
+        /// Which document and why, in one line.
         reason: String,
     },
 }

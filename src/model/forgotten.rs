@@ -24,7 +24,7 @@ pub fn is_pseudonym(text: &str) -> bool {
 pub enum ForgottenKind {
     /// A person, by email.
     Email,
-    /// A person, by an id that sessions bear.
+    /// A person, by an id that occurs in sessions.
     Participant,
     /// A host, by id.
     Host,
@@ -57,8 +57,8 @@ impl ForgottenKind {
 pub struct Forgotten {
     /// The salt of this catalog's digests.
     pub salt: String,
-    /// Who.
+    /// The digests, each with the kind of its value.
     pub digests: BTreeSet<(ForgottenKind, Checksum)>,
-    /// Everything that ended before this UTC day.
+    /// The day before which everything that ended is forgotten, in UTC.
     pub before: Option<NaiveDate>,
 }

@@ -69,8 +69,8 @@ impl SeriesKind {
         Self::ALL.into_iter().find(|kind| kind.as_str() == text)
     }
 
-    /// What a series is that its host's complete list does not hold: ten digits are a personal room, the rest
-    /// were started without being scheduled. Source: Zoom's blog "Meeting API querying tips", part 1.
+    /// The kind of a series that its host's complete list does not contain. Ten digits are a personal room; the others were started without being
+    /// scheduled. Source: Zoom's blog "Meeting API querying tips", part 1.
     pub fn of_unlisted(series_id: SeriesId) -> Self {
         if series_id.is_personal_room() {
             Self::Personal

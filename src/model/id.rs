@@ -1,4 +1,4 @@
-//! The ids of Zoom's things: opaque, and never mixed up.
+//! The ids of Zoom's objects: opaque, each with a type of its own.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ macro_rules! text_id {
         pub struct $name(String);
 
         impl $name {
-            /// Wraps the text as it came; it is opaque and never taken apart.
+            /// Wraps the text as it came. It is opaque and never parsed.
             pub fn new(text: impl Into<String>) -> Self {
                 Self(text.into())
             }
@@ -48,8 +48,8 @@ text_id! {
     SessionId
 }
 
-/// What Zoom calls "meeting id" or "meeting number": 9 to 11 digits today, int64 by its documentation;
-/// stays the same through a scheduled or recurring series.
+/// What Zoom calls "meeting id" or "meeting number": 9 to 11 digits today, int64 by its documentation. It stays the same through a scheduled or
+/// recurring series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SeriesId(pub i64);

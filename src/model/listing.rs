@@ -6,7 +6,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 
 use super::{Checksum, Host, HostId, MeetingUuid, Row, RowEdit, SeriesId, Window, iso};
 
-/// Which of Zoom's two lists of ended meetings a meeting stands in; its detail must be asked for with the same.
+/// Which of Zoom's two lists of ended meetings a meeting is in. Its detail must be requested with the same type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ListingType {
     /// Two or more participants.
@@ -33,7 +33,7 @@ impl ListingType {
     }
 }
 
-/// What was held. Both are kept and published in the same way; Zoom lists them apart.
+/// The kind of a meeting. Both kinds are kept and published in the same way; Zoom lists them separately.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MeetingKind {
     /// A meeting.
@@ -47,7 +47,7 @@ impl MeetingKind {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Meeting, Self::Webinar];
 
-    /// Meetings, and webinars where these are wanted.
+    /// Meetings, and webinars if they are requested.
     pub fn wanted(webinars: bool) -> &'static [Self] {
         match webinars {
             true => &Self::ALL,
@@ -69,13 +69,13 @@ impl MeetingKind {
     }
 }
 
-/// Where Zoom's knowledge of a meeting comes from.
+/// The part of Zoom's API that a meeting's data comes from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Source {
     /// The dashboards (`/metrics/…`): Business, Education and Enterprise plans.
     #[default]
     Dashboard,
-    /// The reports (`/report/…`): Pro plans and up. They know no device, network or location.
+    /// The reports (`/report/…`): Pro plans and up. They contain no device, network or location.
     Reports,
 }
 
@@ -97,12 +97,12 @@ impl Source {
     }
 }
 
-/// By which of a meeting's times Zoom selects the meetings of a window.
+/// The time by which Zoom selects the meetings of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DateBasis {
-    /// `query_date_type=end_time`: what we ask for first.
+    /// `query_date_type=end_time`: requested first.
     EndTime,
-    /// Zoom's default, and all that some accounts may ask for (code 12700).
+    /// Zoom's default, and the only choice for some accounts (code 12700).
     StartTime,
 }
 
@@ -125,9 +125,9 @@ pub struct ListedMeeting {
     pub series_id: Option<SeriesId>,
     /// Whether it is a webinar.
     pub kind: MeetingKind,
-    /// The list it stands in.
+    /// The list it is in.
     pub listing_type: ListingType,
-    /// Whose list that is.
+    /// The source of that list.
     pub source: Source,
     /// The topic, possibly empty.
     pub topic: String,
@@ -143,11 +143,11 @@ pub struct ListedMeeting {
     pub duration_s: Option<i64>,
     /// Zoom's count of joins (not of people).
     pub participants: Option<i64>,
-    /// The whole row, unknown fields too.
+    /// The whole row, including unknown fields.
     pub row: Row,
 }
 
-/// Fields of a listing that change by themselves after a meeting: they make nothing due.
+/// Fields of a listing that change by themselves after a meeting. Such a change makes nothing due.
 pub const VOLATILE_LISTING_FIELDS: [&str; 4] = [
     "audio_quality",
     "video_quality",
@@ -155,16 +155,15 @@ pub const VOLATILE_LISTING_FIELDS: [&str; 4] = [
     "avg_jointime_cost",
 ];
 
-/// Fields of a listing that bear on the detail, beside the list it stands in.
+/// Fields of a listing that bear on the detail, in addition to the list that the meeting is in.
 const DETAIL_LISTING_FIELDS: [&str; 4] = ["start_time", "end_time", "duration", "participants"];
 
 impl ListedMeeting {
-    /// What decides whether the detail must be fetched: times, length, joins. It covers named fields in their
-    /// parsed form and begins with a version, so that neither a new field of Zoom's, nor a number that
-    /// becomes a string, refetches an account.
+    /// The checksum that decides whether the detail must be fetched: times, length, joins. It covers named fields in their parsed form and begins
+    /// with a version. So neither a new field of Zoom's nor a number that becomes a string causes a whole account to be fetched again.
     pub fn listed_checksum(&self) -> Checksum {
         let time = |at: Option<DateTime<Utc>>| at.map(iso);
-        // The two sources count lengths and participants differently, so their rows never say the same.
+        // The two sources count lengths and participants differently, so their rows never have the same checksum.
         let version = match self.source {
             Source::Dashboard => "",
             Source::Reports => "reports ",
@@ -180,14 +179,14 @@ impl ListedMeeting {
         ))
     }
 
-    /// The day it counts for: of its end, else of its start, else the last day of the window it was listed in.
+    /// The day it counts for: that of its end, else of its start, else the last day of the window it was listed in.
     pub fn listed_day(&self, window: Window) -> NaiveDate {
         self.end_time
             .or(self.start_time)
             .map_or(window.to, |at| at.date_naive())
     }
 
-    /// Whether it began or ended inside. Where Zoom does not say when it ended, the window it was listed in decides.
+    /// Whether it began or ended inside the window. If neither time is known, it counts as inside.
     pub fn is_inside(&self, window: Window) -> bool {
         let inside = |at: Option<DateTime<Utc>>| at.is_some_and(|at| window.contains(at.date_naive()));
         inside(self.start_time)
@@ -195,12 +194,12 @@ impl ListedMeeting {
             || (self.start_time.is_none() && self.end_time.is_none())
     }
 
-    /// What only the documents show: every other field that does not change by itself.
+    /// The checksum of what only the documents show: every other field that does not change by itself.
     pub fn shown_checksum(&self) -> Checksum {
         Self::shown_checksum_of(&self.row)
     }
 
-    /// The same, of a row alone.
+    /// The same, from a row alone.
     pub fn shown_checksum_of(row: &Row) -> Checksum {
         let mut shown = RowEdit::new(row.view());
         shown.retain(|name| {
@@ -213,51 +212,51 @@ impl ListedMeeting {
 /// An item of an answer that could not be read; the rest of the answer is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Malformed {
-    /// Where it stood, e.g. `meetings[3] of past 2026-03-01..2026-03-31, page 2`.
+    /// Where it was, e.g. `meetings[3] of past 2026-03-01..2026-03-31, page 2`.
     pub place: String,
     /// What is wrong with it.
     pub reason: String,
 }
 
-/// Rows of a listing that has not been read to its end: what is in them is there, and nothing follows from what is not.
+/// Rows of a listing that has not been read to its end. They prove that their meetings exist; absence from them proves nothing.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ListingPage {
-    /// The days the listing speaks for.
+    /// The days that the listing covers.
     pub window: Window,
     /// The rows.
     pub meetings: Vec<ListedMeeting>,
-    /// Hosts that the source names by the way.
+    /// Hosts that the source names in addition.
     pub hosts: Vec<Host>,
 }
 
-/// Zoom's complete answer for a window: `past` and `pastOne`, united by UUID. It exists only once the last page of both has been read, so
-/// whoever holds one may conclude that what is not in it is not there. The rows themselves came page by page.
+/// Zoom's complete answer for a window: `past` and `pastOne`, united by UUID. It exists only once the last page of both has been read, so what is not
+/// in it is not there. The rows themselves came page by page.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Listing {
-    /// The days it speaks for: what was asked, cut to what Zoom echoed.
+    /// The days it covers: the requested days, cut to those that Zoom echoed.
     pub window: Window,
-    /// By which time Zoom selected.
+    /// The time by which Zoom selected.
     pub basis: DateBasis,
-    /// What it shows.
+    /// The meetings it shows.
     pub shown: HashMap<MeetingUuid, Shown>,
-    /// Rows that could not be read; with any of these nothing may be concluded from absence.
+    /// Rows that could not be read. If there are any, nothing may be concluded from absence.
     pub malformed: Vec<Malformed>,
-    /// Pages read.
+    /// The number of pages read.
     pub pages: u32,
-    /// Of whose meetings it speaks, where it was put together host by host; otherwise of everybody's.
+    /// The hosts whose meetings it covers, if it was read host by host. `None` if it covers everybody's.
     pub hosts: Option<HashSet<HostId>>,
-    /// Whether the lists of every host were read. Otherwise the account's history told which of them have news; such a listing settles no day.
+    /// Whether the lists of every host were read. If not, the account's history showed which hosts have news, and the listing settles no day.
     pub every_host: bool,
-    /// The account's history, where it was read to be compared with this listing; or why Zoom did not give it.
+    /// The account's history, if it was read to be compared with this listing; or the reason why Zoom did not give it.
     pub history: Option<Result<Vec<ListedMeeting>, String>>,
-    /// Whether it speaks for webinars as well.
+    /// Whether it covers webinars as well.
     pub webinars: Webinars,
-    /// What people should know of it.
+    /// Messages for the user.
     pub notes: Vec<String>,
 }
 
 impl Listing {
-    /// What it speaks for: meetings, and webinars if they are in it.
+    /// The kinds it covers: meetings, and webinars if they are in it.
     pub fn kinds(&self) -> &'static [MeetingKind] {
         MeetingKind::wanted(self.webinars == Webinars::Listed)
     }
@@ -272,16 +271,16 @@ pub struct Shown {
     pub kind: MeetingKind,
 }
 
-/// What a listing says of webinars.
+/// What a listing contains of webinars.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Webinars {
-    /// They were not asked for.
+    /// They were not requested.
     NotAsked,
-    /// They are in it.
+    /// They are in the listing.
     Listed,
     /// The account has none: its plan lacks the add-on.
     NotInPlan {
-        /// Zoom's words, unless it was known before and not asked again.
+        /// Zoom's words. `None` if this was known before and webinars were not requested again.
         refusal: Option<String>,
     },
 }
@@ -293,44 +292,44 @@ pub struct KnownMeeting {
     pub listed_checksum: Checksum,
     /// [`ListedMeeting::shown_checksum`] as last recorded.
     pub shown_checksum: Checksum,
-    /// Where that came from.
+    /// The source of that record.
     pub source: Source,
-    /// When it began and ended, by that, as [`iso`] writes it.
+    /// When it began and ended, by that record, as [`iso`] writes it.
     pub times: [Option<String>; 2],
-    /// Whether a detail is kept that was fetched for it.
+    /// Whether a detail is kept that was fetched for `listed_checksum`.
     pub detail_kept: bool,
-    /// Whether a complete listing had lost it.
+    /// Whether a complete listing no longer showed it.
     pub vanished: bool,
-    /// Whether Zoom did not have its detail when it was last asked.
+    /// Whether Zoom did not have its detail at the last request.
     pub gone: bool,
 }
 
-/// A meeting that the catalog holds, as the account's history would have to show it.
+/// A meeting that the catalog holds, as the account's history should show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldMeeting {
     /// Its key.
     pub uuid: MeetingUuid,
-    /// Whose it is.
+    /// Its host, if known.
     pub host_id: Option<HostId>,
     /// The topic, as it is kept.
     pub topic: String,
     /// When it began and ended, as [`iso`] writes it.
     pub times: [Option<String>; 2],
-    /// How many took part, if a report counted them: the dashboards count otherwise.
+    /// The number of participants, if a report counted them. The dashboards count differently.
     pub participants: Option<i64>,
 }
 
-/// Where the account's history and the catalog differ. Each difference is a reason to read the host's own lists; nothing else follows from it.
+/// The differences between the account's history and the catalog. Each is only a reason to read the host's own lists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct News {
-    /// Hosts of meetings that are held and shown otherwise, or not shown.
+    /// Hosts of meetings that the catalog holds and the history shows differently, or does not show.
     pub hosts: HashSet<HostId>,
-    /// Meetings shown whose host the catalog does not know.
+    /// Meetings in the history whose host the catalog does not know.
     pub meetings: HashSet<MeetingUuid>,
 }
 
 impl News {
-    /// Whether there is none.
+    /// Whether there are no differences.
     pub fn is_empty(&self) -> bool {
         self.hosts.is_empty() && self.meetings.is_empty()
     }
@@ -339,7 +338,7 @@ impl News {
 /// What the catalog knows that bears on one listing.
 pub type Known = HashMap<MeetingUuid, KnownMeeting>;
 
-/// What a listing means for one meeting. Planning is a pure function to these; the dry run prints them.
+/// The change that a listing means for one meeting. Planning is a pure function that returns these; the dry run prints them.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change<'a> {
     /// Not in the catalog yet.
@@ -348,12 +347,12 @@ pub enum Change<'a> {
     Changed {
         /// The row as it is now.
         meeting: &'a ListedMeeting,
-        /// Whether what bears on the detail differs: then the detail is due, else only the documents.
+        /// Whether a field that bears on the detail differs. If so, the detail is due, else only the documents.
         detail: bool,
-        /// Whether an earlier listing had lost it.
+        /// Whether an earlier listing no longer showed it.
         reappeared: bool,
     },
-    /// As before.
+    /// Listed as before.
     Unchanged(&'a MeetingUuid),
     /// In the catalog, but a complete listing of its days does not show it any more.
     Vanished(MeetingUuid),

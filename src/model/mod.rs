@@ -1,6 +1,6 @@
-//! The nouns of the program: ids, windows, checksums, rows, listings, details, documents, states. No I/O.
+//! The types of the program: ids, windows, checksums, rows, listings, details, documents, states. No I/O.
 //!
-//! Everything that crosses a border between two rooms is one of these types.
+//! Everything that crosses a module boundary is one of these types.
 
 mod checksum;
 mod detail;

@@ -1,4 +1,4 @@
-//! Which instances of a series belong together: Zoom gives a meeting that its host left and began again another UUID.
+//! Which instances of a series belong together. If the host leaves a meeting and restarts it, Zoom gives it another UUID.
 
 use std::collections::BTreeSet;
 
@@ -9,26 +9,27 @@ use super::{HostId, SeriesId};
 /// The longest pause between two instances that belong together.
 pub const LONGEST_PAUSE: TimeDelta = TimeDelta::minutes(15);
 
-/// The longest that a meeting lasts: Zoom's limit for licensed hosts.
+/// The longest duration of a meeting: Zoom's limit for licensed hosts.
 pub const LONGEST_MEETING: TimeDelta = TimeDelta::hours(30);
 
-/// An instance of a series, as far as it decides about that.
+/// An instance of a series, with the fields that decide which occurrence it belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Instance {
     /// When it began.
     pub start: DateTime<Utc>,
-    /// When it ended, or began if that is not known.
+    /// When it ended, or when it began if the end is not known.
     pub end: DateTime<Utc>,
     /// Its host, if known.
     pub host: Option<HostId>,
-    /// The names and emails of who took part beside the host; empty where they are not known, or not asked for.
+    /// The names and emails of the participants other than the host. Empty if they are not known or not requested.
     pub guests: BTreeSet<String>,
 }
 
-/// Of each instance of one series, in the order of their start, the first one of its occurrence: its own place if it begins one.
+/// Returns, for each instance of one series, the place of the first instance of its occurrence. The instances must be in the order of their start. An
+/// instance that begins an occurrence gets its own place.
 ///
-/// An instance joins the occurrence before it if it begins at most [`LONGEST_PAUSE`] after that ended. In a personal room, where one number serves
-/// for all meetings, it does not join if its host is another, or if both had guests and no guest was in both.
+/// An instance joins the occurrence before it if it begins at most [`LONGEST_PAUSE`] after that ended. In a personal room one number serves for all
+/// meetings. There it does not join if its host is another, or if both had guests and no guest was in both.
 pub fn occurrences(series: SeriesId, instances: &[Instance]) -> Vec<usize> {
     let mut before: Option<(usize, Instance)> = None;
     let of_each = instances.iter().enumerate().map(|(place, instance)| {
@@ -81,7 +82,7 @@ mod tests {
         let instances = [
             instance(0, 30, "h", &["a"]),
             instance(45, 60, "h", &["b"]),
-            // While the one before still goes on, and after a longer pause.
+            // The first begins while the one before goes on. The last begins after a longer pause.
             instance(50, 55, "h", &[]),
             instance(75, 90, "x", &["c"]),
             instance(106, 120, "h", &["a"]),
@@ -95,7 +96,7 @@ mod tests {
         let office_hours = [
             instance(0, 20, "h", &["a"]),
             instance(22, 40, "h", &["b"]),
-            // The host alone says nothing, and somebody who comes back does.
+            // An instance with the host alone joins, and so does one with a guest who returns.
             instance(41, 42, "h", &[]),
             instance(43, 60, "h", &["b", "c"]),
             instance(61, 70, "h", &["a"]),
@@ -106,7 +107,7 @@ mod tests {
     }
 
     proptest! {
-        /// The naive model compares each with every one before it.
+        /// The naive model compares each instance with every one before it.
         #[test]
         fn occurrences_agree_with_the_naive_model(minutes in prop::collection::vec((0_i64..400, 0_i64..60), 0..12)) {
             let mut instances: Vec<Instance> =

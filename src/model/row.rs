@@ -1,7 +1,7 @@
-//! Rows: JSON objects in canonical form, kept as text and read where they stand.
+//! Rows: JSON objects in canonical form, kept as text and read in place.
 //!
-//! Canonical form is JSON with the names of every object sorted by their bytes, each once, and no white space between tokens. It is written
-//! while the received JSON is read, never grown as a tree; two rows say the same if and only if their texts are equal.
+//! Canonical form is JSON without white space between tokens, in which the names of every object occur once and are sorted by their bytes. It is
+//! written while the received JSON is read, without building a tree. Two rows have the same content if and only if their texts are equal.
 
 use std::{borrow::Cow, fmt, ops::Range};
 
@@ -16,15 +16,15 @@ use super::parse_time;
 pub struct Row(Box<str>);
 
 impl Row {
-    /// Reads an object, in whatever form it comes.
+    /// Reads an object in any form.
     ///
     /// # Errors
-    /// It is no JSON object; the parser's words, which quote nothing.
+    /// The text is no JSON object. The error has the parser's words, which quote nothing.
     pub fn read(json: &str) -> Result<Self, serde_json::Error> {
         serde_json::from_str(json)
     }
 
-    /// Takes text that is canonical already, as it was kept.
+    /// Takes text that is already canonical, as it was kept.
     pub fn kept(canonical: &str) -> Self {
         Self(canonical.into())
     }
@@ -80,7 +80,7 @@ impl<'de> Deserialize<'de> for Row {
     }
 }
 
-/// A row where it stands, for example inside a kept detail.
+/// A row read in place, for example inside a kept detail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RowView<'a>(&'a str);
 
@@ -107,13 +107,13 @@ impl<'a> RowView<'a> {
         self.get(name).and_then(Json::text).unwrap_or_default()
     }
 
-    /// A copy that stands alone.
+    /// An owned copy.
     pub fn to_row(self) -> Row {
         Row(self.0.into())
     }
 }
 
-/// The members of an object in canonical form. A name is as it is written: none that Zoom documents needs an escape.
+/// The members of an object in canonical form. A name is returned as written: no name that Zoom documents needs an escape.
 #[derive(Clone, Debug)]
 pub struct Members<'a> {
     rest: &'a str,
@@ -131,22 +131,22 @@ impl<'a> Iterator for Members<'a> {
     }
 }
 
-/// A value in canonical form, where it stands.
+/// A value in canonical form, read in place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Json<'a>(&'a str);
 
 impl<'a> Json<'a> {
-    /// Takes text that is canonical already.
+    /// Takes text that is already canonical.
     pub fn kept(canonical: &'a str) -> Self {
         Self(canonical)
     }
 
-    /// As it is written.
+    /// Its text, as written.
     pub fn as_str(self) -> &'a str {
         self.0
     }
 
-    /// What it says, if it is text.
+    /// The string, if it is one.
     pub fn text(self) -> Option<Cow<'a, str>> {
         if !self.0.starts_with('"') {
             return None;
@@ -158,7 +158,7 @@ impl<'a> Json<'a> {
         }
     }
 
-    /// What it says, if it is text or a number.
+    /// The string or the number as text, if it is one of the two.
     pub fn text_or_number(self) -> Option<Cow<'a, str>> {
         if self.is_number() {
             Some(self.0.into())
@@ -177,7 +177,7 @@ impl<'a> Json<'a> {
         self.0.starts_with('[')
     }
 
-    /// The number, if it is a whole one that 64 bits hold.
+    /// The number, if it is whole and fits into 64 bits.
     pub fn whole_number(self) -> Option<i64> {
         if self.is_number() {
             self.0.parse().ok()
@@ -195,7 +195,7 @@ impl<'a> Json<'a> {
         }
     }
 
-    /// The time, if it is text that says one.
+    /// The time, if it is a string that contains one.
     pub fn time(self) -> Option<DateTime<Utc>> {
         parse_time(&self.text()?)
     }
@@ -205,7 +205,7 @@ impl<'a> Json<'a> {
         self.0.starts_with('{').then_some(RowView(self.0))
     }
 
-    /// Its items; none if it is no list.
+    /// Its items; empty if it is no list.
     pub fn items(self) -> Items<'a> {
         Items {
             rest: if self.is_list() { inside(self.0) } else { "" },
@@ -229,12 +229,12 @@ impl<'a> Iterator for Items<'a> {
     }
 }
 
-/// What stands between the first and the last character.
+/// The text between the first and the last character.
 fn inside(json: &str) -> &str {
     json.get(1..json.len().saturating_sub(1)).unwrap_or_default()
 }
 
-/// Where the value ends with which canonical JSON begins; nothing if there is none.
+/// The end of the value that canonical JSON begins with. `None` if there is none.
 fn value_end(json: &str) -> Option<usize> {
     let bytes = json.as_bytes();
     match bytes.first()? {
@@ -266,7 +266,7 @@ fn value_end(json: &str) -> Option<usize> {
     }
 }
 
-/// Where the string ends that begins at `start`.
+/// The end of the string that begins at `start`.
 fn string_end(bytes: &[u8], start: usize) -> Option<usize> {
     let mut at = start + 1;
     loop {
@@ -279,11 +279,12 @@ fn string_end(bytes: &[u8], start: usize) -> Option<usize> {
     }
 }
 
-/// Where the first of the two stands. Eight bytes at a time: most strings are so short that a call of `memchr` costs more than it saves.
+/// The position of the first quote or backslash. It reads eight bytes at a time: most strings are so short that a call of `memchr` costs more than it
+/// saves.
 fn quote_or_backslash(bytes: &[u8]) -> Option<usize> {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     const HIGH_BITS: u64 = ONES << 7;
-    // The lowest high bit of the answer stands where the byte stands first; above it there may be false ones.
+    // The lowest high bit of the answer marks the first match. Higher ones may be false.
     let find = |word: u64, byte: u8| {
         let zero_where_found = word ^ (ONES * u64::from(byte));
         zero_where_found.wrapping_sub(ONES) & !zero_where_found & HIGH_BITS
@@ -300,14 +301,14 @@ fn quote_or_backslash(bytes: &[u8]) -> Option<usize> {
     Some(8 * eights.len() + found)
 }
 
-/// A row being changed, or made, member by member.
+/// A row that is changed or built member by member.
 #[derive(Clone, Debug, Default)]
 pub struct RowEdit<'a> {
     members: Vec<(Cow<'a, str>, Cow<'a, str>)>,
 }
 
 impl<'a> RowEdit<'a> {
-    /// Begins with what the row says.
+    /// Starts from the members of a row.
     pub fn new(row: RowView<'a>) -> Self {
         Self {
             members: row
@@ -322,18 +323,18 @@ impl<'a> RowEdit<'a> {
             .binary_search_by(|(found, _)| compare_names(found, name))
     }
 
-    /// The value of that name as it stands now.
+    /// The current value of that name.
     pub fn get(&self, name: &str) -> Option<Json<'_>> {
         let (_, value) = self.members.get(self.place(name).ok()?)?;
         Some(Json(value))
     }
 
-    /// Takes a member out; returns its value.
+    /// Removes a member and returns its value.
     pub fn remove(&mut self, name: &str) -> Option<Cow<'a, str>> {
         self.place(name).ok().map(|at| self.members.remove(at).1)
     }
 
-    /// Puts canonical JSON in, in place of what stood there.
+    /// Sets a member to canonical JSON, in place of its old value.
     pub fn set(&mut self, name: impl Into<Cow<'a, str>>, canonical: impl Into<Cow<'a, str>>) {
         let name = name.into();
         match self.place(&name) {
@@ -346,12 +347,12 @@ impl<'a> RowEdit<'a> {
         }
     }
 
-    /// Puts text in.
+    /// Sets a member to text.
     pub fn set_text(&mut self, name: impl Into<Cow<'a, str>>, text: &str) {
         self.set(name, json_text(text));
     }
 
-    /// Keeps the members whose names `wanted` says are.
+    /// Keeps the members whose names `wanted` accepts.
     pub fn retain(&mut self, wanted: impl Fn(&str) -> bool) {
         self.members.retain(|(name, _)| wanted(name));
     }
@@ -374,7 +375,7 @@ impl<'a> RowEdit<'a> {
     }
 }
 
-/// The order of names in canonical form, by what they say; they are compared as they are written where no escape is in the way.
+/// The order of names in canonical form, by their unescaped text. Names without escapes are compared as written.
 fn compare_names(one: &str, other: &str) -> std::cmp::Ordering {
     let said = |name: &str| serde_json::from_str::<String>(&format!("\"{name}\"")).unwrap_or_default();
     if one.contains('\\') || other.contains('\\') {
@@ -408,13 +409,13 @@ pub fn json_text(text: &str) -> String {
     serde_json::to_string(text).unwrap_or_default()
 }
 
-/// How deep values may be nested: as `serde_json` reads trees.
+/// The maximum nesting depth of values, the same as `serde_json` has for trees.
 const DEEPEST: usize = 128;
 
-/// The canonical form of JSON whose grammar has been checked, as that of a [`RawValue`] has been.
+/// The canonical form of JSON whose grammar has been checked, as in a [`RawValue`].
 ///
 /// # Errors
-/// What the grammar allows and no reader can hold: half a surrogate pair, a number without end, or values nested too deep.
+/// Values that the grammar allows and no reader can hold: half a surrogate pair, a number that is too large, or values nested too deep.
 fn canonical(json: &str) -> Result<String, serde_json::Error> {
     let mut out = String::with_capacity(json.len());
     let mut reader = Reader { json, at: 0 };
@@ -422,7 +423,7 @@ fn canonical(json: &str) -> Result<String, serde_json::Error> {
     Ok(out)
 }
 
-/// Reads JSON and writes it in canonical form. What is canonical as it stands (text without escapes, most whole numbers) is copied.
+/// Reads JSON and writes it in canonical form. What is already canonical (text without escapes, most whole numbers) is copied.
 struct Reader<'a> {
     json: &'a str,
     at: usize,
@@ -438,7 +439,7 @@ impl<'a> Reader<'a> {
         bytes.get(self.at).copied().unwrap_or_default()
     }
 
-    /// What stands from here up to `end`.
+    /// The text from here up to `end`.
     fn take_to(&mut self, end: usize) -> &'a str {
         let taken = self.json.get(self.at..end).unwrap_or_default();
         self.at = end;
@@ -463,7 +464,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A string as it is written, with its quotes.
+    /// A string as written, with its quotes.
     fn string(&mut self) -> &'a str {
         let end = string_end(self.json.as_bytes(), self.at).unwrap_or(self.json.len());
         self.take_to(end)
@@ -475,7 +476,7 @@ impl<'a> Reader<'a> {
         let ends = |byte: &u8| matches!(byte, b',' | b']' | b'}' | b' ' | b'\n' | b'\r' | b'\t');
         let length = rest.iter().position(ends).unwrap_or(rest.len());
         let text = self.take_to(self.at + length);
-        // 18 digits fit into 64 bits, whatever they are.
+        // 18 digits always fit into 64 bits.
         let digits = text.strip_prefix('-').unwrap_or(text);
         let usual = text.starts_with(char::is_alphabetic)
             || text == "0"
@@ -533,7 +534,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Writes a name; returns what it says.
+    /// Writes a name and returns its unescaped text.
     fn name(&mut self, out: &mut String) -> Result<Cow<'a, str>, serde_json::Error> {
         let text = self.string();
         if text.contains('\\') {
@@ -547,10 +548,10 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Puts the members that stand in `out` from `begin` on into the order of their names. Of several with one name the last counts, as with every
-/// reader of JSON that Zoom's clients use.
+/// Sorts the members in `out`, from `begin` on, by their names. If a name occurs more than once, the last one counts, as in every JSON reader that
+/// Zoom's clients use.
 fn sort_members(out: &mut String, begin: usize, members: &mut [(Cow<'_, str>, Range<usize>)]) {
-    // Stable: of equal names the last stays the last.
+    // The sort is stable: of equal names the last stays the last.
     members.sort_by(|(one, _), (other, _)| one.cmp(other));
     let mut sorted = String::with_capacity(out.len() - begin);
     for (at, (name, place)) in members.iter().enumerate() {
@@ -608,7 +609,7 @@ mod tests {
             prop_assert_eq!(quote_or_backslash(text.as_bytes()), naive);
         }
 
-        /// The naive way to canonical form is a tree with sorted names.
+        /// The naive canonical form is a tree with sorted names.
         #[test]
         fn canonical_form_is_what_a_sorted_tree_prints(value in any_json()) {
             let tree = Value::Object(object(&value));
@@ -628,7 +629,7 @@ mod tests {
             check(Json(row.as_str()), &Value::Object(object(&value)));
         }
 
-        /// Whatever stands in a damaged file, it is read without a panic and to an end.
+        /// Any text, as in a damaged file, is read to an end without a panic.
         #[test]
         fn text_that_is_not_canonical_is_read_safely(text in "[\\[\\]{}\",:\\\\a0-9é ]{0,40}") {
             let row = RowView(&text);
@@ -667,7 +668,7 @@ mod tests {
         }
     }
 
-    /// Numbers and escapes that say the same are written the same, as a tree would print them.
+    /// Numbers and escapes with the same meaning are written the same, as a tree would print them.
     #[test]
     fn numbers_and_escapes_have_one_form() {
         let row = Row::read(

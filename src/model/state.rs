@@ -13,7 +13,7 @@ pub enum Status {
     Indexed,
     /// The last attempt failed; due again.
     Failed,
-    /// Its attempts are spent, or Elasticsearch rejected its documents; `retry` makes it due again.
+    /// Its attempts are used up, or Elasticsearch rejected its documents; `retry` makes it due again.
     Dead,
     /// Zoom no longer has its detail.
     Gone,
@@ -47,7 +47,7 @@ impl Status {
         Self::ALL.into_iter().find(|status| status.as_str() == text)
     }
 
-    /// Where a meeting stands after an event.
+    /// The status of a meeting after an event.
     pub fn next(self, event: Event) -> Self {
         match (self, event) {
             (_, Event::DetailChanged) => Self::Listed,
@@ -55,14 +55,14 @@ impl Status {
             (_, Event::DetailGone) => Self::Gone,
             (_, Event::FetchFailed { last_attempt: true }) => Self::Dead,
             (_, Event::FetchFailed { last_attempt: false }) => Self::Failed,
-            // A rename of what is still unfetched, failing or gone waits for it to come to an end of its own.
+            // If a meeting is unfetched, failing or gone, a rename waits until that status ends.
             (Self::Indexed | Self::Fetched, Event::DocumentsDue) => Self::Fetched,
             (other, Event::DocumentsDue) => other,
             (Self::Fetched, Event::Acknowledged) => Self::Indexed,
             (other, Event::Acknowledged) => other,
             (Self::Fetched, Event::Rejected) => Self::Dead,
             (other, Event::Rejected) => other,
-            // What has its detail needs no second fetch: only its documents go again.
+            // If the detail is kept, no second fetch is needed: only the documents are sent again.
             (Self::Dead | Self::Failed, Event::Retried { detail_kept: true }) => Self::Fetched,
             (Self::Dead | Self::Failed, Event::Retried { detail_kept: false }) => Self::Listed,
             (other, Event::Retried { .. }) => other,
@@ -79,15 +79,15 @@ impl fmt::Display for Status {
 /// What can happen to a meeting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A later listing differs in what bears on the detail.
+    /// A later listing differs in fields that bear on the detail.
     DetailChanged,
     /// Its detail was fetched and kept for what the listing says now.
     DetailKept,
     /// Zoom answered 404 or 12702.
     DetailGone,
-    /// The detail could not be had.
+    /// The detail could not be fetched.
     FetchFailed {
-        /// Whether that was the last attempt it is given.
+        /// Whether that was its last attempt.
         last_attempt: bool,
     },
     /// What the documents show differs from what was acknowledged.
@@ -96,7 +96,7 @@ pub enum Event {
     Acknowledged,
     /// Elasticsearch refused a document (4xx).
     Rejected,
-    /// Somebody said `retry`.
+    /// A user ran `retry`.
     Retried {
         /// Whether the kept detail is for what the listing says now.
         detail_kept: bool,
@@ -106,12 +106,12 @@ pub enum Event {
 /// What an error means for the work at hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disposition {
-    /// May work later; the adapter has spent its own retries already.
+    /// May work later; the adapter has already used up its own retries.
     Retry {
-        /// How long to wait at least, if the other side said so.
+        /// The minimum wait, if the other side gave one.
         after: Option<Duration>,
     },
-    /// This item will not work; others will.
+    /// This item will not work, but others will.
     Skip,
     /// Retrying is useless until a person acts, or until a given time.
     Stop,

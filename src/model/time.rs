@@ -10,7 +10,7 @@ use std::{
 
 use chrono::{DateTime, Datelike, Days, NaiveDate, NaiveDateTime, SecondsFormat, TimeDelta, Timelike, Utc};
 
-/// The library's clock. It never asks the operating system itself: `cli` passes the wall clock in, tests pass their own. A correction
+/// The library's clock. It never reads the operating system's clock itself: `cli` passes the wall clock in, tests pass their own. A correction
 /// applies to all copies.
 #[derive(Clone)]
 pub struct Clock {
@@ -19,7 +19,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// A clock that answers what `read` answers.
+    /// A clock that returns the time of `read`.
     pub fn new(read: impl Fn() -> DateTime<Utc> + Send + Sync + 'static) -> Self {
         Self {
             read: Arc::new(read),
@@ -37,7 +37,7 @@ impl Clock {
         TimeDelta::milliseconds(self.correction_ms.load(Ordering::Relaxed))
     }
 
-    /// Changes the correction, also for every copy.
+    /// Adds to the correction, also for every copy.
     pub fn correct(&self, by: TimeDelta) {
         self.correction_ms
             .fetch_add(by.num_milliseconds(), Ordering::Relaxed);
@@ -60,7 +60,7 @@ pub struct Window {
 }
 
 impl Window {
-    /// A window, or nothing when it would end before it begins.
+    /// A window. `None` if it would end before it begins.
     pub fn new(from: NaiveDate, to: NaiveDate) -> Option<Self> {
         (from <= to).then_some(Self { from, to })
     }
@@ -80,12 +80,12 @@ impl Window {
         self.from.iter_days().take_while(move |day| *day <= self.to)
     }
 
-    /// The days both have, if any.
+    /// The days that both have, if any.
     pub fn intersection(self, other: Self) -> Option<Self> {
         Self::new(self.from.max(other.from), self.to.min(other.to))
     }
 
-    /// Two halves of whole days, or nothing when it is one day already.
+    /// Two halves of whole days. `None` if it is only one day.
     pub fn halves(self) -> Option<(Self, Self)> {
         let days = (self.to - self.from).num_days() as u64 + 1;
         if days < 2 {
@@ -123,10 +123,10 @@ pub fn iso(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
-/// A time as Zoom writes them: with or without fractions, with an offset or, taken as UTC, without.
+/// A time as Zoom writes it: with or without fractions, with or without an offset. Without an offset it is UTC.
 ///
-/// Only times that [`iso`] writes with four digits for the year and an ordinary second are times here: the catalog sorts them as text,
-/// and Elasticsearch refuses the others with their whole document. A leap second is the last ordinary one.
+/// Accepts only times that [`iso`] writes with a four-digit year and an ordinary second. The catalog sorts times as text, and Elasticsearch refuses a
+/// whole document for any other time. A leap second becomes the last ordinary second.
 pub fn parse_time(text: &str) -> Option<DateTime<Utc>> {
     let text = text.trim();
     let at = from_iso(text).or_else(|| {

@@ -1,11 +1,11 @@
-//! `NO_PROXY`: what is reached without a proxy.
+//! `NO_PROXY`: the hosts that are reached without a proxy.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use url::{Host, Url};
 
-/// What goes past every proxy.
+/// The hosts that are reached without a proxy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exceptions(Vec<Exception>);
 
@@ -13,16 +13,16 @@ pub struct Exceptions(Vec<Exception>);
 enum Exception {
     /// `*`
     Everything,
-    /// `10.0.0.0/8`; names are not looked up for it.
+    /// `10.0.0.0/8`; host names are not resolved for it.
     Network(IpNet),
-    /// An address, perhaps on one port only.
+    /// An address, optionally on one port only.
     Address(IpAddr, Option<u16>),
-    /// A host and all below it, perhaps on one port only.
+    /// A host and all hosts below it, optionally on one port only.
     Domain(String, Option<u16>),
 }
 
 impl Exceptions {
-    /// Reads a list separated by commas or spaces; answers beside it what cannot be read.
+    /// Reads a list separated by commas or spaces. Also returns the entries that cannot be read.
     pub fn parse(text: &str) -> (Self, Vec<String>) {
         let (mut read, mut unread) = (Vec::new(), Vec::new());
         let entries = text.split(|c: char| c == ',' || c.is_whitespace());
@@ -35,7 +35,7 @@ impl Exceptions {
         (Self(read), unread)
     }
 
-    /// Whether the URL's host, at its port, is among them.
+    /// Whether the URL's host and port are among the exceptions.
     pub fn contain(&self, url: &Url) -> bool {
         let port = url.port_or_known_default();
         let host = url.host();

@@ -14,11 +14,11 @@ use crate::untrusted::Secrets;
 /// A forward proxy.
 #[derive(Clone)]
 pub struct Proxy {
-    /// Where, without user and password.
+    /// Its URL without user and password.
     pub url: Url,
     /// The setting or variable that names it.
     pub said_by: String,
-    /// With user and password, if there are any.
+    /// Its URL with user and password, if there are any.
     whole: SecretString,
 }
 
@@ -29,7 +29,7 @@ impl fmt::Debug for Proxy {
 }
 
 impl Proxy {
-    /// Reads `http://user:password@proxy.example.edu:3128`; without a scheme, `http://` is meant.
+    /// Reads `http://user:password@proxy.example.edu:3128`. Without a scheme, `http://` is assumed. `None` if it is not a usable proxy URL.
     pub fn parse(text: &str, said_by: &str) -> Option<Self> {
         let whole = if text.contains("://") {
             text.to_owned()
@@ -52,7 +52,7 @@ impl Proxy {
         })
     }
 
-    /// Its address and who named it, without user and password.
+    /// Its address and the setting that names it, without user and password.
     pub fn shown(&self) -> String {
         format!(
             "the proxy {} ({})",
@@ -74,7 +74,7 @@ impl Proxy {
         (!user.is_empty() || !password.is_empty()).then(|| (user, password.into()))
     }
 
-    /// For an HTTP client: the URL with user and password.
+    /// The URL with user and password, for an HTTP client.
     pub fn with_credentials(&self) -> &SecretString {
         &self.whole
     }
@@ -83,9 +83,9 @@ impl Proxy {
 /// Which proxy a request takes, if any.
 #[derive(Clone, Debug)]
 pub enum Way {
-    /// None, for this reason.
+    /// No proxy, for this reason.
     Direct(&'static str),
-    /// This one.
+    /// This proxy.
     Through(Proxy),
 }
 
@@ -116,8 +116,8 @@ impl Way {
         })
     }
 
-    /// What an answer means that can only be a proxy's: 407, or a page for people where JSON was asked for. The pages of 5xx may also be those
-    /// of the other end, in passing.
+    /// The error if an answer can only come from a proxy: 407, or an HTML page where JSON was requested. HTML pages with 5xx are not counted: they
+    /// may come from the server itself, as a temporary failure.
     pub fn answered(&self, status: u16, is_json: bool) -> Option<Refusal> {
         let Self::Through(proxy) = self else { return None };
         let shown = proxy.shown();
@@ -133,7 +133,7 @@ impl Way {
         }
     }
 
-    /// The words about a failed connection, with the proxy named that stood in its way.
+    /// Adds the proxy, if there is one, to the message about a failed connection.
     pub fn name_proxy(&self, said: String) -> String {
         match self {
             Self::Direct(_) => said,
@@ -142,10 +142,10 @@ impl Way {
     }
 }
 
-/// A proxy that does not let through.
+/// The refusal of a proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// What, and what to do.
+    /// What happened, and what to do.
     pub said: String,
 }
 
@@ -163,18 +163,18 @@ impl Refusal {
 /// The configured proxies, and the hosts reached without them.
 #[derive(Clone, Debug, Default)]
 pub struct Proxies {
-    /// For `https://`.
+    /// The proxy for `https://`.
     pub https: Option<Proxy>,
-    /// For `http://`.
+    /// The proxy for `http://`.
     pub http: Option<Proxy>,
-    /// What goes past them.
+    /// The hosts reached without them.
     pub except: Exceptions,
     /// Whether the configuration switched them off.
     pub off: bool,
 }
 
 impl Proxies {
-    /// The way to a URL. To this machine there is never a proxy.
+    /// The way to a URL. This machine is never reached through a proxy.
     pub fn way(&self, url: &Url) -> Way {
         if self.off {
             return Way::Direct("proxies are switched off (ZOOM_HARVESTER_PROXY)");
@@ -193,7 +193,7 @@ impl Proxies {
         }
     }
 
-    /// For reqwest: asked anew for each request.
+    /// The proxies for reqwest, which asks for each request.
     pub fn for_client(&self) -> reqwest::Proxy {
         let proxies = self.clone();
         reqwest::Proxy::custom(move |url| match proxies.way(url) {
@@ -202,7 +202,7 @@ impl Proxies {
         })
     }
 
-    /// These secrets, and the proxies' passwords: some proxies quote what they refuse.
+    /// Adds the proxies' passwords to the secrets: some proxies quote the request they refuse.
     #[must_use]
     pub fn hidden_with(&self, secrets: &Secrets) -> Secrets {
         let credentials = [&self.https, &self.http].into_iter().flatten();
@@ -214,7 +214,7 @@ impl Proxies {
     }
 }
 
-/// Whether what is sent there stays on this machine.
+/// Whether the URL's host is this machine.
 pub fn is_this_machine(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => {
@@ -227,7 +227,7 @@ pub fn is_this_machine(url: &Url) -> bool {
     }
 }
 
-/// Authorities to trust beside those built in: certificates in DER.
+/// Certificate authorities to trust in addition to those built in, as certificates in DER.
 #[derive(Clone, Debug, Default)]
 pub struct Authorities(pub Vec<Vec<u8>>);
 

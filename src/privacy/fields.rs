@@ -25,8 +25,8 @@ pub(super) const OF_PARTICIPANTS: [(&str, Field); 19] = [
     ("from_sip_uri", Field::SipUri),
 ];
 
-/// A participant's other fields that Zoom documents: they identify nobody. `user_id` and `participant_uuid` are made
-/// for one stay and are valid in that meeting only.
+/// A participant's other fields that Zoom documents. They identify nobody: `user_id` and `participant_uuid` are made for one stay and are valid in
+/// that meeting only.
 pub(super) const OF_STAYS: [&str; 37] = [
     "aic_disclaimer",
     "as_connection_type",
@@ -77,7 +77,7 @@ pub(super) const OF_HOSTS: [(&str, Field); 6] = [
     ("custom_keys", Field::TrackingFields),
 ];
 
-/// Its other fields that Zoom documents.
+/// A listed meeting's other fields that Zoom documents.
 pub(super) const OF_MEETINGS: [&str; 26] = [
     "audio_quality",
     "avg_jointime_cost",
@@ -107,12 +107,12 @@ pub(super) const OF_MEETINGS: [&str; 26] = [
     "video_quality",
 ];
 
-/// Whether Zoom documents such a field of a listed meeting.
+/// Whether Zoom documents a field of this name for a listed meeting.
 pub fn is_known_of_meetings(name: &str) -> bool {
     OF_MEETINGS.contains(&name) || OF_HOSTS.iter().any(|(known, _)| *known == name)
 }
 
-/// Whether Zoom documents such a field of a participant.
+/// Whether Zoom documents a field of this name for a participant.
 pub fn is_known_of_sessions(name: &str) -> bool {
     OF_STAYS.contains(&name) || OF_PARTICIPANTS.iter().any(|(known, _)| *known == name)
 }

@@ -1,9 +1,8 @@
-//! What may be kept of people: the owner's policy, field by field, and what was forgotten for good. Pure: it knows [`crate::model`]
-//! only, and changes what arrives before anything is planned, summed up or stored.
+//! What may be kept of personal data: the owner's policy for each field, and what was forgotten for good. Pure: it uses only [`crate::model`], and
+//! changes what arrives before anything is planned, summed up or stored.
 //!
-//! Whatever arrives or is stored ends the same: treating it twice changes nothing more, and what is forgotten after it was treated
-//! equals what is treated after it was forgotten. So the checksums of what is stored and of what arrives agree, and nothing is
-//! fetched or sent again for having been erased.
+//! Arriving and stored data end up the same. The treatment is idempotent, and treating before forgetting gives the same result as forgetting before
+//! treating. So the checksums of stored and arriving data agree, and nothing is fetched or sent again because it was erased.
 
 mod fields;
 mod names;

@@ -1,6 +1,6 @@
 //! Names inside texts: in reasons for leaving and in topics.
 
-/// Replaces a name in a text; Zoom's own documentation uses this placeholder.
+/// The placeholder for a name in a text. Zoom's own documentation uses it.
 pub(super) const NAME: &str = "$name";
 
 /// Reasons for leaving without a name. Source: Zoom's OpenAPI description, 2026-03.
@@ -17,10 +17,10 @@ pub(super) const NAMELESS_REASONS: [&str; 10] = [
     "Removed by host from waiting room.",
 ];
 
-/// What follows the name in the reasons that begin with one. Same source.
+/// What follows the name in the reasons that begin with a name. Same source.
 const AFTER_THE_NAME: [&str; 2] = ["left the meeting.", "got disconnected from the meeting."];
 
-/// Zoom's default topics, which hold the host's name.
+/// What follows the host's name in Zoom's default topics.
 const AFTER_THE_HOST: [&str; 4] = [
     "'s Personal Meeting Room",
     "’s Personal Meeting Room",
@@ -28,14 +28,13 @@ const AFTER_THE_HOST: [&str; 4] = [
     "’s Zoom Meeting",
 ];
 
-/// A reason for leaving, with something in place of the name; nothing of one whose wording is not known, for nobody can tell
-/// where the name is in it.
+/// A reason for leaving, with the name replaced. `None` if the wording is not known, because the place of the name is then not known either.
 pub(super) fn reason(said: &str, replacement: &str) -> Option<String> {
     let said = said.trim();
     if said.is_empty() || NAMELESS_REASONS.contains(&said) {
         return Some(said.to_owned());
     }
-    // The last one: a name may say anything, what follows the name may not.
+    // The last occurrence is taken: a name may contain anything, but what follows it may not.
     let (at, verb) = AFTER_THE_NAME
         .iter()
         .filter_map(|verb| Some((said.rfind(verb)?, *verb)))
@@ -56,7 +55,7 @@ pub(super) fn reason(said: &str, replacement: &str) -> Option<String> {
     })
 }
 
-/// A topic with something in place of its host's names, and of whatever stands where Zoom puts the host's name.
+/// A topic with its host's names replaced. In one of Zoom's default topics, whatever is in the place of the host's name is replaced too.
 pub(super) fn without_names(topic: &str, names: &[&str], replacement: &str) -> String {
     let mut topic = topic.to_owned();
     for name in names {
@@ -71,10 +70,10 @@ pub(super) fn without_names(topic: &str, names: &[&str], replacement: &str) -> S
     }
 }
 
-/// Puts `by` wherever `words` stand in a text, in whatever case, but not inside longer words: `Jo` is not in `Jonas`.
+/// Replaces `words` in a text by `by`, regardless of case, but not inside longer words: `Jo` is not found in `Jonas`.
 pub fn replace_words(text: &str, words: &str, by: &str) -> String {
     let lower = |c: char| c.to_lowercase().next().unwrap_or(c);
-    // Scripts without case are written without spaces, or with endings; there a name may begin or end anywhere.
+    // Scripts without case are written without spaces or with endings. There a name may begin or end anywhere.
     let in_word =
         |c: Option<&char>| c.is_some_and(|c| c.is_lowercase() || c.is_uppercase() || c.is_numeric());
     let words: Vec<char> = words.trim().chars().collect();

@@ -8,10 +8,10 @@ use sha2::Sha256;
 
 use crate::model::{Checksum, PSEUDONYM, is_pseudonym};
 
-/// The shortest key that a policy takes, in bytes: 128 bits, if they are random.
+/// The shortest key that a policy accepts, in bytes. It has 128 bits if the bytes are random.
 pub const KEY_BYTES: usize = 16;
 
-/// What becomes of a field.
+/// How a field is treated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Treatment {
     /// It is kept as Zoom sends it.
@@ -19,13 +19,13 @@ pub enum Treatment {
     Keep,
     /// It is left out.
     Drop,
-    /// HMAC-SHA-256 under the owner's key takes its place: the same value always gets the same, and nobody without the key can
-    /// tell which value that was.
+    /// It is replaced by its HMAC-SHA-256 under the owner's key. The same value always gets the same pseudonym, and nobody can find the value
+    /// without the key.
     Pseudonymise,
 }
 
 impl Treatment {
-    /// The treatment of that name.
+    /// The treatment with this name.
     pub fn parse(text: &str) -> Option<Self> {
         match text {
             "keep" => Some(Self::Keep),
@@ -36,18 +36,18 @@ impl Treatment {
     }
 }
 
-/// The kinds of personal data that a policy treats. Fields of Zoom's with the same meaning share a kind.
+/// The kinds of personal data that a policy treats. Zoom's fields with the same meaning share a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Field {
     /// A participant's display name, also where a reason for leaving names it.
     UserName,
     /// A participant's email.
     Email,
-    /// `id`, `participant_user_id`, `registrant_id`, `customer_key`: they tell a person again in another meeting.
+    /// `id`, `participant_user_id`, `registrant_id`, `customer_key`: they identify the same person in another meeting.
     ParticipantId,
     /// The public address.
     IpAddress,
-    /// The addresses behind it.
+    /// The addresses behind the public address.
     InternalIpAddresses,
     /// The network card.
     MacAddr,
@@ -59,13 +59,13 @@ pub enum Field {
     Domain,
     /// The device's name.
     DeviceName,
-    /// `camera`, `microphone`, `speaker`: headsets are called `Jill's AirPods`.
+    /// `camera`, `microphone`, `speaker`: a headset may be called `Jill's AirPods`.
     AudioVideo,
     /// City and country.
     Location,
     /// `sip_uri`, `from_sip_uri`.
     SipUri,
-    /// The number of a caller.
+    /// The phone number of a caller.
     AudioCall,
     /// The host's display name, also where a topic names it.
     HostName,
@@ -73,14 +73,14 @@ pub enum Field {
     HostEmail,
     /// The host's department.
     Dept,
-    /// A meeting's topic, and its series'.
+    /// The topic of a meeting and of its series.
     Topic,
     /// The values of `tracking_fields` and `custom_keys`.
     TrackingFields,
 }
 
 impl Field {
-    /// All, each with its name in the configuration.
+    /// All fields, each with its name in the configuration.
     pub const ALL: [(Self, &'static str); 19] = [
         (Self::UserName, "user_name"),
         (Self::Email, "email"),
@@ -113,8 +113,7 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// A policy; fields that are not named are kept. Nothing if one is to be pseudonymised and there is no key of
-    /// [`KEY_BYTES`] at least.
+    /// Makes a policy. Fields that are not named are kept. `None` if a field is to be pseudonymised and there is no key of at least [`KEY_BYTES`].
     pub fn new(
         treatments: BTreeMap<Field, Treatment>,
         drop_unknown: bool,
@@ -133,7 +132,7 @@ impl Policy {
         })
     }
 
-    /// What becomes of a field.
+    /// How a field is treated.
     pub fn of(&self, field: Field) -> Treatment {
         self.treatments.get(&field).copied().unwrap_or_default()
     }
@@ -152,7 +151,7 @@ impl Policy {
                 .all(|treatment| *treatment == Treatment::Keep)
     }
 
-    /// The pseudonym of an email, if there is a key; a pseudonym stays as it is.
+    /// The pseudonym of an email, if there is a key. A pseudonym is kept unchanged.
     pub fn email_pseudonym(&self, email: &str) -> Option<String> {
         self.pseudonym(&email.trim().to_lowercase())
     }
@@ -170,7 +169,7 @@ impl Policy {
 
 /// HMAC-SHA-256.
 pub(super) fn keyed(key: &str, value: &str) -> Checksum {
-    // A key of any length will do, so this cannot fail; without one nothing may match.
+    // A key of any length is accepted, so this cannot fail. If it did, nothing may match.
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key.as_bytes()) else {
         return Checksum::from_hex("");
     };

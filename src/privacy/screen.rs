@@ -14,7 +14,7 @@ use crate::model::{
     RowView, SeriesRow, Window, json_text,
 };
 
-/// Participants' fields with which one of them may be forgotten, beside the email.
+/// The fields by which a participant may be forgotten, in addition to the email.
 const PARTICIPANT_IDS: [&str; 4] = ["id", "participant_user_id", "participant_uuid", "registrant_id"];
 
 /// The policy and what was forgotten, together.
@@ -25,12 +25,12 @@ pub struct Screen {
 }
 
 impl Screen {
-    /// Puts the two together.
+    /// Makes a screen of a policy and of what was forgotten.
     pub fn new(policy: Policy, forgotten: Forgotten) -> Self {
         Self { policy, forgotten }
     }
 
-    /// Whether everything passes as it is.
+    /// Whether everything passes unchanged.
     pub fn is_open(&self) -> bool {
         self.policy.keeps_all() && self.forgotten.digests.is_empty() && self.forgotten.before.is_none()
     }
@@ -60,7 +60,7 @@ impl Screen {
         self.forgotten.before.is_some_and(|before| day < before)
     }
 
-    /// Rows of a listing: what ended before the day up to which everything is forgotten is taken out, the rest is treated.
+    /// Screens the rows of a listing. Removes what ended before the day up to which everything is forgotten, and treats the rest.
     pub fn meetings(&self, window: Window, meetings: &mut Vec<ListedMeeting>) {
         if self.is_open() {
             return;
@@ -74,7 +74,7 @@ impl Screen {
         }
     }
 
-    /// A listing's row; the host's id, where it is known.
+    /// Screens a row of a listing. `host_id` is the host's id, if it is known.
     pub fn meeting(&self, uuid: &MeetingUuid, host_id: Option<&HostId>, row: &Row) -> Row {
         if self.is_open() {
             return row.clone();
@@ -106,7 +106,7 @@ impl Screen {
         edit.finish()
     }
 
-    /// A detail, put in canonical order anew.
+    /// Screens a detail and puts it in canonical order again.
     pub fn detail(&self, detail: Detail) -> Detail {
         if self.is_open() {
             return detail;
@@ -118,7 +118,7 @@ impl Screen {
         treated
     }
 
-    /// A participant's row.
+    /// Screens a participant's row.
     pub(super) fn session(&self, row: RowView<'_>) -> Row {
         let known = |kind, name: &str| self.is_forgotten(kind, &plain(row.get(name)));
         let erased = known(ForgottenKind::Email, "email")
@@ -153,7 +153,7 @@ impl Screen {
                 }
             }
         }
-        // Of a forgotten person no unknown field may stay.
+        // No unknown field of a forgotten person may stay.
         if erased || self.policy.drops_unknown() {
             edit.retain(is_known_of_sessions);
         }
@@ -177,7 +177,7 @@ impl Screen {
         }))
     }
 
-    /// Adds to what is forgotten.
+    /// Adds a digest to what is forgotten.
     pub fn remember(&mut self, kind: ForgottenKind, digest: Checksum) {
         self.forgotten.digests.insert((kind, digest));
     }
@@ -201,8 +201,8 @@ impl Screen {
         erased
     }
 
-    /// A host's list of series. It does not say the host's name, which the topics may hold: where that may not be kept they
-    /// are left out, and each series keeps the topic that its first meeting had.
+    /// Screens a host's list of series. The list does not contain the host's name, but the topics may. If the name may not be kept, the topics are
+    /// left out, and each series keeps the topic that its first meeting had.
     pub fn series(&self, host_id: &HostId, rows: &mut [SeriesRow]) {
         let nameless = self.policy.of(Field::HostName) != Treatment::Keep || self.is_forgotten_host(host_id);
         for row in rows {
@@ -213,7 +213,7 @@ impl Screen {
         }
     }
 
-    /// The topic that is stored of a series, whose host had these names.
+    /// Screens the stored topic of a series. `names` are the names that its host had.
     pub fn series_topic(&self, erased: bool, names: &BTreeSet<String>, topic: &mut String) {
         let name = if erased {
             Treatment::Drop
@@ -244,8 +244,8 @@ impl Screen {
         }
     }
 
-    /// What stands in for a value, if anything does, as canonical JSON; for a list, one for each of its items. Of a field and its value only
-    /// the value is somebody's.
+    /// The replacement of a value as canonical JSON, if there is one. Each item of a list is replaced. In a pair of field and value, only the value
+    /// is personal data.
     fn value(&self, field: Field, treatment: Treatment, value: Json<'_>) -> Option<String> {
         if treatment == Treatment::Drop {
             return None;
@@ -282,12 +282,12 @@ impl Screen {
     }
 }
 
-/// A row of a listing or a detail without anything that may tell who it was: every personal value is empty, unknown fields are gone. It shows what an
-/// account's rows look like, for whoever wants to keep them in fewer bytes.
+/// A row of a listing or a detail without anything that may identify a person. Every personal value is empty, and unknown fields are removed. It
+/// shows what an account's rows look like, for work on storing them in fewer bytes.
 pub fn nameless(row: RowView<'_>) -> Row {
     let mut edit = RowEdit::default();
     for (name, value) in row.members() {
-        // What is documented as plain and comes nested may hold anything.
+        // A nested value in a field that is documented as plain may contain anything.
         let is_plain = !value.is_list() && value.object().is_none();
         let personal = OF_PARTICIPANTS
             .iter()
@@ -304,7 +304,7 @@ pub fn nameless(row: RowView<'_>) -> Row {
     edit.finish()
 }
 
-/// A list of canonical JSON.
+/// A list in canonical JSON.
 fn list(items: impl Iterator<Item = String>) -> String {
     format!("[{}]", items.collect::<Vec<_>>().join(","))
 }

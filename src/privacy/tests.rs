@@ -1,4 +1,4 @@
-//! One person is one pseudonym, nobody's name stays where it may not, and what arrives and what is stored end the same.
+//! Tests that a person has one pseudonym, that names do not stay where they may not, and that arriving and stored data end up the same.
 
 mod naive;
 
@@ -127,7 +127,7 @@ fn a_person_has_the_same_pseudonym_everywhere() {
     for value in ["ill", "192.0.2.1", "198.51.100.7", "5550100", "\"p\""] {
         assert!(!all.contains(value), "{value}: {all}");
     }
-    // Known from outside: HMAC-SHA-256 of the key and the value, as `openssl dgst -sha256 -hmac` computes it.
+    // Computed independently: HMAC-SHA-256 of the key and the value, by `openssl dgst -sha256 -hmac`.
     assert_eq!(
         session.text("email"),
         "pseudonym-af7973b035bb80c9ab618af2fc53e174"
@@ -157,7 +157,7 @@ fn no_field_that_the_simulated_account_serves_is_unknown() {
     }
 }
 
-/// Rows with every personal field, some of them of the person who is forgotten.
+/// Rows with personal fields, some of them of the forgotten person.
 fn any_session() -> impl Strategy<Value = Row> {
     let word = "[a-zA-Z]{1,6}";
     (word, prop::bool::ANY, word, "[0-9]{1,3}").prop_map(|(name, hers, device, n)| {
@@ -180,7 +180,7 @@ proptest! {
         let listed = row(json!({"host": host, "email": email, "topic": format!("{host}'s Zoom Meeting"), "dept": "d"}));
         for treatment in [Treatment::Keep, Treatment::Drop, Treatment::Pseudonymise] {
             let policy = policy(treatment);
-            // What is stored bears pseudonyms, so they are forgotten too; under `drop` nobody can be told apart any more.
+            // Stored rows contain pseudonyms, so the pseudonyms are forgotten too. Under `drop`, persons can no longer be distinguished.
             let mut both = gone.clone();
             if let Some(email) = policy.email_pseudonym("jill@example.edu") {
                 let digest = Screen::new(Policy::default(), gone.clone()).digest(ForgottenKind::Email, &email);
@@ -207,7 +207,7 @@ proptest! {
     }
 }
 
-/// Every text and number in a value.
+/// Collects every text and number in a value.
 fn said(value: &Value, out: &mut Vec<String>) {
     match value {
         Value::String(text) => out.push(text.clone()),
@@ -218,7 +218,7 @@ fn said(value: &Value, out: &mut Vec<String>) {
     }
 }
 
-/// What is left of a row are members that name nobody, as they were, and empty ones.
+/// Asserts that a treated row has only empty members and unchanged members that name nobody.
 fn assert_nameless(tree: Value, personal: &[&str]) {
     let tree = tree.as_object().unwrap();
     let sample = nameless(row(Value::Object(tree.clone())).view());
@@ -285,7 +285,7 @@ fn a_treated_sample_names_nobody() {
         nameless(unknown.view()).as_str(),
         r#"{"topic":"","tracking_fields":[]}"#
     );
-    // What is documented as plain and comes nested may hold a name.
+    // A nested value in a field that is documented as plain may contain a name.
     let nested = row(json!({"device": {"owner": "Jill"}, "os": ["Jill"], "client": "Zoom"}));
     assert_eq!(nameless(nested.view()).as_str(), r#"{"client":"Zoom"}"#);
 }

@@ -1,16 +1,16 @@
-//! Charts as SVG, in the colours of the page that they stand in.
+//! Charts as SVG, in the colours of the page that contains them.
 
 use plotters::prelude::*;
 
 const SIZE: (u32, u32) = (560, 200);
-/// A chart of fewer bars is as wide as one of so many, so that a single day does not look like a wall.
+/// A chart has room for at least so many bars, so that a single day does not look like a wall.
 const FEWEST: i32 = 7;
 /// Placeholder colours, replaced by those of the page's style; nothing else in a chart uses them.
 const INK: (RGBColor, &str) = (RGBColor(1, 2, 3), "#010203");
 const BAR: (RGBColor, &str) = (RGBColor(4, 5, 6), "#040506");
 const LIMIT: (RGBColor, &str) = (RGBColor(7, 8, 9), "#070809");
 
-/// Bars with their names below, and a line for the limit, if there is one. A chart that cannot be drawn is left out: the numbers are in tables as well.
+/// Bars with their names below, and a line for the limit, if there is one. A chart that cannot be drawn is left out: tables have the numbers as well.
 pub(super) fn bars(title: &str, bars: &[(String, u64)], limit: Option<u64>) -> String {
     let mut svg = String::new();
     if bars.is_empty() || draw(&mut svg, bars, limit).is_err() {
@@ -42,7 +42,7 @@ fn draw(
     let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     let mut chart = ChartBuilder::on(&area)
         .margin(8)
-        // Half of the last name stands there.
+        // Room for half of the last name.
         .margin_right(40)
         .x_label_area_size(28)
         .y_label_area_size(56)
@@ -101,7 +101,7 @@ mod tests {
         );
         assert!(!svg.contains("#0"), "{svg}");
         assert_eq!(bars("Nothing", &[], None), "");
-        // The least and the most that there can be.
+        // The extremes: one bar of zero, and many large ones.
         assert!(bars("Zero", &named(&[0]), None).contains("<svg"));
         assert!(bars("Many", &named(&[u64::MAX / 4; 400]), None).contains("<svg"));
     }

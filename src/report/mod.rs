@@ -1,4 +1,4 @@
-//! The report: one HTML page that answers "do we have everything?". It needs no network and holds no foreign script. Pure: figures in, text out.
+//! The report: one HTML page that answers "do we have everything?". It needs no network and holds no foreign script. No I/O: figures in, text out.
 
 mod charts;
 mod sections;
@@ -14,29 +14,29 @@ use crate::{
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
 
-/// What the page says besides the figures.
+/// What the page shows in addition to the figures.
 #[derive(Clone, Debug)]
 pub struct About {
-    /// When it is made.
+    /// When the report is made.
     pub made_at: DateTime<Utc>,
-    /// The days it is about.
+    /// The days that it covers.
     pub window: Window,
     /// Requests of the daily quota that this program may use.
     pub daily_share: u64,
-    /// When the last report was made, if that is known: changes are counted from then on.
+    /// When the last report was made, if known. Changes are counted from then on.
     pub since: Option<String>,
 }
 
 /// Whether everything is there, in one sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// `yes`, `open` (yes, but days are to be listed again) or `no`.
+    /// `yes`, `open` (yes, but some days will be listed again) or `no`.
     pub kind: &'static str,
     /// The sentence.
     pub text: String,
 }
 
-/// The answer that the days give.
+/// The answer for these days.
 pub fn answer(days: &[DayFigures]) -> Answer {
     let count = |state: &str| days.iter().filter(|day| day.state == state).count();
     let (Some(first), Some(last)) = (days.first(), days.last()) else {
@@ -88,7 +88,7 @@ fn plural(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
-/// The time at which a page of ours was made, if it is one.
+/// The time at which a page was made; `None` if it is no report of the harvester's.
 pub fn made_at(page: &str) -> Option<String> {
     let (_, rest) = page.split_once("<meta name=\"zoom-harvester-made-at\" content=\"")?;
     let (time, _) = rest.split_once('"')?;
@@ -99,7 +99,7 @@ pub fn made_at(page: &str) -> Option<String> {
     is_time.then(|| time.to_owned())
 }
 
-/// The page.
+/// The whole page.
 pub fn page(figures: &Figures, about: &About) -> String {
     let answer = answer(&figures.days);
     let account = figures.account_id.as_deref().unwrap_or("no account yet");

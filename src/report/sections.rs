@@ -28,7 +28,7 @@ const STATES: [(&str, &str); 5] = [
 ];
 const WEEKDAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 
-/// `12,345`
+/// A number with thousands separators: `12,345`.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -45,7 +45,7 @@ fn sum(figures: &Figures, of: impl Fn(&DayFigures) -> u64) -> u64 {
     figures.days.iter().map(of).sum()
 }
 
-/// The numbers under the answer, and how far what was listed came.
+/// The numbers under the answer, and how many of the listed meetings were fetched and indexed.
 pub(super) fn numbers(figures: &Figures) -> Markup {
     let (listed, fetched) = (sum(figures, |day| day.listed), sum(figures, |day| day.fetched));
     let (indexed, gone) = (sum(figures, |day| day.indexed), sum(figures, |day| day.gone));

@@ -1,6 +1,6 @@
 //! Faults and edits as data: which request goes wrong and how, and what changes in the account while it is served.
 //!
-//! The file's form is described for those who write one in `docs/faults.md`.
+//! `docs/faults.md` describes the format of the file.
 
 use std::{fmt, num::NonZeroU64};
 
@@ -8,29 +8,29 @@ use serde::{Deserialize, Deserializer, de};
 
 use super::world::World;
 
-/// What goes wrong, and what changes meanwhile.
+/// A plan of what goes wrong and what changes in the account.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(
     deny_unknown_fields,
     expecting = "an object of rules and edits, or a list of rules"
 )]
 pub struct FaultPlan {
-    /// In order; the first that matches a request decides.
+    /// The rules in order. The first that applies to a request decides.
     #[serde(default)]
     pub rules: Vec<Rule>,
     /// What changes in the account at which request.
     #[serde(default)]
     pub edits: Vec<Edit>,
-    /// Rows of a page at most, so that a small account has several pages.
+    /// The most rows of a page, so that a small account has several pages.
     #[serde(default)]
     pub page_size_cap: Option<NonZeroU64>,
 }
 
-/// One rule.
+/// A rule: which requests go wrong, and how.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
-    /// Any if not said.
+    /// Any endpoint if not given.
     #[serde(default)]
     pub endpoint: Option<Endpoint>,
     /// Only for this meeting.
@@ -39,16 +39,16 @@ pub struct Rule {
     /// Only for this page.
     #[serde(default)]
     pub page: Option<Page>,
-    /// Of the matching requests, the first that goes wrong, from 1.
+    /// The first matching request that goes wrong, counted from 1.
     #[serde(default = "first")]
     pub from: NonZeroU64,
-    /// And how many do.
+    /// How many matching requests go wrong.
     #[serde(default)]
     pub times: Times,
-    /// Whether the request is counted and acted on before its answer goes wrong.
+    /// Whether the request is counted and processed before its answer goes wrong.
     #[serde(default)]
     pub after: bool,
-    /// What happens.
+    /// What happens to the request.
     pub action: Action,
     /// Matching requests so far.
     #[serde(skip)]
@@ -59,10 +59,10 @@ pub struct Rule {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Edit {
-    /// Any if not said.
+    /// Any endpoint if not given.
     #[serde(default)]
     pub endpoint: Option<Endpoint>,
-    /// Just before the answer to so many requests of it, from 1.
+    /// The matching request just before whose answer the change is made, counted from 1.
     #[serde(default = "first")]
     pub at: NonZeroU64,
     /// What changes.
@@ -76,7 +76,7 @@ fn first() -> NonZeroU64 {
     NonZeroU64::MIN
 }
 
-/// What is asked.
+/// An endpoint that is requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Endpoint {
@@ -125,7 +125,7 @@ impl Endpoint {
     }
 }
 
-/// A meeting, by its UUID or by its place in the account, from 0: the same seed makes the same account.
+/// A meeting, by its UUID or by its place in the account, counted from 0. The same seed makes the same account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Which {
     Uuid(String),
@@ -152,7 +152,7 @@ pub enum Page {
     Last,
 }
 
-/// How often.
+/// How many requests a rule applies to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Times(pub u64);
 
@@ -229,7 +229,7 @@ impl<'de> Deserialize<'de> for Times {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Action {
-    /// An answer of one's own.
+    /// A custom answer.
     Answer {
         status: u16,
         #[serde(default)]
@@ -237,9 +237,9 @@ pub enum Action {
         #[serde(default)]
         headers: Vec<(String, String)>,
     },
-    /// That status, with a page for people.
+    /// This status, with an HTML page.
     Status(u16),
-    /// An error in Zoom's form.
+    /// An error in Zoom's format.
     Refused {
         status: u16,
         code: i64,
@@ -248,27 +248,27 @@ pub enum Action {
     },
     /// Per-second 429 with its headers, without `Retry-After`.
     TooFast,
-    /// The same without headers.
+    /// The same without the rate limit headers.
     TooFastPlain,
     /// 429 without a body or a header.
     TooFastEmpty,
     /// 429 with the seconds to wait.
     TooFastSeconds(u64),
-    /// 429 with the date and time, as ISO 8601, so many seconds from now.
+    /// 429 with a date and time in ISO 8601, this many seconds from now.
     TooFastUntil(i64),
-    /// 429 with an HTTP date so many seconds from now.
+    /// 429 with an HTTP date this many seconds from now.
     TooFastHttpDate(i64),
-    /// The daily 429: headers, and Retry-After as a date and time.
+    /// The daily 429 with its headers, and `Retry-After` as a date and time.
     Daily,
-    /// The daily 429 without a word of when.
+    /// The daily 429 without `Retry-After`.
     DailyPlain,
-    /// The daily 429 of a user, as its text alone says.
+    /// The daily 429 of a user, recognisable by its text only.
     DailyUser,
     /// 401, code 124.
     Unauthorised,
     /// 400, code 4711, with the scopes in the text.
     Scopes,
-    /// Code 104, whose JSON is not valid.
+    /// 400, code 104, with invalid JSON.
     ScopesBroken,
     /// 400, code 300: the month is out of reach.
     MonthOutOfReach,
@@ -288,50 +288,50 @@ pub enum Action {
     NoDashboard,
     /// 400, code 400: no dashboards either.
     NoDashboardPlan,
-    /// 200, with an error in it.
+    /// 200, with an error in the body.
     ErrorInside,
-    /// 403 with a page for people.
+    /// 403 with an HTML page.
     Blocked,
     /// 400, code 300: the page token is invalid or expired.
     TokenExpired,
-    /// The answer repeats the token that was asked with.
+    /// The answer repeats the page token of the request.
     TokenRepeated,
-    /// The answer's token leads back to the first page.
+    /// The answer's page token leads back to the first page.
     TokenBack,
-    /// The answer counts so many records.
+    /// The answer counts this many records.
     WrongTotal(u64),
-    /// It counts so many more than there are.
+    /// The answer counts this many more records than there are.
     TotalTooHigh(u64),
-    /// It does not count them.
+    /// The answer does not count its records.
     TotalAbsent,
-    /// The answer echoes an earlier last day than was asked.
+    /// The answer echoes a last day that is this many days too early.
     EarlierTo(i64),
-    /// It echoes days shifted by so many.
+    /// The answer echoes first and last days shifted by this many days.
     EchoShifted(i64),
-    /// An empty list, and nothing after it, though it counts more.
+    /// An empty last page, although the answer counts more records.
     #[serde(alias = "no_participants")]
     CutList,
-    /// An empty list that counts nothing.
+    /// An empty list that counts no records.
     EmptyList,
     /// The first row is null.
     NullRow,
-    /// The first row comes twice, and is counted once.
+    /// The first row comes twice but is counted once.
     RowRepeated,
-    /// The list is not there.
+    /// The list is missing.
     NoList,
-    /// The answer is cut to what is no valid JSON, and complete by its length.
+    /// The answer is cut to invalid JSON, but its length is correct for that.
     InvalidJson,
     /// The connection closes without an answer.
     Reset,
-    /// The answer stops in its middle.
+    /// The answer breaks off in the middle.
     Truncated,
-    /// So many milliseconds pass before the answer.
+    /// This many milliseconds pass before the answer.
     Slow(u64),
-    /// So many milliseconds pass while the answer trickles in.
+    /// This many milliseconds pass while the answer trickles in.
     Dribble(u64),
-    /// Half of the answer comes, and no more, for ever.
+    /// Half of the answer arrives, and the rest never does.
     Stall,
-    /// No answer comes, for ever.
+    /// No answer ever arrives.
     Silent,
     /// A redirect to another host.
     Redirect,
@@ -341,7 +341,7 @@ pub enum Action {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Change {
-    /// A meeting shows up that ended so many hours ago.
+    /// A meeting appears that ended this many hours ago.
     AddMeeting {
         #[serde(default)]
         host: usize,
@@ -351,19 +351,19 @@ pub enum Change {
     },
     /// A meeting gets another topic.
     RenameMeeting { meeting: Which, topic: String },
-    /// It turns out to have gone on for longer.
+    /// A meeting turns out to have lasted longer.
     Extend { meeting: Which, minutes: i64 },
-    /// Zoom forgets it.
+    /// Zoom forgets a meeting.
     DeleteMeeting(Which),
-    /// One more session.
+    /// A meeting gets one more session.
     AddSession(Which),
-    /// Its last session goes.
+    /// A meeting loses its last session.
     RemoveSession(Which),
     /// The series of a meeting gets another topic, and so do its meetings.
     RenameSeries { meeting: Which, topic: String },
     /// A user is deleted; their meetings stay.
     DeleteHost(usize),
-    /// The series of a meeting starts again 20 seconds after its end.
+    /// The series of a meeting restarts 20 seconds after the meeting's end.
     Restart(Which),
 }
 
@@ -376,7 +376,7 @@ impl FaultPlan {
     /// Reads a plan in JSON: an object, or a list of rules.
     ///
     /// # Errors
-    /// The line and column, what is wrong there, and the nearest name that is known.
+    /// The line and column, what is wrong there, and the nearest known name.
     pub fn from_json(text: &str) -> Result<Self, Wrong> {
         let plan = if text.trim_start().starts_with('[') {
             serde_json::from_str(text).map(|rules| Self {
@@ -389,7 +389,8 @@ impl FaultPlan {
         plan.map_err(|error| Wrong(in_words(&error)))
     }
 
-    /// The fault of a request, if it has one; counts the rules it matches. `page` is its number, and whether it is the last.
+    /// The fault of a request, if it has one, and its [`Rule::after`]. Counts the request in each rule that it matches. `page` is the page's number
+    /// and whether it is the last.
     pub(super) fn fault(
         &mut self,
         endpoint: &str,
@@ -422,7 +423,7 @@ impl FaultPlan {
         found
     }
 
-    /// Changes the account as this request is to find it.
+    /// Makes the changes of the account that are due before this request.
     pub(super) fn edit(&mut self, endpoint: &str, world: &mut World, now: chrono::DateTime<chrono::Utc>) {
         for edit in &mut self.edits {
             if edit.endpoint.is_none_or(|wanted| wanted.as_str() == endpoint) {
@@ -436,7 +437,7 @@ impl FaultPlan {
 }
 
 impl Change {
-    /// Makes the change; one of a meeting that is not there changes nothing.
+    /// Makes the change. If the meeting does not exist, nothing changes.
     pub fn apply(&self, world: &mut World, now: chrono::DateTime<chrono::Utc>) {
         let minutes = chrono::Duration::minutes;
         match self {
@@ -492,7 +493,7 @@ impl Change {
     }
 }
 
-/// serde's words with the place first, and the nearest of the names it would have taken.
+/// serde's message with the place first, and the nearest of the names that it expected.
 fn in_words(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());

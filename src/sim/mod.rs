@@ -1,5 +1,5 @@
-//! A Zoom account on a real socket, in memory: for the demo, the tests and the benchmarks. It is written from Zoom's documentation
-//! alone and shares no type with the client, so that a field misspelt on one side shows.
+//! A simulated Zoom account in memory, served on a real socket, for the demo, the tests and the benchmarks. It is written from Zoom's documentation
+//! alone and shares no type with the client, so that a field misspelt on one side is noticed.
 
 pub mod faults;
 pub mod world;
@@ -18,17 +18,17 @@ use serde_json::Value;
 use faults::FaultPlan;
 use world::World;
 
-/// Where the simulator learns the time.
+/// The simulator's source of the time.
 pub type Now = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 
 /// How the account is set up.
 #[derive(Clone, Debug)]
 pub struct Setup {
-    /// The account, as the app's page names it.
+    /// The account's id, as on the app's page.
     pub account_id: String,
-    /// Limits a window: Light, Medium, Heavy (a second), Resource-intensive (a minute), and Heavy and Resource-intensive a day.
+    /// The rate limits: Light, Medium and Heavy per second, Resource-intensive per minute, and Heavy and Resource-intensive together per day.
     pub limits: Limits,
-    /// Whether there are dashboards: only Business plans and up have them.
+    /// Whether the account has dashboards: only Business plans and higher have them.
     pub dashboards: bool,
     /// Whether the plan has the webinar add-on.
     pub webinars: bool,
@@ -36,32 +36,32 @@ pub struct Setup {
     pub history: History,
     /// Whether `query_date_type=end_time` is refused with 12700.
     pub refuse_end_time: bool,
-    /// Rows of a page at most, whatever is asked; a fault plan may say another.
+    /// The most rows of a page, whatever is requested. A fault plan may set another number.
     pub page_size_cap: Option<usize>,
     /// How long page tokens live.
     pub token_lives: Duration,
     /// How long access tokens live, in seconds.
     pub expires_in: u64,
-    /// How long every answer takes at least.
+    /// The least time that every answer takes.
     pub latency: Duration,
     /// The app's scopes, as the token's answer names them.
     pub scopes: String,
 }
 
-/// What `/report/history_meetings` shows. Zoom documents its form, and nothing of what it leaves out.
+/// What `/report/history_meetings` shows. Zoom documents its format, but not what it leaves out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum History {
     /// Every ended meeting.
     Whole,
-    /// None of one person.
+    /// Every ended meeting except one-person meetings.
     WithoutOnePerson,
-    /// What ended so long ago.
+    /// Meetings that ended at least this long ago.
     Late(chrono::TimeDelta),
-    /// The endpoint is not there.
+    /// The endpoint does not exist.
     Missing,
 }
 
-/// Limits; what goes beyond is answered with 429.
+/// Rate limits. Requests beyond them are answered with 429.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     pub light: usize,
@@ -72,7 +72,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// A Business account's.
+    /// The limits of a Business account.
     pub const BUSINESS: Self = Self {
         light: 80,
         medium: 60,
@@ -80,7 +80,7 @@ impl Limits {
         resource_intensive: 20,
         daily: 60_000,
     };
-    /// A Pro account's.
+    /// The limits of a Pro account.
     pub const PRO: Self = Self {
         light: 30,
         medium: 20,
@@ -88,7 +88,7 @@ impl Limits {
         resource_intensive: 10,
         daily: 30_000,
     };
-    /// None: for tests that measure something else.
+    /// No limits, for tests that measure something else.
     pub const NONE: Self = Self {
         light: usize::MAX,
         medium: usize::MAX,
@@ -118,27 +118,27 @@ impl Default for Setup {
     }
 }
 
-/// A request as it came in.
+/// A request as received.
 #[derive(Clone, Debug)]
 pub struct Logged {
-    /// When.
+    /// When it arrived.
     pub at: Instant,
     /// `token`, `listing`, `hosts`, `series`, `past_meeting`, `detail`, `report_listing`, `report_detail`,
     /// `webinars`, `webinar_detail`, `report_webinar_detail`, `history` or `other`.
     pub endpoint: &'static str,
     /// `Light`, `Medium`, `Heavy`, `Resource-intensive`; empty for tokens.
     pub label: &'static str,
-    /// The path and query, as they came.
+    /// The path and query, as received.
     pub target: String,
-    /// The meeting asked about.
+    /// The requested meeting.
     pub uuid: Option<String>,
-    /// The page, from 1.
+    /// The page, counted from 1.
     pub page: u32,
-    /// The status answered; 0 while it is not.
+    /// The status of the answer; 0 before the request is answered.
     pub status: u16,
 }
 
-/// What answers the requests.
+/// The state from which requests are answered.
 struct State {
     world: World,
     setup: Setup,
@@ -154,7 +154,7 @@ struct State {
 
 /// What a page token stands for.
 struct Cursor {
-    /// Everything but the token: it must be the same on every page.
+    /// The path and every parameter except the token. They must be the same for every page.
     query: String,
     rows: Arc<Vec<Value>>,
     next: usize,
@@ -170,18 +170,18 @@ pub struct Simulator {
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
-/// The app's credentials, the same in every world.
+/// The account of the app. The app's credentials are the same in every world.
 pub const ACCOUNT_ID: &str = "simulated-account";
 /// The app's client id.
 pub const CLIENT_ID: &str = "simulated-client";
-/// The app's secret: of no use anywhere else.
+/// The app's secret. It is of no use anywhere else.
 pub const CLIENT_SECRET: &str = "simulated-secret";
 
 impl Simulator {
-    /// Serves a world on the loopback interface, on a thread of its own. Port 0 takes any.
+    /// Serves a world on the loopback interface, on its own thread. Port 0 takes any free port.
     ///
     /// # Errors
-    /// The port cannot be had.
+    /// The port cannot be opened.
     pub fn start(world: World, setup: Setup, port: u16, now: Now) -> std::io::Result<Self> {
         let listener = std::net::TcpListener::bind(("127.0.0.1", port))?;
         listener.set_nonblocking(true)?;
@@ -222,12 +222,12 @@ impl Simulator {
         })
     }
 
-    /// For `ZOOM_API_URL`.
+    /// The value for `ZOOM_API_URL`.
     pub fn api_url(&self) -> String {
         format!("http://{}/v2", self.address)
     }
 
-    /// For `ZOOM_OAUTH_URL`.
+    /// The value for `ZOOM_OAUTH_URL`.
     pub fn oauth_url(&self) -> String {
         format!("http://{}/oauth/token", self.address)
     }
@@ -246,7 +246,7 @@ impl Simulator {
         edit(&mut self.state().setup);
     }
 
-    /// Puts a fault plan in place of the one before.
+    /// Replaces the fault plan.
     pub fn set_faults(&self, faults: FaultPlan) {
         self.state().faults = faults;
     }

@@ -1,24 +1,24 @@
-//! The account that is simulated: hosts, series, meetings and their sessions, made from a seed, and edited while it is served.
+//! The simulated account: hosts, series, meetings and their sessions. It is made from a seed and can be edited while it is served.
 //!
-//! Everybody in it is a number, every address is one that was set aside for documentation.
+//! Persons have numbers instead of names. All addresses are reserved for documentation.
 
 use chrono::{DateTime, Duration, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
 
-/// How large a world is, and when.
+/// The size of a world and its time.
 #[derive(Clone, Debug)]
 pub struct Spec {
     /// The same seed makes the same world.
     pub seed: u64,
-    /// Hosts that hold meetings.
+    /// The number of hosts that hold meetings.
     pub hosts: usize,
-    /// Meetings, exactly.
+    /// The exact number of meetings.
     pub meetings: usize,
-    /// Sessions over all meetings, exactly; at least one a meeting.
+    /// The exact number of sessions of all meetings; at least one per meeting.
     pub sessions: usize,
-    /// Days before `now` over which they are spread.
+    /// The number of days before `now` over which the meetings are spread.
     pub days: i64,
-    /// The last moment at which a meeting has ended.
+    /// The present time. All meetings have ended by then.
     pub now: DateTime<Utc>,
 }
 
@@ -35,7 +35,7 @@ impl Spec {
         }
     }
 
-    /// A week of it: what fits into an example.
+    /// A week of a small university: small enough for an example.
     pub fn week(now: DateTime<Utc>) -> Self {
         Self {
             seed: 17,
@@ -69,15 +69,15 @@ pub struct Host {
     pub dept: String,
     /// 1 Basic, 2 Licensed.
     pub user_type: i64,
-    /// Whether `/report/users` names them.
+    /// Whether `/report/users` names the user.
     pub reported: bool,
-    /// Whether the user still exists: else 1001.
+    /// Whether the user still exists. Otherwise the code is 1001.
     pub exists: bool,
-    /// Whether they may host: else 3161.
+    /// Whether the user may host. Otherwise the code is 3161.
     pub licensed: bool,
 }
 
-/// A meeting number.
+/// A series, identified by its meeting number.
 #[derive(Clone, Debug)]
 pub struct Series {
     pub id: i64,
@@ -98,13 +98,13 @@ pub struct Meeting {
     pub topic: String,
     pub start: DateTime<Utc>,
     pub end: DateTime<Utc>,
-    /// Listings and details show it from then on.
+    /// Listings and details show the meeting from this time on.
     pub visible_from: DateTime<Utc>,
-    /// Until then its sessions are not there yet.
+    /// Its sessions are available from this time on.
     pub sessions_from: DateTime<Utc>,
-    /// Whether it stands among the meetings of one person.
+    /// Whether it is listed among the one-person meetings.
     pub one_person: bool,
-    /// Whether it is a webinar, which has lists and details of its own.
+    /// Whether it is a webinar, which has its own lists and details.
     pub webinar: bool,
     /// The volatile scores: `good`, `fair`, `poor`, `bad`.
     pub quality: String,
@@ -124,7 +124,7 @@ pub struct World {
     pub hosts: Vec<Host>,
     pub series: Vec<Series>,
     pub meetings: Vec<Meeting>,
-    /// Counts additions, so that each is unlike all others.
+    /// Counts additions, so that each one is unique.
     made: u64,
     seed: u64,
 }
@@ -169,7 +169,7 @@ pub fn zoom_time(at: DateTime<Utc>) -> String {
 }
 
 impl World {
-    /// Makes the world of a spec.
+    /// Makes the world that a spec describes.
     pub fn generate(spec: &Spec) -> Self {
         let mut dice = fastrand::Rng::with_seed(spec.seed);
         let mut world = Self {
@@ -180,7 +180,7 @@ impl World {
             world.hosts.push(Host {
                 id: format!("{}-{n:03}", token(&mut dice, 18)),
                 email: format!("host{n:03}@example.edu"),
-                // Two hosts of one name: only the email tells them apart.
+                // Hosts with the same name: only the email distinguishes them.
                 name: if n % 11 == 10 {
                     "Host Twin".to_owned()
                 } else {
@@ -248,7 +248,7 @@ impl World {
                 .unwrap_or_default();
             let length = Duration::seconds(dice.i64(60..2 * 3_600));
             let start = spec.now - Duration::seconds(dice.i64(3_600..spread)) - length;
-            // Some reach over midnight.
+            // Some meetings run past midnight.
             let start = if n % 40 == 3 {
                 start.date_naive().and_time(chrono::NaiveTime::MIN).and_utc() - Duration::minutes(20)
             } else {
@@ -291,22 +291,22 @@ impl World {
         world
     }
 
-    /// The meeting of that UUID.
+    /// The meeting with this UUID.
     pub fn meeting(&self, uuid: &str) -> Option<&Meeting> {
         self.meetings.iter().find(|meeting| meeting.uuid == uuid)
     }
 
-    /// The same, to change it.
+    /// The meeting with this UUID, to be changed.
     pub fn meeting_mut(&mut self, uuid: &str) -> Option<&mut Meeting> {
         self.meetings.iter_mut().find(|meeting| meeting.uuid == uuid)
     }
 
-    /// All sessions.
+    /// The number of all sessions.
     pub fn count_sessions(&self) -> usize {
         self.meetings.iter().map(|meeting| meeting.sessions.len()).sum()
     }
 
-    /// Adds a meeting of a new, instant series with so many sessions; returns its UUID.
+    /// Adds a meeting of a new, instant series with this many sessions. Returns its UUID.
     pub fn add_meeting(
         &mut self,
         host: usize,
@@ -346,7 +346,7 @@ impl World {
         uuid
     }
 
-    /// The same, of a webinar: its host, a panelist, and attendees.
+    /// Adds a webinar with a host, a panelist and attendees. Returns its UUID.
     pub fn add_webinar(
         &mut self,
         host: usize,
@@ -371,7 +371,7 @@ impl World {
         uuid
     }
 
-    /// Adds webinars, one every other day back from `now`, by one host after another.
+    /// Adds webinars, one for every other day before `now`, each by the next host.
     pub fn with_webinars(mut self, webinars: usize, now: DateTime<Utc>) -> Self {
         for n in 0..webinars {
             let start = now - Duration::hours(48 * i64::try_from(n).unwrap_or(0) + 5);
@@ -380,7 +380,7 @@ impl World {
         self
     }
 
-    /// The host dropped out: the same series goes on 20 seconds later, under another UUID.
+    /// Restarts a meeting after its host dropped out: the same series continues 20 seconds later under another UUID, which is returned.
     pub fn restart(&mut self, uuid: &str) -> Option<String> {
         let before = self.meeting(uuid)?.clone();
         let restarted = self.add_meeting(before.host, before.end + Duration::seconds(20), 10, 3);
@@ -391,7 +391,7 @@ impl World {
         Some(restarted)
     }
 
-    /// Renames the series of that meeting, in all its meetings.
+    /// Renames the series of a meeting, in all meetings of the series.
     pub fn rename_series(&mut self, uuid: &str, topic: &str) {
         let Some(id) = self.meeting(uuid).map(|meeting| meeting.series) else {
             return;
@@ -404,7 +404,7 @@ impl World {
         }
     }
 
-    /// Somebody joins once more: a new session, and the count of joins grows.
+    /// Adds a session: a participant joins once more, and the count of joins grows.
     pub fn add_session(&mut self, uuid: &str) {
         self.made += 1;
         let mut dice = fastrand::Rng::with_seed(self.seed ^ (0x5E55_0000 + self.made));
@@ -415,14 +415,14 @@ impl World {
         }
     }
 
-    /// The last session of a meeting was a mistake.
+    /// Removes the last session of a meeting.
     pub fn remove_session(&mut self, uuid: &str) {
         if let Some(meeting) = self.meeting_mut(uuid) {
             meeting.sessions.pop();
         }
     }
 
-    /// It went on for longer than it was listed with.
+    /// Makes a meeting longer than it was listed.
     pub fn extend(&mut self, uuid: &str, minutes: i64) {
         if let Some(meeting) = self.meeting_mut(uuid) {
             meeting.end += Duration::minutes(minutes);
@@ -442,9 +442,9 @@ fn token(dice: &mut fastrand::Rng, length: usize) -> String {
     (0..length).map(|_| dice.alphanumeric()).collect()
 }
 
-/// 24 characters of base64, among them some that begin with a slash, hold two in a row, or a plus.
+/// A UUID: 24 characters of base64. Some begin with a slash, or contain two slashes in a row or a plus.
 fn uuid(dice: &mut fastrand::Rng, n: usize) -> String {
-    // The number makes it unlike every other; the rest is chance.
+    // The number makes it unique; the rest is random.
     let mut text = format!("{}{n:07}{}", token(dice, 8), token(dice, 7));
     let put = |text: &mut String, at: usize, what: &str| text.replace_range(at..at + what.len(), what);
     match n % 16 {
@@ -474,7 +474,7 @@ fn session(
     };
     let host = m == 0;
     let guest = !host && dice.u32(0..3) == 0;
-    // Every seventh has been here before: the same person, another user_id.
+    // Every seventh participant was here before: the same person with another `user_id`.
     let person = if m % 7 == 6 { m - 1 } else { m };
     let known = |text: String| if guest { String::new() } else { text };
     let version6 = dice.u32(0..4) == 0;

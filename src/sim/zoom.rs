@@ -27,17 +27,17 @@ use super::{
     world::{Host, Meeting, zoom_time},
 };
 
-/// Pieces in which an answer trickles in.
+/// The number of pieces in which an answer trickles in.
 const DRIBBLES: usize = 10;
 
-/// A request, taken apart.
+/// A parsed request.
 struct Asked {
     endpoint: &'static str,
     label: &'static str,
     uuid: Option<String>,
     segments: Vec<String>,
     query: HashMap<String, String>,
-    /// Every parameter but the page token.
+    /// The path and every parameter except the page token.
     fixed: String,
     page: u32,
 }
@@ -48,7 +48,7 @@ impl Asked {
     }
 }
 
-/// What will be answered.
+/// The answer to be sent.
 struct Reply {
     status: u16,
     headers: Vec<(String, String)>,
@@ -133,7 +133,7 @@ async fn answer(Shared(state): Shared<Arc<Mutex<State>>>, request: Request) -> R
     }
     response = response.header("date", now().format("%a, %d %b %Y %H:%M:%S GMT").to_string());
     let body = match action {
-        // Ends this connection's task without a word, as a crash of the server would; the hook that prints panics is not called.
+        // Ends this connection's task silently, as a crash of the server would. The panic hook, which prints, is not called.
         Some(Action::Reset) => std::panic::resume_unwind(Box::new("reset")),
         Some(Action::Truncated) => {
             let half = Bytes::copy_from_slice(reply.body.get(..reply.body.len() / 2).unwrap_or_default());
@@ -161,7 +161,7 @@ async fn answer(Shared(state): Shared<Arc<Mutex<State>>>, request: Request) -> R
     response.body(body).unwrap_or_default()
 }
 
-/// The answers that need no look at the world.
+/// The answers that do not depend on the world.
 fn instead(action: &Action, state: &State) -> Option<Reply> {
     let midnight = zoom_time(
         ((state.now)().date_naive() + Days::new(1))
@@ -259,7 +259,7 @@ fn instead(action: &Action, state: &State) -> Option<Reply> {
 }
 
 impl State {
-    /// The answers that are bent on their way.
+    /// Changes an answer as the fault requires.
     fn bend(&mut self, mut reply: Reply, action: &Action, asked: &Asked) -> Reply {
         let Ok(mut body) = serde_json::from_slice::<Value>(&reply.body) else {
             return reply;
@@ -364,7 +364,7 @@ impl State {
         reply
     }
 
-    /// Whether no page comes after the one that is asked for.
+    /// Whether the requested page is the last one. The first page always counts as the last.
     fn is_last_page(&self, asked: &Asked) -> bool {
         let size = self.page_size(asked);
         let cursor = asked
@@ -437,8 +437,8 @@ fn take_apart(uri: &Uri, state: &State) -> Asked {
         ["v2", "past_meetings", meeting] => ("past_meeting", "Light", Some(*meeting)),
         _ => ("other", "Light", None),
     };
-    // Once decoded, an ordinary UUID is there; one that begins with a slash or holds two needs decoding once more, and an ordinary
-    // one that was encoded twice is understood as well.
+    // An ordinary UUID is decoded once. A UUID that begins with a slash or contains two in a row must be encoded twice. An ordinary UUID that was
+    // encoded twice is accepted too.
     let uuid = meeting.map(|once| {
         let twice = decode(once);
         if once.starts_with('/') || once.contains("//") {
@@ -593,7 +593,7 @@ impl State {
                 .filter(|day| day.to_string() == text)
         };
         let (Some(from), Some(to)) = (day(from), day(to)) else {
-            // Unpadded: no error, and no meetings.
+            // Unpadded dates give no error and no meetings.
             return Err(Reply::json(
                 200,
                 &json!({"from": from, "to": to, "page_count": 0, "total_records": 0, "next_page_token": "", "meetings": [], "users": []}),
@@ -725,7 +725,7 @@ impl State {
             );
         };
         let kind = asked.query.get("type").map_or("past", String::as_str);
-        // Webinars are mixed in.
+        // Webinars are listed among the meetings.
         let rows: Vec<Value> = self
             .world
             .meetings
@@ -776,7 +776,7 @@ impl State {
             .filter_map(|meeting| Some(history_row(meeting, self.world.hosts.get(meeting.host)?)))
             .collect();
         let rows = (!asked.query.contains_key("next_page_token")).then_some(rows);
-        // Its pages count nothing.
+        // The pages of the history have no counts.
         let mut reply = self.page(asked, rows, "history_meetings", json!({}));
         if let Ok(mut body) = serde_json::from_slice::<Value>(&reply.body)
             && let Some(members) = body.as_object_mut()
@@ -809,7 +809,7 @@ impl State {
         let mut rows: Vec<Value> = shown
             .map(|session| report_session(&session.row, registrants))
             .collect();
-        // One who was never let in.
+        // A participant who never left the waiting room.
         if let (Some(mut waited), true) = (rows.first().cloned(), rows.len().is_multiple_of(4)) {
             waited["status"] = "in_waiting_room".into();
             waited["user_id"] = "1".into();
@@ -900,7 +900,7 @@ impl State {
         )
     }
 
-    /// One page: of fresh rows, or of those that the token stands for.
+    /// One page, either of new rows or of the rows that the page token stands for.
     fn page(&mut self, asked: &Asked, rows: Option<Vec<Value>>, array: &str, mut answer: Value) -> Reply {
         let size = self.page_size(asked);
         let (rows, first, page) = match (rows, asked.query.get("next_page_token")) {
@@ -940,7 +940,7 @@ impl State {
     }
 }
 
-/// Fields that the dashboards have for meetings and not for webinars; below, the same for participants.
+/// Fields that the dashboards have for meetings but not for webinars. The next constant is the same for participants.
 const MEETINGS_ONLY: [&str; 4] = ["avg_jointime_cost", "has_qa", "session_key", "tracking_fields"];
 const IN_MEETINGS_ONLY: [&str; 6] = [
     "aic_disclaimer",
@@ -951,7 +951,7 @@ const IN_MEETINGS_ONLY: [&str; 6] = [
     "total_jointime_cost",
 ];
 
-/// A row without those members.
+/// A row without the members of these names.
 fn without(mut row: Value, names: &[&str]) -> Value {
     if let Some(members) = row.as_object_mut() {
         members.retain(|name, _| !names.contains(&name.as_str()));

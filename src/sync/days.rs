@@ -11,14 +11,14 @@ use crate::model::{DateBasis, Window};
 pub enum Scope {
     /// Exactly these days.
     Days(Window),
-    /// The days not settled, to now.
+    /// The days that are not settled, up to today.
     Resume,
-    /// None: only what is due already.
+    /// No days: only work that is due already.
     Nothing,
 }
 
 impl Scope {
-    /// The days that a meeting must touch to be of interest, if there are such.
+    /// The days that a meeting must touch to be of interest. `None` if every meeting is.
     pub(super) fn inside(self) -> Option<Window> {
         match self {
             Self::Days(window) => Some(window),
@@ -27,11 +27,10 @@ impl Scope {
     }
 }
 
-/// A meeting is at most 30 hours long (Zoom's limit for licensed hosts), so it may touch this many days beyond those on which it
-/// is listed.
+/// A meeting lasts at most 30 hours (Zoom's limit for licensed hosts), so it may extend this many days beyond those on which it is listed.
 const MARGIN_DAYS: u64 = 2;
 
-/// How many days the weekly whole listing looks back.
+/// The lookback window of the weekly whole listing, in days.
 pub const WHOLE_LISTING_DAYS: u64 = 30;
 
 /// The earliest day that Zoom still lists: its dashboards reach back six months.
@@ -39,8 +38,8 @@ pub fn earliest_day(today: NaiveDate) -> NaiveDate {
     today.checked_sub_months(Months::new(6)).unwrap_or(today)
 }
 
-/// What a sync without dates lists: the days not settled since the first one that was ever listed or asked for, and once in a while
-/// the last 30 of them, settled or not. With nothing listed yet: yesterday and today.
+/// The days that a sync without dates lists: those not settled since the first day that was ever listed or requested. If `whole`, the last 30 of them
+/// are listed too, settled or not. If nothing was listed yet: yesterday and today.
 pub fn days_to_resume(
     first_day: Option<NaiveDate>,
     settled: &BTreeSet<NaiveDate>,
@@ -62,12 +61,12 @@ pub fn days_to_resume(
         .collect()
 }
 
-/// The days to ask Zoom for, so that every meeting that began or ended on the wanted days is among the answers.
+/// The days to request from Zoom, so that every meeting that began or ended on the wanted days is found.
 ///
-/// Zoom selects by one time only. Selecting by end, a meeting that began on a wanted day may have ended up to 30 hours later, and
-/// one-person meetings are selected by start all the same: that matters where the days are all there is (`alone`), for otherwise the
-/// days beside them are listed too, now or earlier. Selecting by start, one that ended on a wanted day may have begun before it,
-/// and did not stand in the listing of that day while it went on.
+/// Zoom selects by one time only. If it selects by end, a meeting that began on a wanted day may have ended up to 30 hours later, and one-person
+/// meetings are still selected by start. Both matter only if no other days are listed (`alone`). Otherwise the neighbouring days are listed too, now
+/// or earlier. If Zoom selects by start, a meeting that ended on a wanted day may have begun before it. The listing of that earlier day did not show
+/// it while it went on.
 pub fn with_margin(
     wanted: &BTreeSet<NaiveDate>,
     basis: DateBasis,
@@ -92,7 +91,7 @@ pub fn with_margin(
         .collect()
 }
 
-/// The fewest windows that hold these days and no others, none longer than a calendar month: what Zoom allows in one listing.
+/// The fewest windows that hold exactly these days. None is longer than a calendar month, the most that Zoom allows in one listing.
 pub fn windows(days: &BTreeSet<NaiveDate>) -> Vec<Window> {
     let mut windows: Vec<Window> = Vec::new();
     for day in days {

@@ -15,14 +15,14 @@ use crate::{
     zoom::{self, Fetched},
 };
 
-/// So many failures in a row, with no success between, mean that Zoom itself fails, not single meetings.
+/// This many failures in a row, without a success in between, mean that Zoom itself fails, not single meetings.
 const FAILURES_TO_STOP: usize = 8;
 
 /// How often one run fetches a detail at most. Usually once; again if its listing changes during the run, and if it is doubted after 10 minutes,
 /// one hour and so on. Beyond this the run makes no progress, and would use up the quota for nothing.
 const FETCHES_IN_A_RUN: u8 = 8;
 
-/// Rows from which the dictionary of details is learned, and how many each detail gives: the rows of one meeting are much alike.
+/// How many rows the dictionary of details is trained on, and how many each detail gives: the rows of one meeting are very similar.
 const SAMPLES: usize = 400;
 const SAMPLES_A_DETAIL: usize = 4;
 
@@ -44,7 +44,7 @@ pub(super) enum Work {
         packer: Arc<Packer>,
         sample: bool,
     },
-    /// Learns what the account's details look like.
+    /// Trains the compression dictionary of details.
     Learn(Vec<Row>),
 }
 
@@ -86,18 +86,18 @@ pub(super) struct Details {
     under_way: HashSet<MeetingUuid>,
     /// How often each detail was fetched in this run.
     fetches: HashMap<MeetingUuid, u8>,
-    /// Whether the catalog may have other details due than those that are ready.
+    /// Whether the catalog may have more details due than those that are ready.
     stale: bool,
     /// How many details are still due, for the observer and the publisher: counted after each listing, then counted down.
     due: u64,
-    /// Fetched, and waiting to be packed. What waits together is kept in one transaction.
+    /// Details fetched and waiting to be packed. Those that wait together are kept in one transaction.
     fetched: Vec<(Due, Fetched)>,
     packing: bool,
     samples: Vec<Row>,
     learning: Learning,
-    /// Failed attempts that may be an outage of Zoom or a fault of the meeting: the next answers decide.
+    /// Failed attempts. The cause may be an outage of Zoom or a fault of the meeting: the next answers decide.
     undecided: Vec<(MeetingUuid, String)>,
-    /// Whether Zoom gave a detail in this run.
+    /// Whether Zoom answered with a detail in this run.
     answered: bool,
 }
 
@@ -131,12 +131,12 @@ impl Details {
         !self.under_way.is_empty()
     }
 
-    /// How many are still due, about.
+    /// About how many are still due.
     pub fn due(&self) -> u64 {
         self.due
     }
 
-    /// Listings were recorded: other details may be due.
+    /// Looks for due details again, after listings were recorded.
     pub fn look_again(&mut self, catalog: &Catalog, now: DateTime<Utc>) -> Result<(), catalog::Error> {
         self.stale = true;
         self.due = catalog.count_due_details(now)?;
@@ -175,7 +175,7 @@ impl Details {
         Ok(Some(due))
     }
 
-    /// The next CPU work, one piece at a time: memory stays bounded, and details that arrive meanwhile are packed together.
+    /// The next CPU work, one piece at a time, so that memory stays bounded. Details that arrive meanwhile are packed together.
     pub fn next_work(&mut self, state: &RunState<'_>) -> Option<Work> {
         if self.learning == Learning::Collecting && self.samples.len() >= SAMPLES {
             self.learning = Learning::UnderWay;
@@ -220,7 +220,7 @@ impl Details {
                         let now = state.now();
                         state.catalog.adopt(PackedKind::Detail, dictionary, now)?;
                     }
-                    // Without a dictionary details take more room: no reason to stop.
+                    // Without a dictionary, details only take more space.
                     Err(error) => tracing::debug!(%error, "no dictionary could be learned"),
                 }
                 Ok(0)
@@ -298,8 +298,8 @@ impl Details {
         Ok(())
     }
 
-    /// If Zoom answered for other meetings in this run, a failure is the meeting's own and counts as an attempt. While Zoom is down nothing
-    /// counts, or a long outage would make meetings dead.
+    /// Decides whether the undecided failures count as attempts. If Zoom answered for other meetings in this run, a failure is the meeting's own and
+    /// counts. While Zoom is down nothing counts, or a long outage would make meetings dead.
     pub fn decide_failures(&mut self, state: &mut RunState<'_>) -> Result<(), Error> {
         let ill = self.undecided.len() >= FAILURES_TO_STOP && !self.answered;
         for (uuid, reason) in std::mem::take(&mut self.undecided) {

@@ -17,7 +17,7 @@ use crate::{
     zoom::{Zoom, pace::Pacer},
 };
 
-/// Details that a dry run names.
+/// How many details a dry run names.
 const EXAMPLES: usize = 10;
 
 /// What a sync would do.
@@ -33,7 +33,7 @@ pub struct DryRun {
     pub documents_only: u64,
     /// Requests it would make.
     pub forecast: Vec<Forecast>,
-    /// How long that takes at least, at the account's limits and our share of them.
+    /// The minimum duration in minutes, at the account's rate limits and the harvester's share of them.
     pub minutes: f64,
 }
 
@@ -44,31 +44,31 @@ pub struct WindowPlan {
     pub window: String,
     /// Meetings listed.
     pub meetings: u64,
-    /// Not in the catalog yet.
+    /// Meetings not in the catalog yet.
     pub new: u64,
-    /// Listed differently.
+    /// Meetings listed differently.
     pub changed: u64,
-    /// No longer listed.
+    /// Meetings no longer listed.
     pub vanished: u64,
-    /// As before.
+    /// Meetings listed as before.
     pub unchanged: u64,
 }
 
 /// Requests of one label.
 #[derive(Clone, Debug, Serialize)]
 pub struct Forecast {
-    /// Which.
+    /// The label.
     pub label: &'static str,
-    /// How many.
+    /// The number of requests.
     pub requests: u64,
-    /// How many a window of its limit (a second, or a minute for Resource-intensive) we may make.
+    /// The requests allowed in one window of its rate limit: a second, or a minute for Resource-intensive.
     pub per_window: u32,
 }
 
 /// Lists what a sync would list, and counts what it would do.
 ///
 /// # Errors
-/// The first thing that fails: a plan with holes would mislead.
+/// The first failure: a plan with gaps would mislead.
 pub async fn dry_run(
     catalog: &Catalog,
     zoom: &Zoom,
@@ -105,7 +105,7 @@ struct Counted {
     found: DryRun,
     /// The window whose pages are being read.
     window: WindowPlan,
-    /// Meetings that a page showed: one that is read twice counts once.
+    /// Meetings that a page showed. A meeting that is read twice counts once.
     seen: HashSet<MeetingUuid>,
     /// Meetings whose detail would be fetched.
     planned: HashSet<MeetingUuid>,
@@ -175,7 +175,7 @@ impl Counted {
         let unseen = |uuid: &&MeetingUuid| !self.seen.contains(*uuid);
         shown.unchanged += listing.shown.keys().filter(unseen).count() as u64;
         if shown.new > 0 && listing.hosts.is_none() {
-            // One report of the window's hosts; their number of pages is not known before.
+            // One report of the window's hosts. Its number of pages is not known in advance.
             *self.requests.entry(Label::Heavy).or_default() += 1;
         }
         self.found.windows.push(WindowPlan {
@@ -198,7 +198,7 @@ impl Counted {
                 *self.requests.entry(Label::Heavy).or_default() += 1;
             }
         }
-        // A list of series may have more pages than one, and a host may be missing from the report: not known before.
+        // A list of series may have more than one page, and a host may be missing from the report. Neither is known in advance.
         let wanting = catalog.hosts_wanting_series(now, 1_000_000)?.len();
         *self.requests.entry(Label::Medium).or_default() += (wanting + self.series.len()) as u64;
         let unknown = catalog.unknown_hosts(1_000_000)?.len();
@@ -234,7 +234,7 @@ impl DryRun {
     }
 }
 
-/// A detail's pages, by Zoom's count of joins.
+/// The number of pages of a detail, by Zoom's count of joins.
 fn pages(participants: Option<i64>) -> u64 {
     u64::try_from(participants.unwrap_or(1))
         .unwrap_or(1)

@@ -1,4 +1,4 @@
-//! `forget`: finds out who is meant; then one transaction erases them and stores digests, so that they are not kept again.
+//! `forget`: identifies what to forget. One transaction then erases it and stores digests, so that it is not kept again.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use crate::{
     privacy::{Policy, Screen, replace_words},
 };
 
-/// What to forget. Who is meant stands in no log: hence no `Debug`.
+/// What to forget. There is no `Debug`, so that the person appears in no log.
 #[derive(Clone, PartialEq, Eq)]
 pub enum ForgetTarget {
     /// The person with this email, as a participant and as a host.
@@ -29,17 +29,17 @@ pub enum ForgetTarget {
 pub struct ForgetSummary {
     /// What was erased, or would be.
     pub erased: Erased,
-    /// Whether the file was rewritten without it; false while another program reads the catalog.
+    /// Whether the file was rewritten without the erased data; false while another program reads the catalog.
     pub scrubbed: bool,
     /// Copies that may still hold it.
     pub backups: Vec<KnownBackup>,
 }
 
-/// Erases from the catalog; what the index holds of it is due afterwards. With `dry` nothing is changed.
+/// Erases data from the catalog. What the index holds of it is due afterwards. With `dry`, nothing is changed.
 ///
 /// # Errors
-/// As the catalog fails. Before the transaction's end nothing is erased, after it everything is: then only the rewriting of
-/// the file is left, which every later call does as well.
+/// If the catalog fails. Before the transaction ends nothing is erased; after it everything is. Then only the rewriting of the file remains, which
+/// every later call also does.
 pub fn forget(
     catalog: &mut Catalog,
     run: RunId,
@@ -104,7 +104,7 @@ fn remember_emails(forgotten: &mut Forgotten, emails: &BTreeSet<String>) {
     }
 }
 
-/// Hosts are remembered by their id, by every email they had, and by those of their meetings that Zoom lists without one.
+/// Remembers hosts by their id, by every email they had, and by those of their meetings that Zoom lists without an email.
 fn remember_hosts(
     catalog: &Catalog,
     forgotten: &mut Forgotten,
@@ -135,7 +135,7 @@ fn remember_hosts(
 /// The rules that the catalog applies to all stored rows.
 struct Applied {
     screen: Screen,
-    /// What was asked for, as it may stand in a remark.
+    /// The requested emails in plain text, as they may appear in a remark.
     plain: BTreeSet<String>,
 }
 

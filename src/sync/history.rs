@@ -1,5 +1,5 @@
-//! What the account's history is for, where meetings are listed host by host: it spares the lists of hosts without news, while no day can be
-//! settled. Whether it may is found out by comparing it with the lists of every host.
+//! The use of the account's history, where meetings are listed host by host. While no day can be settled, it makes the lists of hosts without news
+//! unnecessary. Whether it can be trusted is found out by comparing it with the lists of every host.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -13,17 +13,17 @@ use crate::{
     zoom::{HistoryUse, KnownOfWindow},
 };
 
-/// How often the history is compared again: once a day, for then a day is settled, and all lists are read anyway.
+/// How often the history is compared again: about once a day, because then a day is settled and all lists are read anyway.
 const COMPARED_AGAIN: TimeDelta = TimeDelta::hours(20);
 
-/// How long a comparison counts.
+/// How long a comparison is valid.
 const TRUSTED_FOR: TimeDelta = TimeDelta::hours(48);
 
-/// What ended so short before a comparison may stand in one of the two and not yet in the other.
+/// A meeting that ended so shortly before a comparison may be in only one of the two.
 const TOO_FRESH: TimeDelta = TimeDelta::hours(1);
 
-/// What is known of a window that is to be listed host by host. `wanted`: the days that may be settled by that; nothing if they are not all that is
-/// open, but days that somebody asked for.
+/// What is known of a window to be listed host by host. `wanted` holds all open days, which may be settled by the listing. It is `None` if the user
+/// requested particular days.
 pub(super) fn known_of(
     catalog: &Catalog,
     screen: &Screen,
@@ -37,7 +37,7 @@ pub(super) fn known_of(
         hosts,
         history: HistoryUse::Ignored,
     };
-    // Whoever asks for days by name gets every host's lists.
+    // If the user requested particular days, the lists of every host are read.
     let Some(wanted) = wanted else { return Ok(known) };
     let checked = catalog.history()?;
     let every_host = wanted
@@ -59,8 +59,8 @@ pub(super) fn known_of(
     Ok(known)
 }
 
-/// Compares the history that came with a listing with what its pages left in the catalog, and records what came of it. Returns what people should
-/// know, if that is not the same as before.
+/// Compares the history that came with a listing with the catalog after the listing's pages were recorded, and records the result. Returns a message
+/// for the user if the result differs from the one before.
 pub(super) fn compare(
     catalog: &mut Catalog,
     screen: &Screen,
@@ -94,7 +94,7 @@ pub(super) fn compare(
     })
 }
 
-/// The news of a history, among what ended by `until`.
+/// The news of a history: where it differs from the catalog, among meetings that ended by `until`.
 fn news(
     history: &[ListedMeeting],
     held: &[HeldMeeting],
@@ -115,7 +115,7 @@ fn news(
             Some((_, None)) | None => drop(news.meetings.insert(one.uuid.clone())),
         }
     }
-    // Where a meeting reaches over the last day, the history may count it for another.
+    // The history may count a meeting that ends after the last day for another day.
     let missing = held.iter().filter(|one| {
         let end = one.times[1].as_deref().and_then(from_iso);
         ended(end) && end.is_some_and(|end| window.contains(end.date_naive())) && !shown.contains(&one.uuid)
@@ -124,7 +124,7 @@ fn news(
     news
 }
 
-/// Whether the history shows a meeting as it is held.
+/// Whether the history shows a meeting as the catalog holds it.
 fn is_same(shown: &ListedMeeting, held: &HeldMeeting) -> bool {
     let times = [shown.start_time, shown.end_time].map(|at| at.map(iso));
     times == held.times
@@ -150,7 +150,7 @@ mod tests {
         }
     }
 
-    /// The news among what ended before eleven o'clock and a second: each host, and each meeting whose host is not known.
+    /// The news among meetings that ended by 11:00:01: each host, and each meeting whose host is not known.
     fn found(history: &[ListedMeeting], known: &[HeldMeeting]) -> Vec<String> {
         let window = Window::day("2026-03-04".parse().unwrap());
         let until = from_iso("2026-03-04T11:00:01Z").unwrap();
@@ -219,7 +219,7 @@ mod tests {
                 ["meeting two"]
             );
         }
-        // Of a meeting without an end nothing is known.
+        // A meeting without an end is not compared.
         let endless = ListedMeeting {
             end_time: None,
             ..meeting("two", "a", 2)

@@ -1,5 +1,5 @@
-//! The worker of listings: chooses the days to list and the windows, and decides what an answer means. It only decides: a sync applies the
-//! decisions, a dry run shows them.
+//! The worker of listings: chooses the days and windows to list, and interprets the answers. It only decides: a sync applies the decisions, a dry run
+//! shows them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
@@ -21,10 +21,10 @@ use crate::{
     zoom::{self, KnownOfWindow, Zoom},
 };
 
-/// Listings at once: they share the tightest limit, and page tokens live for 15 minutes only.
+/// Listings in parallel. They share the tightest rate limit, and page tokens live for 15 minutes only.
 const LISTINGS_AT_ONCE: usize = 2;
 
-/// A listing that shows no meeting (or no webinar) at all, where at least so many are known, counts only if the next run finds the same: people
+/// A listing may show no meeting (or no webinar) at all although at least this many are known. It counts only if the next run finds the same: people
 /// delete single meetings, not all of a window.
 const EMPTIED: usize = 3;
 
@@ -44,17 +44,17 @@ pub(super) fn brief(catalog: &Catalog, zoom: &Zoom, now: DateTime<Utc>) -> Resul
     Ok(())
 }
 
-/// What an answer means.
+/// The outcome of a listing.
 pub(super) enum ListingOutcome {
-    /// The listing is complete, and so speaks for its days.
+    /// The listing is complete and covers its days.
     Complete(Complete),
-    /// It is not to be used, and what is wanted instead is queued; what people should know of that.
+    /// The listing is not used, and what replaces it is queued. The text is a message for the user, if there is one.
     Again(Option<String>),
-    /// Zoom did not give it.
+    /// Zoom did not list the window.
     Failed(Window, zoom::Error),
 }
 
-/// A complete listing, and what is not in it.
+/// A complete listing, and the meetings that vanished from it.
 pub(super) struct Complete {
     pub asked: Window,
     pub listing: Listing,
@@ -63,7 +63,7 @@ pub(super) struct Complete {
     pub ignored: usize,
 }
 
-/// What a page means.
+/// The changes that a page leads to.
 pub(super) struct PagePlan<'p> {
     pub window: Window,
     pub changes: Vec<Change<'p>>,
@@ -81,20 +81,20 @@ impl<'p> PagePlan<'p> {
 pub(super) struct Listings {
     scope: Scope,
     whole_listing_every: TimeDelta,
-    /// Whether what the reports told is to be had again from the dashboards.
+    /// Whether what came from the reports is fetched again from the dashboards.
     enrich: bool,
-    /// Whether webinars are wanted as well.
+    /// Whether webinars are listed as well.
     webinars: bool,
     wanted: BTreeSet<NaiveDate>,
     basis: DateBasis,
-    /// Whether the wanted days are also the whole listing of the last 30 days.
+    /// Whether the wanted days include the whole listing of the last 30 days.
     whole: bool,
     queue: VecDeque<Window>,
     under_way: usize,
     listed: BTreeSet<NaiveDate>,
-    /// Meetings that a listing lacked, by its window: it is read once more before that counts.
+    /// Meetings missing from a listing, by its window. The listing is read once more before their absence counts.
     to_confirm: HashMap<Window, HashSet<MeetingUuid>>,
-    /// What the pages of a listing have changed that is not complete yet.
+    /// Changes that came from the pages of listings that are not complete yet.
     changed: HashMap<Ask, DayChanges>,
 }
 
@@ -116,7 +116,7 @@ impl Listings {
         }
     }
 
-    /// Works out the days to list: at the beginning, and again if they turn out to be others.
+    /// Works out the days to list: at the start, and again if they change.
     pub fn want_days(&mut self, catalog: &Catalog, now: DateTime<Utc>) -> Result<(), catalog::Error> {
         let today = now.date_naive();
         (self.wanted, self.whole) = match self.scope {
@@ -141,7 +141,7 @@ impl Listings {
             Some(reach) => catalog.settled_days(reach, self.webinars)?.into_iter().collect(),
             None => BTreeSet::new(),
         };
-        // Days that were asked for and not listed, because that run was stopped, are still to be had.
+        // Days that were requested but not listed, because that run was stopped, must still be listed.
         let first_day = [catalog.first_day()?, catalog.wanted_from()?]
             .into_iter()
             .flatten()
@@ -153,14 +153,14 @@ impl Listings {
     }
 
     fn queue_windows(&mut self, today: NaiveDate) {
-        // Where the days are all there is, meetings that reach over their edges are found by listing a little more.
+        // If no other days are listed, a margin is added to find the meetings that cross their edges.
         let alone = matches!(self.scope, Scope::Days(_));
         let mut asked = with_margin(&self.wanted, self.basis, alone, today);
         asked.retain(|day| !self.listed.contains(day));
         self.queue = windows(&asked).into();
     }
 
-    /// Another catalog has seen more of Zoom than this one: every day within reach is listed again.
+    /// Unsettles every day within reach, because another catalog has seen more of Zoom than this one. A sync without dates lists them at once.
     pub fn list_again(&mut self, catalog: &mut Catalog, now: DateTime<Utc>) -> Result<(), catalog::Error> {
         let unsettled = catalog.unsettle(earliest_day(now.date_naive()))?;
         if unsettled > 0 && self.scope == Scope::Resume {
@@ -169,7 +169,7 @@ impl Listings {
         Ok(())
     }
 
-    /// The window to list next, if there is one and its turn has come.
+    /// The window to list next, if there is one and a slot is free.
     pub fn next(&mut self) -> Option<Ask> {
         if self.under_way >= LISTINGS_AT_ONCE {
             return None;
@@ -197,12 +197,12 @@ impl Listings {
         history::known_of(catalog, screen, ask, wanted, kinds, now)
     }
 
-    /// Whether nothing is wanted and nothing is under way.
+    /// Whether nothing is queued and nothing is under way.
     pub fn is_idle(&self) -> bool {
         self.under_way == 0 && self.queue.is_empty()
     }
 
-    /// What a page of a listing under way means. Nothing if that listing is not to be used.
+    /// The changes that a page of a listing under way leads to. `None` if the listing is not used.
     pub fn page<'p>(
         &self,
         catalog: &Catalog,
@@ -222,12 +222,12 @@ impl Listings {
         }))
     }
 
-    /// What a page changed: it counts for the listing that the page belongs to.
+    /// Adds what a page changed to the changes of its listing.
     pub fn page_recorded(&mut self, ask: Ask, changed: DayChanges) {
         self.changed.entry(ask).or_default().merge(changed);
     }
 
-    /// What a listing means now that it has come to its end, or will not.
+    /// The outcome of a listing that has been read to its end or has failed.
     pub fn handle_answer(
         &mut self,
         catalog: &Catalog,
@@ -238,7 +238,7 @@ impl Listings {
     ) -> Result<ListingOutcome, catalog::Error> {
         self.under_way -= 1;
         if ask.basis != self.basis {
-            // Another listing met the refusal below meanwhile; these days stand in the new windows.
+            // Another listing met the refusal below in the meantime. These days are in the new windows.
             return Ok(ListingOutcome::Again(None));
         }
         let mut listing = match result {
@@ -282,7 +282,7 @@ impl Listings {
             self.queue.push_front(ask.window);
             return Ok(ListingOutcome::Again(None));
         };
-        // Zoom may answer for less than was asked.
+        // Zoom may answer for fewer days than requested.
         self.queue.extend(without(ask.window, listing.window));
         Ok(ListingOutcome::Complete(Complete {
             asked: ask.window,
@@ -300,8 +300,8 @@ impl Listings {
         }
     }
 
-    /// Which absences count. Nothing if the listing is to be read once more before any does. What the second reading shows after all, or
-    /// lacks alone, is not taken for vanished; then the days are not settled either.
+    /// The absences that count as vanished. `None` if the listing must first be read once more. Only what both readings lack may count. If the second
+    /// reading alone lacks a meeting, the days are not settled either.
     fn confirm_absences(
         &mut self,
         catalog: &Catalog,
@@ -345,7 +345,7 @@ impl Listings {
         Ok(Some(vanished))
     }
 
-    /// Records a complete listing, tells what people should know of it, and settles what it settles.
+    /// Records a complete listing, reports its messages, and settles the days that may be settled.
     pub fn apply(&mut self, state: &mut RunState<'_>, complete: &Complete) -> Result<(), Error> {
         let Complete {
             asked,

@@ -83,8 +83,8 @@ impl Default for Lookups {
 }
 
 impl Lookups {
-    /// A listing was recorded. Whether it needs a report of hosts is asked of the catalog, not of what it changed: a killed run may have
-    /// recorded the changes and not got its report.
+    /// Handles a recorded listing. Whether it needs a report of hosts is queried from the catalog, not derived from the changes: a killed run may
+    /// have recorded the changes without getting its report.
     pub fn listed(&mut self, catalog: &Catalog, listing: &Listing) -> Result<(), catalog::Error> {
         self.stale = true;
         let window = listing.window;
@@ -99,7 +99,7 @@ impl Lookups {
         self.under_way + self.reports_under_way > 0
     }
 
-    /// The next job. One report covers all its hosts, so single look-ups wait until every listing and every report is in.
+    /// The next job. One report covers all hosts of its window, so single look-ups wait until every listing and every report has been read.
     pub fn next(&mut self, state: &RunState<'_>, all_listed: bool) -> Result<Option<Ask>, Error> {
         if let Some(window) = self.reports.pop_front() {
             self.reports_under_way += 1;

@@ -1,9 +1,9 @@
 //! The sync engine: the only code that knows the order of the steps. It holds no SQL, no URL and no JSON.
 //!
-//! A run is one loop ([`Harvest`]) that owns the catalog and asks four workers in turn what they want done: listings, look-ups (hosts and
-//! series), details, publisher. It starts what they ask for, waits for whichever comes first, and tells the worker whose it was; that one writes
-//! the result down. List, fetch and publish so overlap in time, and each talks to the catalog only. What to do next is always asked of the
-//! catalog, so a killed run and a new one find the same work.
+//! A run is one loop ([`Harvest`]) that owns the catalog. It asks four workers in turn for their next job: listings, look-ups (hosts and series),
+//! details, publisher. It starts these jobs and waits for the first result. The worker whose job it was receives the result and records it. So
+//! listing, fetching and publishing overlap in time, and each worker uses the catalog only. The next work is always queried from the catalog, so a
+//! killed run and a new one find the same work.
 //!
 //! ```text
 //! run ──► listings ──► plan, days, history        dry_run, verify_zoom ──► preview ──► listings
@@ -51,7 +51,7 @@ use crate::{
 
 /// Receives the engine's progress; the caller decides what to show.
 pub trait Observer {
-    /// Something happened.
+    /// Reports an event.
     fn see(&self, progress: Progress<'_>);
 }
 
@@ -60,37 +60,37 @@ pub trait Observer {
 pub enum Progress<'a> {
     /// A window is listed and recorded.
     Listed {
-        /// Which.
+        /// The window.
         window: Window,
-        /// Meetings it showed.
+        /// Meetings that the listing shows.
         meetings: usize,
-        /// What that changed, so far in this run.
+        /// The counts of the run so far.
         tally: &'a Tally,
     },
     /// A detail was kept or failed.
     Fetched {
         /// Details still due.
         due: u64,
-        /// The run so far.
+        /// The counts of the run so far.
         tally: &'a Tally,
     },
     /// Documents were acknowledged.
     Published {
         /// Meetings whose documents are still due.
         due: u64,
-        /// The run so far.
+        /// The counts of the run so far.
         tally: &'a Tally,
     },
     /// Documents of the indices were compared with the catalog.
     Compared {
-        /// So many.
+        /// Documents compared so far.
         done: u64,
-        /// So many are still to be compared.
+        /// Documents still to be compared.
         left: u64,
     },
     /// A document differs.
     Differs(&'a Difference),
-    /// A note for people.
+    /// A message for the user.
     Note(&'a str),
     /// Something failed, with its consequence.
     Problem(&'a str),
@@ -100,13 +100,13 @@ pub enum Progress<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ending {
-    /// Everything that was wanted is harvested and published.
+    /// Everything requested is harvested and published.
     Done,
-    /// It went through to its end, but some items failed or are dead.
+    /// The run reached its end, but some items failed or are dead.
     Incomplete,
-    /// It stopped early and may be run again.
+    /// The run stopped early. It may be started again.
     StoppedEarly {
-        /// When that makes sense, if known.
+        /// When to start it again, if known.
         come_back_at: Option<DateTime<Utc>>,
     },
     /// The configuration must be fixed first.
@@ -120,7 +120,7 @@ pub enum Ending {
 pub struct Summary {
     /// How it ended.
     pub ending: Ending,
-    /// Why, in one line, unless all went well.
+    /// The reason, in one line; `None` if all went well.
     pub message: Option<String>,
     /// The counts that the catalog keeps of the run.
     #[serde(flatten)]
@@ -149,16 +149,16 @@ pub enum Error {
     /// The catalog failed.
     #[error(transparent)]
     Catalog(#[from] catalog::Error),
-    /// Elasticsearch failed, where there is nothing to do without it.
+    /// Elasticsearch failed, in a command that cannot continue without it.
     #[error(transparent)]
     Elastic(#[from] elastic::Error),
-    /// What the index holds would be lost.
+    /// A rebuild would lose meetings that only the index holds.
     #[error(
         "the index holds {count} meetings that this catalog does not keep (for example {example}); a rebuild would lose them. \
          Sync the days they belong to first, or say --drop-unknown"
     )]
     WouldLose {
-        /// How many.
+        /// How many meetings.
         count: u64,
         /// One of them.
         example: String,

@@ -2,9 +2,9 @@
 
 use crate::model::{Change, Known, KnownMeeting, ListedMeeting, Listing, MeetingUuid, Window, iso};
 
-/// Compares the rows of a page with what is known of them. Meetings that are neither known nor inside `scope` (if there is one) are none
-/// of our business: they are there because the listing reaches a little further than what was asked for. With `enrich`, what the reports told
-/// is had again from the dashboards, which know more.
+/// Compares the rows of a page with what the catalog knows of them. Meetings that are neither known nor inside `scope` (if there is one) are ignored:
+/// the listing reaches a little further than the request. With `enrich`, what came from the reports is fetched again from the dashboards, which know
+/// more.
 pub fn page<'p>(
     meetings: &'p [ListedMeeting],
     known: &Known,
@@ -21,7 +21,7 @@ pub fn page<'p>(
             if !enrich && told_by_another_source(meeting, before) {
                 return Some(Change::Unchanged(&meeting.uuid));
             }
-            // Zoom had neither its detail nor, for a while, the meeting: as it lists it again, it may have both.
+            // Zoom no longer had the detail and, for a while, did not list the meeting. Now that it lists it again, it may have both.
             let back = before.vanished && before.gone;
             let detail = back || before.listed_checksum != meeting.listed_checksum();
             let differs = detail || before.vanished || before.shown_checksum != meeting.shown_checksum();
@@ -38,15 +38,15 @@ pub fn page<'p>(
         .collect()
 }
 
-/// Whether a meeting whose detail is kept is merely shown by another source than before. The two count lengths and
-/// participants differently, so only other times are a change.
+/// Whether a meeting whose detail is kept only comes from another source than before. The two sources count lengths and participants differently, so
+/// only changed times are a change.
 fn told_by_another_source(meeting: &ListedMeeting, before: &KnownMeeting) -> bool {
     let times = [meeting.start_time, meeting.end_time].map(|at| at.map(iso));
     meeting.source != before.source && before.detail_kept && !before.vanished && times == before.times
 }
 
-/// Which of the meetings that a complete listing would have to show it does not. None if a row of it could not be read: that may be any
-/// meeting, and then absence proves nothing.
+/// The meetings that a complete listing should show and does not. Empty if a row could not be read: that row may be any meeting, so absence proves
+/// nothing.
 pub fn absent(listing: &Listing, expected: Vec<MeetingUuid>) -> Vec<MeetingUuid> {
     let mut absent = expected;
     absent.retain(|uuid| listing.malformed.is_empty() && !listing.shown.contains_key(uuid));
@@ -108,7 +108,7 @@ pub(super) mod tests {
         }
     }
 
-    /// What a listing on one page means.
+    /// The changes that a listing of one page leads to.
     fn plan(meetings: &[ListedMeeting], known: &Known, scope: Option<Window>) -> Vec<String> {
         let mut told = shown(&page(meetings, known, scope, false));
         let expected = known

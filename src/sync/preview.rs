@@ -14,7 +14,7 @@ use crate::{
     zoom::{self, Zoom},
 };
 
-/// What can end a look at Zoom.
+/// An error that ends a preview.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// The catalog failed.
@@ -25,16 +25,15 @@ pub enum Failure {
     Zoom(#[from] zoom::Error),
 }
 
-/// What is seen of a preview.
+/// A part of a preview.
 pub(super) enum Seen<'a> {
-    /// What a page would change. Rows of a listing that was read twice come twice.
+    /// What a page would change. If a listing is read twice, its rows come twice.
     Page(&'a PagePlan<'a>),
-    /// What a listing would change beside that, complete as it is now.
+    /// What a listing would change in addition, now that it is complete.
     Listing(&'a Complete),
 }
 
-/// Lists the wanted days and shows what that would change. The first thing that fails ends it: nothing can be said of days that were not
-/// listed.
+/// Lists the wanted days and shows what that would change. The first failure ends it: nothing is known of days that were not listed.
 pub(super) async fn preview(
     catalog: &Catalog,
     zoom: &Zoom,
@@ -60,7 +59,7 @@ pub(super) async fn preview(
             };
             show_plan(&listings, catalog, screen, ask, page, &mut see)?;
         };
-        // The last page may have come in the same moment as the end.
+        // The last page may have arrived at the same moment as the end.
         while let Ok(page) = pages.try_recv() {
             show_plan(&listings, catalog, screen, ask, page, &mut see)?;
         }

@@ -1,4 +1,4 @@
-//! The worker that publishes: checks the indices, leaves this catalog's mark in them, reads what an unknown index holds, sends what is due.
+//! The worker that publishes: checks the indices, writes this catalog's mark into them, reads what an unknown index holds, and sends what is due.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -15,17 +15,17 @@ use crate::{
     model::{Deletion, Disposition, IndexKind, IndexYear, Kept, MeetingUuid, Outcome, SessionId},
 };
 
-/// Meetings in a batch, and their payload before compression: what bounds the memory of a run.
+/// The limits of a batch: meetings, and bytes of their payload before compression. They bound the memory of a run.
 pub(super) const BATCH: (u64, usize) = (500, 2 << 20);
 
-/// Batches at once: while the meetings of one wait for their sessions to be acknowledged, the sessions of the next are on their way. The
-/// adapter bounds the requests of all of them together.
+/// Batches in parallel. While the meetings of one wait for the acknowledgement of their sessions, the sessions of the next are sent. The adapter
+/// bounds the requests of all batches together.
 pub(super) const BATCHES_AT_ONCE: usize = 2;
 
-/// Documents deleted at once: they are ids only.
+/// Documents deleted at once. A deletion is only an id.
 const DELETIONS: u64 = 5_000;
 
-/// While details still arrive, a batch waits until so many meetings are due: fewer and fuller requests.
+/// While details still arrive, a batch waits until this many meetings are due: fewer and fuller requests.
 const WORTH_SENDING: u64 = 250;
 
 /// The smallest batch while details still arrive.
@@ -33,13 +33,13 @@ const LEAST_WORTH_SENDING: u64 = 32;
 
 /// A job for Elasticsearch.
 pub(super) enum Ask {
-    /// Which indices there are of these years; those of the first group are made if they are missing.
+    /// Look up the indices of these years. Those of the first group are created if they are missing.
     Meet(Vec<IndexYear>, Vec<IndexYear>),
     /// Write this catalog's mark into the indices.
     Mark(Box<LiveIndices>, String),
     /// Delete these documents.
     Erase(Box<LiveIndices>, Vec<Deletion>),
-    /// Read which sessions an index holds of these meetings.
+    /// Read which sessions of these meetings an index holds.
     SessionsOf(Box<LiveIndices>, Vec<MeetingUuid>),
     /// Send these documents.
     Publish(Box<LiveIndices>, Vec<Stored>),
@@ -148,9 +148,9 @@ pub(super) fn records(live: &LiveIndices) -> [IndexRecord; 2] {
 /// The worker that publishes.
 pub(super) struct Publisher {
     phase: Phase,
-    /// The indices that were asked for in this run, by year.
+    /// The indices that were looked up in this run, by year.
     years: BTreeMap<IndexYear, IndexState>,
-    /// Steps under way. All but sending go alone.
+    /// Jobs under way. Every job except sending runs alone.
     under_way: usize,
     sending: HashSet<MeetingUuid>,
     /// Details kept since the last batch.
@@ -184,7 +184,7 @@ enum Phase {
     Unmet,
     /// The indices in use were checked.
     Open,
-    /// Not again before the end of the run.
+    /// Publishing failed: not tried again before the end of the run.
     Down,
 }
 
@@ -195,7 +195,7 @@ enum IndexState {
     Absent,
     /// The indices are known.
     Met(Box<LiveIndices>),
-    /// They carry this run's mark: now documents may go.
+    /// They carry this run's mark, so documents may be sent.
     Marked(Box<LiveIndices>),
     /// They refuse writes: not tried again before the end of the run.
     Closed,
@@ -215,7 +215,7 @@ impl Publisher {
         }
     }
 
-    /// Details were kept: more documents are due.
+    /// Counts details that were kept: more documents are due.
     pub fn kept(&mut self, details: usize) {
         self.kept += details as u64;
     }
@@ -236,8 +236,8 @@ impl Publisher {
         again
     }
 
-    /// The next job, if there is one. `left`: details still to come while the harvest goes on. Small batches wait then; the fewer details are left,
-    /// the smaller a batch may be, so that the last one goes out as the last details arrive.
+    /// The next job, if there is one. `left` is the number of details still to come while the harvest goes on. Small batches then wait. The fewer
+    /// details are left, the smaller a batch may be, so that the last one is sent as the last details arrive.
     pub fn next(&mut self, state: &mut RunState<'_>, left: Option<u64>) -> Result<Option<Ask>, Error> {
         if matches!(self.phase, Phase::Off | Phase::Down) || self.under_way >= BATCHES_AT_ONCE {
             return Ok(None);
@@ -450,15 +450,15 @@ impl Publisher {
     }
 }
 
-/// Asks for our mark in the indices, before the first document, so that an older copy of this catalog, put back one day, can see that it is
-/// older.
+/// Requests the harvester's mark in the indices before the first document is sent. If an older copy of this catalog is restored one day, it can see
+/// that it is older.
 fn mark(state: &mut RunState<'_>, live: &LiveIndices) -> Result<Ask, Error> {
     let stamp = state.catalog.new_stamp(state.run, state.now())?;
     state.catalog.note_pending_stamp(live.year, &stamp)?;
     Ok(Ask::Mark(Box::new(live.clone()), stamp))
 }
 
-/// How a run ends whose publishing failed with this error.
+/// The ending of a run whose publishing failed with this error.
 fn ending(error: &elastic::Error, now: DateTime<Utc>) -> Ending {
     match error.disposition() {
         Disposition::Stop => Ending::Misconfigured,
@@ -471,7 +471,7 @@ fn ending(error: &elastic::Error, now: DateTime<Utc>) -> Ending {
     }
 }
 
-/// The meetings that were sent: acknowledged and rejected ones. Those in neither list are still due.
+/// The meetings that were sent, as acknowledged and rejected. Those in neither list are still due.
 pub(super) struct Outcomes {
     pub acknowledged: Vec<Acknowledgement>,
     pub rejected: Vec<(Acknowledgement, String)>,

@@ -1,4 +1,4 @@
-//! The indices rebuilt from the catalog, without one request to Zoom, while searches go on.
+//! Rebuilds the indices from the catalog, without a single request to Zoom, while searches go on.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -25,25 +25,24 @@ pub struct Rebuilt {
     pub documents: u64,
     /// Meetings that Elasticsearch refused.
     pub rejected: u64,
-    /// Years left out: their index was dropped since it was filled.
+    /// Years left out, because their index was dropped after it was filled.
     pub left_out: Vec<u16>,
 }
 
-/// What a rebuild may lose, and what it brings back.
+/// What a rebuild may lose, and what it restores.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rebuilding {
-    /// Meetings that only the old index has are dropped.
+    /// Whether meetings that only the old index has are dropped.
     pub drop_unknown: bool,
-    /// Years whose index was dropped are filled again.
+    /// Whether years whose index was dropped are filled again.
     pub dropped_years: bool,
 }
 
-/// Writes everything that is kept into new indices and puts them in the place of the old ones. Meetings that only the old index
-/// has would be lost: that is refused unless `drop_unknown`. Every year whose index is gone, but for the present one, is left out unless
-/// `dropped_years`.
+/// Writes everything that is kept into new indices and replaces the old ones with them. Meetings that only the old index has would be lost, so the
+/// rebuild is refused unless `drop_unknown`. Years whose index was dropped are left out unless `dropped_years`. The present year is always included.
 ///
 /// # Errors
-/// Any; until the last step the old indices serve on, untouched.
+/// Any [`Error`]. Until the last step the old indices stay in use, untouched.
 pub async fn reindex(
     catalog: &mut Catalog,
     elastic: &Elastic,
@@ -54,7 +53,7 @@ pub async fn reindex(
     cancel: &watch::Receiver<bool>,
 ) -> Result<Rebuilt, Error> {
     let mut cancel = cancel.clone();
-    // Wherever it is dropped, it is where a crash could have left it as well.
+    // The rebuild may be dropped anywhere: a crash could leave the same state.
     tokio::select! {
         biased;
         _ = cancel.wait_for(|stop| *stop) => Err(Error::Interrupted),
@@ -154,7 +153,7 @@ async fn send(
     sent: Vec<Acknowledgement>,
     batch: Vec<Stored>,
 ) -> Result<(Vec<Acknowledgement>, elastic::Report), Error> {
-    // The thread is lost only as the runtime ends.
+    // The blocking task is lost only when the runtime ends.
     let kept = spawn_blocking(move || opened(batch))
         .await
         .map_err(|_| Error::Interrupted)??;

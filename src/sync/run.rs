@@ -1,7 +1,7 @@
 //! One run: a loop that owns the catalog and asks four workers in turn.
 //!
-//! A worker says which job it wants next and handles the job's answer. It knows its own state and the catalog's methods, and nothing of the loop or
-//! of another worker: what one worker has to know of another is passed on here.
+//! A worker names its next job and handles the job's answer. It knows its own state and the catalog's methods, but neither the loop nor the other
+//! workers. What one worker has to know of another is passed on here.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -30,20 +30,20 @@ use crate::{
     },
 };
 
-/// How to go about a run.
+/// The options of a run.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// What to list.
     pub scope: Scope,
-    /// Details in flight at most.
+    /// The maximum number of details in flight.
     pub concurrency: usize,
-    /// Whether what the reports told is had again from the dashboards, which know more.
+    /// Whether what came from the reports is fetched again from the dashboards, which know more.
     pub enrich: bool,
-    /// How often the last 30 days are listed whole, settled or not.
+    /// How often all of the last 30 days are listed, settled or not.
     pub whole_listing_every: chrono::TimeDelta,
-    /// Requests a day that Zoom's daily quota counts and we may make.
+    /// The harvester's share of Zoom's daily quota, in requests a day.
     pub daily_share: u64,
-    /// What of people is kept.
+    /// The privacy policy: which personal data is kept.
     pub policy: Policy,
 }
 
@@ -70,14 +70,14 @@ pub struct Harvest<'a> {
     show_page: mpsc::UnboundedSender<(listings::Ask, ListingPage)>,
 }
 
-/// The end of the wire that is Zoom's.
+/// The Zoom client, its pacer, and the pacer's requests for permission.
 struct ZoomEnd {
     client: Arc<Zoom>,
     pacer: Arc<Pacer>,
     grants: mpsc::Receiver<GrantRequest>,
 }
 
-/// What came of a job.
+/// The result of a job.
 enum Done {
     Listing(listings::Ask, Result<Listing, zoom::Error>),
     LookedUp(lookups::Answer),
@@ -86,10 +86,10 @@ enum Done {
 }
 
 impl<'a> Harvest<'a> {
-    /// Makes ready; nothing is asked yet.
+    /// Prepares a run. No request is made yet.
     ///
     /// # Errors
-    /// As the catalog fails.
+    /// If the catalog fails.
     pub fn new(
         catalog: &'a mut Catalog,
         run: RunId,
@@ -138,10 +138,10 @@ impl<'a> Harvest<'a> {
         })
     }
 
-    /// Runs to the end, or until `cancel` turns true. What was in flight then is dropped: it is due at the next run.
+    /// Runs to the end, or until `cancel` turns true. Jobs then in flight are dropped; they are due at the next run.
     ///
     /// # Errors
-    /// As the catalog fails; everything else ends in the summary.
+    /// If the catalog fails. Every other failure is reported in the summary.
     pub async fn run(mut self, mut cancel: watch::Receiver<bool>) -> Result<Summary, Error> {
         let interrupted = loop {
             self.ask_workers()?;
@@ -163,7 +163,7 @@ impl<'a> Harvest<'a> {
         self.finish(interrupted)
     }
 
-    /// Asks each worker what it wants done, until none wants anything.
+    /// Asks each worker for jobs, until none has any.
     fn ask_workers(&mut self) -> Result<(), Error> {
         if let Some(zoom) = self.zoom.as_ref().map(|zoom| Arc::clone(&zoom.client))
             && !self.state.is_stopped()
@@ -200,11 +200,11 @@ impl<'a> Harvest<'a> {
         Ok(())
     }
 
-    /// Tells the worker whose job it was what came of it, and the others what they have to know of that.
+    /// Passes a job's result to its worker, and tells the other workers what they have to know of it.
     fn tell_workers(&mut self, done: Done) -> Result<(), Error> {
         match done {
             Done::Listing(ask, result) => {
-                // Its last page may have come in the same moment.
+                // Its last page may have arrived at the same moment.
                 while let Ok((ask, page)) = self.pages.try_recv() {
                     self.page(ask, page)?;
                 }
@@ -242,7 +242,7 @@ impl<'a> Harvest<'a> {
             .known(state.catalog, &state.screen, &zoom, ask, now)?;
         let pages = self.show_page.clone();
         self.start(async move {
-            // Nobody receives any more only when the run is over.
+            // The receiver is gone only when the run is over.
             let show = |page| drop(pages.send((ask, page)));
             let listing = zoom.list_meetings(ask.window, ask.basis, &known, &show);
             Done::Listing(ask, listing.await)
@@ -250,7 +250,7 @@ impl<'a> Harvest<'a> {
         Ok(())
     }
 
-    /// A page of a listing that is still being read: what is in it is recorded, so that the first details are fetched meanwhile.
+    /// Records a page of a listing that is still being read, so that the first details can be fetched meanwhile.
     fn page(&mut self, ask: listings::Ask, mut page: ListingPage) -> Result<(), Error> {
         let state = &mut self.state;
         if !page.hosts.is_empty() {
@@ -305,7 +305,7 @@ impl<'a> Harvest<'a> {
             },
             Reservation::Spent { resets_at } => Grant::Spent { resets_at },
         };
-        // Nobody waits for it any more: then it is given back now, and not at the end with what is not used.
+        // If nobody waits for the grant any more, it is given back now, not at the end with the unused ones.
         if let Err(Grant::Granted { requests, .. }) = request.reply.send(grant) {
             catalog.give_back(&[(request.label, requests)], now)?;
         }

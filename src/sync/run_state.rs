@@ -1,4 +1,4 @@
-//! What the workers of a run share: the catalog, the clock, the counts, and whether Zoom may still be asked.
+//! What the workers of a run share: the catalog, the clock, the counts, and whether requests to Zoom may still be made.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::{
     zoom,
 };
 
-/// Rows of a listing that its compression dictionary needs at least.
+/// How many listing rows the compression dictionary is trained on. A page with fewer rows is not used for it.
 const LISTING_SAMPLES: usize = 100;
 
 /// What the workers of a run share.
@@ -27,7 +27,7 @@ pub(super) struct RunState<'a> {
     stop: Option<(Ending, String)>,
     /// Failed requests for windows, hosts or series: they belong to no meeting, so no row records them.
     problems: Vec<String>,
-    /// Whether one of them was a listing: then days are missing.
+    /// Whether a listing failed, so that days are missing.
     pub days_are_missing: bool,
 }
 
@@ -68,7 +68,7 @@ impl<'a> RunState<'a> {
         self.problems.push(message);
     }
 
-    /// The same, for a request that belongs to no meeting.
+    /// Handles a failed request that belongs to no meeting: stops the run's requests, or reports a problem.
     pub fn lookup_failed(&mut self, what: &str, error: &zoom::Error) {
         match error.disposition() {
             Disposition::Stop => self.stop_for(error),
@@ -106,7 +106,7 @@ impl<'a> RunState<'a> {
         }
     }
 
-    /// The same, for an error that every later request would meet as well.
+    /// Makes no further requests to Zoom, after an error that every later request would meet as well.
     pub fn stop_for(&mut self, error: &zoom::Error) {
         let ending = match error {
             zoom::Error::DailyQuota { resets_at } | zoom::Error::ShareSpent { resets_at } => {
@@ -119,7 +119,7 @@ impl<'a> RunState<'a> {
         self.stop(ending, error.to_string());
     }
 
-    /// How the run ended: by Zoom's error, else by Elasticsearch's, else by failed items.
+    /// How the run ended, with the reason. Zoom's error comes first, then Elasticsearch's, then failed items.
     pub fn ending(
         &mut self,
         publishing: Option<(Ending, String)>,

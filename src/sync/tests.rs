@@ -1,5 +1,5 @@
-//! Everything that a catalog can be told of two meetings, in every order: listings that change and change back, details asked
-//! for and answered late, documents sent, lost and refused. It fails at none of it, what it believes is so, and it ends right.
+//! Plays events on a catalog with two meetings, in any order: listings that change and change back, details requested and answered late, documents
+//! sent, lost and refused. No event may fail, every meeting recorded as indexed must be in the index, and the final state must be correct.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -30,19 +30,19 @@ const MEETINGS: [&str; 2] = ["first==", "second/+="];
 
 #[derive(Clone, Copy, Debug)]
 enum Event {
-    /// Zoom lists the meetings with so many joins, under one of two topics; without joins, not at all.
+    /// Zoom lists the meetings with these numbers of joins, under one of two topics. A meeting without joins is not listed.
     Listed([u8; 2], bool),
     /// Everything due is fetched as it is listed, sent and acknowledged.
     GoesWell,
-    /// Everything due is asked for, unless it is on its way.
+    /// Everything due is requested, unless it is in flight.
     Ask,
-    /// The first of what was asked for is answered.
+    /// The first request is answered.
     Answered(Answer),
     /// What is due is sent, once the last batch has come back.
     Send,
-    /// What became of each that was sent.
+    /// The fate of each meeting that was sent.
     Sent([Fate; 2]),
-    /// What was given up on its way reaches Elasticsearch after all.
+    /// Documents that were given up reach Elasticsearch after all.
     Arrives,
     IndexDeleted,
     NextRun,
@@ -53,7 +53,7 @@ use Event::{Answered, Arrives, Ask, GoesWell, IndexDeleted, Later, Listed, NextR
 
 #[derive(Clone, Copy, Debug)]
 enum Answer {
-    /// So many sessions; somebody may still be there, and Zoom may count one more than it shows.
+    /// This many sessions. One may still be open, and Zoom may count one more than it shows.
     Detail {
         sessions: u8,
         open: bool,
@@ -66,7 +66,7 @@ enum Answer {
 #[derive(Clone, Copy, Debug)]
 enum Fate {
     Acknowledged,
-    /// Elasticsearch acted, and its answer was lost.
+    /// Elasticsearch applied it, but its answer was lost.
     Unheard,
     /// Given up; it may still arrive.
     Late,
@@ -104,11 +104,10 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// Documents by id: the meeting they belong to, their version, and the document checksum they were sent with, if they were not
-/// deleted.
+/// Documents by id: the meeting they belong to, their version, and the document checksum they were sent with, or `None` if they were deleted.
 type Documents = BTreeMap<String, (String, i64, Option<Checksum>)>;
 
-/// An index of which only what bears on the promises is there: what is older than what was written or deleted is refused.
+/// A model of an index with only what the guarantees need: it refuses what is older than what was written or deleted.
 #[derive(Default)]
 struct Index {
     number: u32,
@@ -181,7 +180,7 @@ impl Play {
 
     fn meet_new_indices(&mut self) {
         let number = self.index.number + 1;
-        // It would go to the index that is no more.
+        // Late documents would go to the index that no longer exists.
         self.late.clear();
         self.index = Index {
             number,
@@ -198,7 +197,7 @@ impl Play {
         self.catalog.meet_indices(&records, self.now).unwrap();
     }
 
-    /// What was on its way is lost.
+    /// Drops what was in flight.
     fn next_run(&mut self) {
         self.asked.clear();
         self.sending.clear();
@@ -217,7 +216,7 @@ impl Play {
                 let listing = listing(&meetings);
                 let (catalog, run, now, mut tally) =
                     (&mut self.catalog, self.run, self.now, Tally::default());
-                // Page by page, and then as a whole.
+                // First page by page, then as a whole.
                 let mut changed = DayChanges::default();
                 for one in meetings.chunks(1) {
                     let changes = page(one, &catalog.known_of(one).unwrap(), None, false);
@@ -318,7 +317,7 @@ impl Play {
         }
     }
 
-    /// Its row.
+    /// The meeting's row.
     fn meeting(&self, uuid: &str) -> Option<BTreeMap<String, serde_json::Value>> {
         match self.catalog.find(uuid).unwrap()? {
             Found::Meeting(shown) => Some(shown.meeting),
@@ -326,7 +325,7 @@ impl Play {
         }
     }
 
-    /// Of what is called indexed the index holds exactly what is kept.
+    /// Checks that the index holds exactly what is kept of each meeting with the status indexed.
     fn check(&self) {
         for uuid in MEETINGS {
             if self.meeting(uuid).is_some_and(|row| row["status"] == "indexed") {
@@ -362,7 +361,7 @@ impl Play {
                 joins => detail(joins),
             });
         }
-        // Whatever is under way comes back first.
+        // What is in flight is answered first.
         self.play(Sent([Fate::Acknowledged; 2]));
         self.play(Send);
         self.play(Sent([Fate::Acknowledged; 2]));
@@ -370,10 +369,10 @@ impl Play {
 
     fn ends_right(&mut self) {
         self.assert_in_order();
-        // As it was listed last, once everything dead was tried again: only what Zoom said it does not have may be missing.
+        // With the last listing, and everything dead retried, only what Zoom reported as gone may be missing.
         self.play(Retry);
         self.settles(&["gone"]);
-        // Listed as never before.
+        // A listing that cannot have occurred before.
         self.listed.0 = [5, 4];
         self.settles(&[]);
         for (uuid, joins) in MEETINGS.into_iter().zip([5, 4]) {
@@ -383,7 +382,7 @@ impl Play {
         self.assert_in_order();
     }
 
-    /// All goes well, for longer than the last look at an unfinished detail lets wait.
+    /// Everything succeeds, for longer than the longest wait before an unfinished detail is looked at again.
     fn settles(&mut self, excused: &[&str]) {
         for minutes in [0, 11, 61, 361, 1_441] {
             self.now += TimeDelta::minutes(minutes);
@@ -429,7 +428,7 @@ const fn detail(sessions: u8) -> Event {
     })
 }
 
-/// Zoom had neither its detail nor, for longer than anybody looked for that, the meeting.
+/// Zoom had no detail of the meeting. Then it did not list the meeting either, until the harvester had stopped looking for the detail.
 #[test]
 fn a_meeting_that_was_gone_and_is_listed_again_is_fetched() {
     let mut play = Play::new();
@@ -448,7 +447,7 @@ fn a_meeting_that_was_gone_and_is_listed_again_is_fetched() {
     assert_eq!(play.meeting(MEETINGS[0]).unwrap()["status"], "indexed");
 }
 
-/// The listing changes and changes back while the detail of what it said between is on its way.
+/// The listing changes and changes back while the detail for the changed listing is in flight.
 #[test]
 fn a_detail_that_comes_after_its_listing_changed_back_is_due_again() {
     story(&[
@@ -464,7 +463,7 @@ fn a_detail_that_comes_after_its_listing_changed_back_is_due_again() {
     ]);
 }
 
-/// The deletion of a session is acknowledged once the session is back: the catalog must not forget that the index has it.
+/// The deletion of a session is acknowledged after the session is back. The catalog must not forget that the index has it.
 #[test]
 fn a_session_that_comes_back_while_it_is_deleted_can_be_lost_again() {
     story(&[

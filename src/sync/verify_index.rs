@@ -1,7 +1,7 @@
-//! Both indices, read back whole and compared with the catalog; and what is to go again because of what was found.
+//! Reads both indices in full, compares them with the catalog and, if requested, makes damaged meetings due again.
 //!
-//! The walk is a merge of two ordered streams: what the catalog expects, and what an index holds. What it cannot pair is settled
-//! afterwards, by id: a document whose fields were damaged stands elsewhere in the order, but under its own id.
+//! The comparison merges two ordered streams: what the catalog expects, and what an index holds. What it cannot pair is looked up by id afterwards: a
+//! document with damaged fields is elsewhere in the order, but still under its own id.
 
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use serde::Serialize;
@@ -18,21 +18,21 @@ use crate::{
     model::{Clock, Held, IndexKind, IndexYear, Kept, Key, MeetingUuid, SessionId},
 };
 
-/// Expected documents that were not found in their place, before they are looked up by id.
+/// How many expected documents may be missing from their place before they are looked up by id.
 const SUSPECTS: usize = 500;
 
 /// How many documents are compared between two progress reports.
 const TELL_EVERY: u64 = 1_000;
 
-/// How an index differs from the catalog, in one document.
+/// One document in which an index differs from the catalog.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
-    /// How.
+    /// The kind of difference.
     #[serde(rename = "difference")]
     pub kind: DifferenceKind,
-    /// In which index: `meetings` or `sessions`.
+    /// The index: `meetings` or `sessions`.
     pub index: &'static str,
-    /// The meeting it belongs to, or says it belongs to.
+    /// The meeting it belongs to, or claims to belong to.
     pub meeting: Option<String>,
     /// Its `_id`.
     pub id: String,
@@ -42,21 +42,21 @@ pub struct Difference {
     pub found_version: Option<i64>,
 }
 
-/// The ways to differ.
+/// The kinds of difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DifferenceKind {
-    /// Acknowledged once, and not there.
+    /// Acknowledged once, but not in the index.
     Missing,
-    /// There in another version than the one acknowledged.
+    /// In the index, in another version than the acknowledged one.
     Version,
-    /// There in the right version, but it says something else.
+    /// In the index in the right version, but with other content.
     Content,
-    /// There, but not where it belongs: the fields it is found by say something else, or are gone.
+    /// In the index, but not in its place: the fields it is found by have other values or are missing.
     Misplaced,
-    /// A session that a meeting of the catalog does not have, or a document of a meeting that is in the index of another year.
+    /// A session that its meeting in the catalog does not have, or a document whose meeting belongs to the index of another year.
     Extra,
-    /// Of a meeting that the catalog does not keep, or under an id that is no meeting's.
+    /// A document of a meeting that the catalog does not keep, or with an id that is no meeting's.
     Unknown,
 }
 
@@ -74,7 +74,7 @@ pub struct Count {
 pub struct DroppedYear {
     /// The year.
     pub year: u16,
-    /// Its meetings.
+    /// The number of its meetings.
     pub meetings: u64,
 }
 
@@ -97,28 +97,28 @@ pub struct Verified {
     pub extra: Count,
     /// [`DifferenceKind::Unknown`].
     pub unknown: Count,
-    /// Meetings whose documents are due: what the index holds of them is known to be old.
+    /// Meetings whose documents are due: what the index holds of them is known to be outdated.
     pub due: u64,
     /// Meetings whose documents Elasticsearch refused.
     pub rejected: u64,
     /// Details still to be fetched: their documents are not expected yet.
     pub details_due: u64,
-    /// Aliases that lead nowhere.
+    /// Aliases without an index.
     pub no_index: Vec<String>,
-    /// Years whose index was dropped since it was filled: their meetings are in the catalog only, and are not compared.
+    /// Years whose index was dropped after it was filled. Their meetings are in the catalog only, and are not compared.
     pub dropped_years: Vec<DroppedYear>,
-    /// What was repaired, if that was asked for.
+    /// What was repaired, if a repair was requested.
     pub repaired: Option<Repaired>,
 }
 
 /// What to do about differences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remedy {
-    /// Nothing.
+    /// Report them only.
     Tell,
     /// Make the damaged meetings due again.
     Repair {
-        /// Whether to delete, by id, what belongs to no meeting of the catalog.
+        /// Whether to delete, by id, the documents that belong to no meeting of the catalog.
         drop_unknown: bool,
     },
 }
@@ -131,7 +131,7 @@ impl Count {
         }
     }
 
-    /// In both.
+    /// Documents in both indices.
     pub fn total(self) -> u64 {
         self.meetings + self.sessions
     }
@@ -176,13 +176,13 @@ struct Expected {
 /// What the catalog expects of a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wanted {
-    /// There, in this version and with this content.
+    /// Present, in this version and with this content.
     Exactly,
-    /// There, in this version.
+    /// Present, in this version.
     Present,
-    /// It is due, or was refused: there is anything, or nothing, that a publication replaces.
+    /// Due or refused: the index may hold anything or nothing, and a publication replaces it.
     Pending { refused: bool },
-    /// Not there; `pending`: its deletion is still due.
+    /// Absent. `pending`: its deletion is still due.
     Gone { pending: bool },
 }
 
@@ -194,11 +194,11 @@ enum Pair {
     Found(Held),
 }
 
-/// Compares the indices with the catalog, tells the observer each difference, and repairs what is asked to be repaired: only after
-/// everything has been read, so that an error repairs nothing.
+/// Compares the indices with the catalog, reports each difference to the observer, and makes the requested repairs. Repairs begin only after
+/// everything has been read, so an error repairs nothing.
 ///
 /// # Errors
-/// Any; the catalog is untouched then, unless it was the deletion of unknown documents that failed.
+/// Any [`Error`]. The catalog is then untouched, unless the deletion of unknown documents failed.
 pub async fn verify(
     catalog: &mut Catalog,
     elastic: &Elastic,
@@ -226,7 +226,7 @@ pub async fn verify(
         }
         Ok(verified)
     };
-    // It may be dropped anywhere: reading changes nothing, and each repair is whole.
+    // This may be dropped anywhere: reading changes nothing, and each repair is complete in itself.
     tokio::select! {
         verified = work => verified,
         _ = cancel.wait_for(|stop| *stop) => Err(Error::Interrupted),
@@ -382,7 +382,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Once the whole index is read: which of them no meeting has claimed.
+    /// Reports the strays that no meeting has claimed, once the whole index has been read.
     fn tell_strays(&mut self, kind: IndexKind) -> Result<(), Error> {
         let mut place = 0;
         loop {
@@ -448,7 +448,7 @@ impl Walk<'_> {
 /// What is wrong with a document found in its place, if anything.
 fn judge(expected: &Expected, found: &Held) -> Option<DifferenceKind> {
     let same_version = found.version == expected.held.version;
-    // A publication would lose against it, and take that for done.
+    // A publication would lose against a newer version, and count as done.
     let newer = found.version > expected.held.version;
     match expected.wanted {
         Wanted::Exactly if same_version && found.checksum != expected.held.checksum => {
@@ -461,7 +461,7 @@ fn judge(expected: &Expected, found: &Held) -> Option<DifferenceKind> {
     }
 }
 
-/// The same for one that was not in its place, though its id may be there.
+/// The same for a document that was not in its place; its id may still be in the index.
 fn judge_out_of_place(expected: &Expected, found_version: Option<i64>) -> Option<DifferenceKind> {
     let newer = found_version.is_some_and(|version| version > expected.held.version);
     match (expected.wanted, found_version) {
@@ -475,7 +475,7 @@ fn judge_out_of_place(expected: &Expected, found_version: Option<i64>) -> Option
     }
 }
 
-/// All that the catalog expects of the index of a year, in order.
+/// All documents that the catalog expects in the index of a year, in order.
 fn expectations(
     catalog: &Catalog,
     year: IndexYear,
@@ -542,7 +542,7 @@ fn gone(kept: &Kept, id: &SessionId) -> Held {
     }
 }
 
-/// Pairs two streams that are in the order of their keys. Of those found with one key, the one with the expected id is paired.
+/// Pairs two streams that are in the order of their keys. If several found documents have one key, the one with the expected id is paired.
 fn merge(
     expected: impl Stream<Item = Result<Expected, Error>>,
     found: impl Stream<Item = Result<Held, Error>>,
@@ -556,7 +556,7 @@ fn merge(
                 Equal if wanted.held.id != held.id => Greater,
                 order => order,
             },
-            // An error on either side comes out as it is taken.
+            // An error on either side is returned when it is taken.
             (Some(Err(_)), _) | (Some(_), None) => Less,
             (_, Some(Err(_))) | (None, Some(_)) => Greater,
         };
@@ -573,7 +573,7 @@ fn merge(
     })
 }
 
-/// Deletes what belongs to no meeting of the catalog, by id.
+/// Deletes the documents that belong to no meeting of the catalog, by id.
 async fn drop_strangers(catalog: &Catalog, elastic: &Elastic, readings: &[Reading]) -> Result<u64, Error> {
     let mut dropped = 0;
     for (reading, kind) in readings
@@ -724,7 +724,7 @@ mod tests {
     const NAMES: [&str; 8] = ["+a=", "/b=", "A==", "B==", "a==", "a/+", "b==", "é=="];
 
     proptest! {
-        /// Compared with the naive way: look for each in the whole of the other.
+        /// Compares the merge with a naive search for each item in the whole of the other list.
         #[test]
         fn the_merge_pairs_equal_ids_and_loses_none(
             wanted in proptest::sample::subsequence(NAMES.to_vec(), 0..=8),
@@ -734,7 +734,7 @@ mod tests {
             let mut wanted: Vec<Expected> =
                 wanted.iter().map(|id| expected(id, Wanted::Exactly)).collect();
             wanted.sort_by(|a, b| a.held.key.cmp(&b.held.key));
-            // Every id once, whatever key its document has; those of one key in any order.
+            // Each id occurs once, with any key. Documents with the same key are in descending order of their ids.
             let mut found: Vec<Held> =
                 held_docs.iter().map(|(id, says)| held(*says, id, 5, "as sent")).collect();
             found.sort_by(|a, b| a.key.cmp(&b.key).then(b.id.cmp(&a.id)));

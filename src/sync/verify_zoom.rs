@@ -1,4 +1,4 @@
-//! The comparison with Zoom: what it lists today that the catalog does not know, or knows otherwise. Listing requests only; nothing is recorded.
+//! The comparison with Zoom: what Zoom lists today that the catalog does not know, or knows differently. Listing requests only; nothing is recorded.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -16,33 +16,33 @@ use crate::{
     zoom::Zoom,
 };
 
-/// A meeting that Zoom lists otherwise than the catalog knows it.
+/// A meeting that Zoom lists differently from the catalog.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ZoomDifference {
-    /// How.
+    /// The kind of difference.
     #[serde(rename = "difference")]
     pub kind: ZoomDifferenceKind,
-    /// Which.
+    /// The meeting's UUID.
     pub meeting: String,
 }
 
-/// The ways in which the two may differ.
+/// The kinds of difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ZoomDifferenceKind {
-    /// Listed, and not in the catalog.
+    /// Listed, but not in the catalog.
     New,
-    /// Listed otherwise, in what bears on its detail.
+    /// Listed differently, in fields that bear on its detail.
     Changed,
-    /// Listed otherwise, in what only its documents show: a topic, a host's name.
+    /// Listed differently, in fields that only its documents show: a topic, a host's name.
     Renamed,
     /// Listed again, after it had vanished.
     Reappeared,
-    /// Listed no more.
+    /// No longer listed.
     Vanished,
 }
 
-/// What a window listed again came to.
+/// The result of comparing a window with Zoom.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ZoomComparison {
     /// Whether Zoom lists exactly what the catalog knows.
@@ -53,17 +53,17 @@ pub struct ZoomComparison {
     pub unchanged: u64,
     /// Meetings that differ, by kind.
     pub counts: BTreeMap<ZoomDifferenceKind, u64>,
-    /// Rows of the listing that could not be read: beside them nothing counts as vanished.
+    /// Rows of the listing that could not be read. If there are any, nothing counts as vanished.
     pub unreadable: Vec<String>,
-    /// Those that differ, by UUID.
+    /// The meetings that differ, in the order of UUIDs.
     #[serde(skip)]
     pub meetings: Vec<ZoomDifference>,
 }
 
-/// Lists the window again and compares.
+/// Lists the window again and compares it with the catalog.
 ///
 /// # Errors
-/// The first thing that fails: days that were not listed prove nothing.
+/// The first failure: days that were not listed prove nothing.
 pub async fn compare_with_zoom(
     catalog: &Catalog,
     zoom: &Zoom,
@@ -75,7 +75,7 @@ pub async fn compare_with_zoom(
     let mut differing: BTreeMap<MeetingUuid, ZoomDifferenceKind> = BTreeMap::new();
     let mut unreadable = Vec::new();
     let mut differs = |uuid: &MeetingUuid, kind: ZoomDifferenceKind| {
-        // Gone from one day and listed in another: it has moved.
+        // A meeting that vanished from one day and is listed on another has moved.
         let known = differing.entry(uuid.clone()).or_insert(kind);
         *known = Ord::min(*known, kind);
     };

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use crate::model::IndexYear;
 
-/// The dropped years: their index acknowledged documents once and is gone, while that of another year stands. They are left
-/// alone. Where every index is gone, the cluster was lost or is another, and nothing was dropped; the index of the present year is always needed.
+/// Returns the dropped years. A year is dropped if its index acknowledged documents once and is gone, while the index of another such year still
+/// exists. Dropped years are left alone. If every index is gone, the cluster was lost or is another one, and no year counts as dropped. The present
+/// year is never dropped, because its index is always needed.
 pub(super) fn dropped(
     met: &BTreeSet<IndexYear>,
     found: &BTreeSet<IndexYear>,

@@ -1,4 +1,4 @@
-//! Server-to-Server OAuth: one token at a time, however many requests want it.
+//! Server-to-Server OAuth: one token at a time, shared by all requests.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::{
 /// A token is renewed this long before it expires.
 const EARLY: Duration = Duration::from_secs(60);
 
-/// A token, and which one it is: a request that was refused says with which it went out, so that many refusals renew it once.
+/// A token and its generation. A refused request names the generation that it used, so that many refusals renew the token only once.
 #[derive(Clone, Debug)]
 pub(super) struct Token {
     pub secret: SecretString,
@@ -25,11 +25,11 @@ pub(super) struct Token {
     expires_at: Instant,
 }
 
-/// Where the token is kept.
+/// Keeps the current token.
 #[derive(Debug, Default)]
 pub(super) struct Tokens {
     current: Mutex<Option<Token>>,
-    /// Why there is none, for the request that asks next.
+    /// The error of getting it ahead, for the next request.
     failure: Mutex<Option<Error>>,
 }
 
@@ -40,7 +40,7 @@ impl Tokens {
         *self.failure.lock().await = failure;
     }
 
-    /// A token that is valid for a while. The clock follows Zoom's from each answer on.
+    /// Returns a token that is still valid, and requests a new one if needed. The answer with a new token also sets the clock.
     pub async fn get(
         &self,
         client: &reqwest::Client,
@@ -57,7 +57,7 @@ impl Tokens {
                 let generation = before.as_ref().map_or(0, |token| token.generation) + 1;
                 let token = request(client, settings, clock, generation).await?;
                 match &token.date {
-                    // Once, and not again at every renewal.
+                    // Logged once, not again at every renewal.
                     date if before.as_ref().is_some_and(|before| alike(&before.date, date)) => {}
                     ZoomDate::Missing | ZoomDate::Agrees => tracing::debug!("{}", token.date),
                     ZoomDate::Absurd { .. } | ZoomDate::Differs { .. } => tracing::warn!("{}", token.date),
@@ -68,7 +68,7 @@ impl Tokens {
         }
     }
 
-    /// Forgets the token of that generation, if it is still the one in use.
+    /// Makes the token of that generation expire, if it is still in use.
     pub async fn refused(&self, generation: u64) {
         let mut current = self.current.lock().await;
         if let Some(token) = current.as_mut().filter(|token| token.generation == generation) {
@@ -77,7 +77,7 @@ impl Tokens {
     }
 }
 
-/// Whether both say the same of the clock, if at other times.
+/// Whether both have the same verdict on the clock, whatever their times.
 fn alike(one: &ZoomDate, other: &ZoomDate) -> bool {
     std::mem::discriminant(one) == std::mem::discriminant(other)
 }
@@ -150,7 +150,7 @@ async fn request(
                 tokio::time::sleep(delay).await;
             }
             None => {
-                // Without a token no request is possible: no meeting is to blame, whatever the answer looked like.
+                // Without a token no request is possible. So the error must not look like one of a single meeting, whatever the answer was.
                 return Err(match error {
                     Error::Server { .. } | Error::Unreachable { .. } => error,
                     other => Error::Unreachable {
@@ -162,10 +162,10 @@ async fn request(
     }
 }
 
-/// How long a token lives at most, whatever its answer says: Zoom's live an hour.
+/// The longest lifetime of a token, whatever its answer says. Zoom's tokens live for an hour.
 const LONGEST_LIFE_S: u64 = 24 * 3600;
 
-/// The token in an answer.
+/// Reads the token in an answer.
 fn read(body: &[u8], generation: u64) -> Result<Token, String> {
     let answer = wire::object(body)?;
     let text = |name| answer.text(name).trim().to_owned();
@@ -182,12 +182,12 @@ fn read(body: &[u8], generation: u64) -> Result<Token, String> {
         api_url: Some(text("api_url")).filter(|url| !url.is_empty()),
         scopes: text("scope").split_whitespace().map(str::to_owned).collect(),
         date: ZoomDate::Missing,
-        // A token that lives shorter than the margin is used for half its life.
+        // A token that lives for less than the margin is used for half its lifetime.
         expires_at: Instant::now() + lives.checked_sub(EARLY).unwrap_or(lives / 2),
     })
 }
 
-/// Refuses an API that the token would travel to in clear, unless it came that way itself (a simulation).
+/// Refuses an API to which the token would be sent unencrypted, unless the token itself came unencrypted (in a simulation).
 fn checked(token: Token, settings: &Settings) -> Result<Token, Error> {
     let scheme = |url: &str| reqwest::Url::parse(url).map(|url| url.scheme().to_owned()).ok();
     let unused = settings.api_url.is_some();

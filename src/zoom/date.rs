@@ -1,4 +1,4 @@
-//! Zoom's `Date` header: the calendar that a run follows, whatever this machine's clock says.
+//! Zoom's `Date` header. A run follows its time, whatever this machine's clock says.
 
 use std::fmt;
 
@@ -10,37 +10,37 @@ use crate::{
     untrusted::one_line,
 };
 
-/// The header has whole seconds.
+/// The resolution of the header, which has whole seconds.
 const RESOLUTION: TimeDelta = TimeDelta::seconds(1);
 
-/// A difference beyond this is said aloud.
+/// A larger difference is reported.
 const WORTH_SAYING: TimeDelta = TimeDelta::minutes(2);
 
 /// Beyond this difference the header is wrong, not the clock.
 pub const FARTHEST: TimeDelta = TimeDelta::days(366);
 
-/// No answer of Zoom's is older.
+/// The earliest year that is accepted. No answer of Zoom's is older.
 const EARLIEST_YEAR: i32 = 2020;
 
-/// What an answer's `Date` said of this machine's clock.
+/// The result of comparing an answer's `Date` header with this machine's clock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ZoomDate {
     /// The header is missing: this machine's clock is followed.
     Missing,
-    /// It cannot be the time: this machine's clock is followed.
+    /// The header cannot be right: this machine's clock is followed.
     Absurd {
-        /// The header.
+        /// The text of the header.
         said: String,
         /// This machine's time.
         machine: DateTime<Utc>,
     },
-    /// The clocks agree, by two minutes.
+    /// The clocks agree to within two minutes.
     Agrees,
-    /// They do not: Zoom's is followed.
+    /// The clocks differ: Zoom's is followed.
     Differs {
         /// This machine's time.
         machine: DateTime<Utc>,
-        /// Zoom's time in the same moment.
+        /// Zoom's time at the same moment.
         zoom: DateTime<Utc>,
     },
 }
@@ -65,7 +65,8 @@ impl fmt::Display for ZoomDate {
     }
 }
 
-/// Sets the clock by an answer's `Date`, by no more than needed for it to lie between the question (`asked`, by the same clock) and now.
+/// Corrects the clock by an answer's `Date` header. It is corrected by no more than needed to put that time between the request (`asked`, by the
+/// same clock) and now.
 pub(super) fn follow(clock: &Clock, headers: &HeaderMap, asked: DateTime<Utc>) -> ZoomDate {
     let (answered, before) = (clock.now(), clock.correction());
     let machine = answered - before;
@@ -111,7 +112,7 @@ mod tests {
             .collect()
     }
 
-    /// What a machine whose clock stands still makes of a header that came `took` seconds after the question.
+    /// The verdict and the correction on a machine whose clock stands still, for a header that came `took` seconds after the request.
     fn met(date: &str, took: i64) -> (ZoomDate, TimeDelta) {
         let machine = parse_time("2026-03-04T10:00:00Z").unwrap();
         let clock = Clock::new(move || machine);
@@ -123,12 +124,12 @@ mod tests {
     #[test]
     fn each_date_header_has_its_verdict() {
         for (date, took, seconds) in [
-            // Between the question and now, to the second that the header has: nothing to set right.
+            // Between the request and now, to the header's resolution of a second: no correction.
             ("Wed, 04 Mar 2026 10:00:00 GMT", 0, 0),
             ("Wed, 04 Mar 2026 09:59:59 GMT", 0, 0),
             ("Wed, 04 Mar 2026 09:59:30 GMT", 30, 0),
             ("Wed, 04 Mar 2026 09:59:29 GMT", 30, 0),
-            // No more than is needed.
+            // A correction of no more than needed.
             ("Wed, 04 Mar 2026 09:59:28 GMT", 30, -1),
             ("Wed, 04 Mar 2026 10:00:01 GMT", 30, 1),
             ("Wed, 04 Mar 2026 10:02:00 GMT", 0, 120),

@@ -1,51 +1,51 @@
-//! What Zoom could not or would not do, and what to do about it.
+//! The errors of the Zoom client, and what to do about them.
 
 use chrono::{DateTime, Utc};
 
 use crate::model::Disposition;
 
-/// What Zoom could not or would not do.
+/// An error of the Zoom client.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No connection, no answer, or a broken one, at every try.
+    /// No connection, no answer, or a broken answer, also after retries.
     #[error("Zoom cannot be reached: {said}")]
     Unreachable {
-        /// What happened at the last try.
+        /// What happened at the last attempt.
         said: String,
     },
-    /// A proxy on the way refuses.
+    /// A proxy refuses the request.
     #[error("Zoom cannot be reached: {said}")]
     Proxy {
-        /// Which, how, and what to do.
+        /// Which proxy, how it refused, and what to do.
         said: String,
     },
-    /// 5xx at every try.
+    /// HTTP 5xx, also after retries.
     #[error("Zoom failed with HTTP {status} for {what}")]
     Server {
-        /// What was asked.
+        /// What was requested.
         what: String,
         /// The last status.
         status: u16,
     },
-    /// 429 again and again, without a word about the day.
+    /// Repeated 429, without mention of a daily limit.
     #[error("Zoom kept answering 429 for {what}")]
     Throttled {
-        /// What was asked.
+        /// What was requested.
         what: String,
     },
-    /// Zoom says that the day's quota is used up.
+    /// Zoom reports that the daily quota is used up.
     #[error("Zoom's daily quota of this account is used up; come back at {}", crate::model::iso(*resets_at))]
     DailyQuota {
-        /// When it is there again.
+        /// When the quota resets.
         resets_at: DateTime<Utc>,
     },
-    /// The share of the day's quota that this program may use is used up.
+    /// This program's share of the daily quota is used up.
     #[error(
         "this program's share of the account's daily quota is used up (ZOOM_RATE_SHARE); come back at {}",
         crate::model::iso(*resets_at)
     )]
     ShareSpent {
-        /// When it is there again.
+        /// When the quota resets.
         resets_at: DateTime<Utc>,
     },
     /// The app's credentials are not accepted.
@@ -54,7 +54,7 @@ pub enum Error {
          and that the app is activated"
     )]
     Credentials {
-        /// In Zoom's words.
+        /// The reason, usually in Zoom's words.
         said: String,
     },
     /// The app lacks scopes.
@@ -62,7 +62,7 @@ pub enum Error {
         "the Zoom app lacks scopes: {message} Add them to the app in the Zoom App Marketplace and activate it again"
     )]
     Scopes {
-        /// In Zoom's words, which name them.
+        /// Zoom's message, which names the scopes.
         message: String,
     },
     /// The account has no dashboards.
@@ -71,7 +71,7 @@ pub enum Error {
          the dashboard switched on, and an app whose role may see it; ZOOM_SOURCE=reports goes on without them, and knows less"
     )]
     NoDashboard {
-        /// In Zoom's words.
+        /// Zoom's message.
         message: String,
     },
     /// The account has no reports.
@@ -80,112 +80,112 @@ pub enum Error {
          them"
     )]
     NoReports {
-        /// In Zoom's words.
+        /// Zoom's message.
         message: String,
     },
     /// The account has no webinars.
     #[error("this account has no access to webinars ({message}): they need Zoom's webinar add-on")]
     NoWebinars {
-        /// In Zoom's words.
+        /// Zoom's message.
         message: String,
     },
-    /// The app may see meetings, but no webinars.
+    /// The app may read meetings, but not webinars.
     #[error(
         "the Zoom app lacks scopes for webinars: {message} Add them to the app in the Zoom App Marketplace and activate it again, or set \
          ZOOM_HARVESTER_WEBINARS=false"
     )]
     WebinarScopes {
-        /// In Zoom's words, which name them.
+        /// Zoom's message, which names the scopes.
         message: String,
     },
-    /// Zoom does not have it (any more).
+    /// Zoom does not have the item, or no longer has it.
     #[error("Zoom does not have {what}: {message} (code {code})")]
     NotFound {
-        /// What was asked.
+        /// What was requested.
         what: String,
-        /// Zoom's code.
+        /// Zoom's error code.
         code: i64,
-        /// In Zoom's words.
+        /// Zoom's message.
         message: String,
     },
-    /// Older than what Zoom lets see: twelve months, for a meeting's detail.
+    /// Older than what Zoom shows: twelve months for a meeting's detail.
     #[error("Zoom no longer shows {what}: it is more than a year old (code 12702)")]
     TooOld {
-        /// What was asked.
+        /// What was requested.
         what: String,
     },
-    /// A firewall before Zoom refused, with an HTML page.
+    /// A firewall in front of Zoom refused, with an HTML page.
     #[error("Zoom's firewall blocks {what} (HTTP 403 without JSON)")]
     Blocked {
-        /// What was asked.
+        /// What was requested.
         what: String,
     },
     /// This account's meetings cannot be listed by their end.
     #[error("this account cannot list meetings by their end (code 12700)")]
     EndTimeRefused,
-    /// The reports do not say by which time they select: ask as if it were the start.
+    /// The reports do not document which time they select by. List by start instead.
     #[error("Zoom's reports list meetings by their start")]
     ReportsByStart,
-    /// The days are not within Zoom's reach.
+    /// The days are outside the period that Zoom lists.
     #[error("Zoom does not list {what}: {message}")]
     OutOfReach {
-        /// What was asked.
+        /// What was requested.
         what: String,
-        /// In Zoom's words.
+        /// Zoom's message.
         message: String,
     },
     /// This user may not host.
     #[error("{what}: this user may not host meetings (code 3161)")]
     HostNotAllowed {
-        /// What was asked.
+        /// What was requested.
         what: String,
     },
     /// A page token was not accepted.
     #[error("Zoom did not accept its own page token for {what}")]
     PageToken {
-        /// What was asked.
+        /// What was requested.
         what: String,
     },
-    /// Too much for one listing.
+    /// The list is too long for one listing.
     #[error("{what} is too long for one listing: its page tokens expire before its {pages} pages are read")]
     ListingTooLong {
-        /// What was asked.
+        /// What was requested.
         what: String,
-        /// How many pages there may be.
+        /// The estimated number of pages; 0 if it is not known.
         pages: u64,
     },
-    /// A page token came twice: following it would never end.
+    /// A page token was repeated: following it would never end.
     #[error("Zoom repeats a page token for {what}")]
     RepeatedToken {
-        /// What was asked.
+        /// What was requested.
         what: String,
     },
-    /// The pages of a list contradict each other, at every reading.
+    /// The pages of a list are inconsistent, also after retries.
     #[error("Zoom's pages for {what} are inconsistent: {reason}")]
     Incoherent {
-        /// What was asked.
+        /// What was requested.
         what: String,
         /// What is wrong.
         reason: String,
     },
-    /// An answer that cannot be read, at every try.
+    /// An answer cannot be read, also after retries.
     #[error("Zoom's answer for {what} cannot be used: {reason}")]
     Malformed {
-        /// What was asked.
+        /// What was requested.
         what: String,
         /// What is wrong.
         reason: String,
     },
-    /// More than is read of one answer.
+    /// An answer is larger than the limit.
     #[error("an answer of Zoom's is larger than {limit_bytes} bytes")]
     TooLarge {
-        /// The limit.
+        /// The limit, in bytes.
         limit_bytes: usize,
     },
-    /// Redirects are not followed: the token is for Zoom only.
+    /// Zoom redirects the request. Redirects are not followed: the token is for Zoom only.
     #[error("Zoom redirects {what} to {to}, which is not followed; check ZOOM_API_URL")]
     Redirected {
-        /// What was asked.
+        /// What was requested.
         what: String,
         /// The other host.
         to: String,
@@ -193,13 +193,13 @@ pub enum Error {
     /// Any other refusal.
     #[error("Zoom refused {what}: {message} (HTTP {status}{})", code.map(|code| format!(", code {code}")).unwrap_or_default())]
     Refused {
-        /// What was asked.
+        /// What was requested.
         what: String,
-        /// The status.
+        /// The HTTP status.
         status: u16,
-        /// Zoom's code, if there was one.
+        /// Zoom's error code, if there was one.
         code: Option<i64>,
-        /// In Zoom's words.
+        /// Zoom's message.
         message: String,
     },
     /// The configuration cannot be used.
@@ -211,10 +211,10 @@ pub enum Error {
 }
 
 impl Error {
-    /// A refusal about webinars, which says nothing about meetings.
+    /// Converts an error of a webinar request into one that is about webinars only, not about meetings.
     pub(super) fn of_webinars(self) -> Self {
         match self {
-            // Code 200 is Zoom's for a plan that is missing: "Webinar plan is missing. You must subscribe to the webinar plan …".
+            // Zoom's code 200 means a missing plan: "Webinar plan is missing. You must subscribe to the webinar plan …".
             Self::NoDashboard { message }
             | Self::Refused {
                 status: 400 | 403,
@@ -234,7 +234,7 @@ impl Error {
             || matches!(self, Self::EndTimeRefused | Self::ListingTooLong { .. })
     }
 
-    /// What to do about it.
+    /// What to do about the error.
     pub fn disposition(&self) -> Disposition {
         match self {
             Self::Unreachable { .. } | Self::Server { .. } | Self::Throttled { .. } => {

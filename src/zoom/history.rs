@@ -1,5 +1,5 @@
-//! The account's history (`GET /report/history_meetings`): one list of everybody's meetings. Zoom documents neither its page size nor how far it
-//! reaches nor which plan has it, so it only tells whose own lists are worth reading.
+//! The account's history (`GET /report/history_meetings`): one list of the meetings of all hosts. Zoom does not document its page size, how far it
+//! reaches or which plans have it. So it is used only to find the hosts whose own lists are worth reading.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,30 +8,30 @@ use crate::model::{
     Disposition, Host, HostId, Label, ListedMeeting, Listing, MeetingUuid, News, Shown, Window,
 };
 
-/// The lists of fewer hosts cost hardly more than the history.
+/// The number of hosts from which reading the history pays off. The lists of fewer hosts cost hardly more than the history.
 const PAYS_FROM_HOSTS: usize = 3;
 
 /// What is known of a window before it is listed host by host.
 #[derive(Default)]
 pub struct KnownOfWindow {
-    /// Hosts of meetings that are known of these days. A host whose last meeting was deleted is no longer among those that Zoom calls active.
+    /// The hosts of the meetings known in the window. Zoom no longer calls a host active once its last meeting was deleted.
     pub hosts: Vec<Host>,
-    /// What the account's history is for.
+    /// How the account's history is used.
     pub history: HistoryUse,
 }
 
 /// Finds the news among the rows of the account's history.
 pub type FindNews = Box<dyn Fn(&[ListedMeeting]) -> News>;
 
-/// What the account's history is for, in one listing.
+/// How the account's history is used in one listing.
 #[derive(Default)]
 pub enum HistoryUse {
     /// It is not read.
     #[default]
     Ignored,
-    /// It is read after the lists of every host, to be compared with them.
+    /// It is read after the lists of every host and compared with them.
     Compared,
-    /// It tells which hosts have news; only their lists are read.
+    /// It shows which hosts have news. Only their lists are read.
     Trusted(FindNews),
 }
 
@@ -43,7 +43,7 @@ pub(super) struct History {
 }
 
 impl Zoom {
-    /// Reads the account's history of a window, every row of it.
+    /// Reads all rows of the account's history of a window.
     async fn history(&self, window: Window) -> Result<History, Error> {
         let kinds = if self.webinars() { "all" } else { "meeting" };
         let query = [
@@ -86,8 +86,8 @@ impl Zoom {
         })
     }
 
-    /// What is new by the account's history, and its rows; the listing shows them. Nothing if Zoom does not give the history: then every host's
-    /// lists are read.
+    /// The news according to the account's history, and the history's rows, which are also added to the listing. `None` if the history cannot be
+    /// read: then every host's lists are read.
     pub(super) async fn guide(
         &self,
         find_news: &FindNews,
@@ -110,8 +110,8 @@ impl Zoom {
         Ok(Some((find_news(&read.meetings), read.meetings)))
     }
 
-    /// Reads the account's history to be compared with the lists of so many hosts. Nothing if that is not worth it, or the run has to stop: the next
-    /// request says why.
+    /// Reads the account's history, to be compared with the lists of this many hosts. `None` if that does not pay off or if the run has to stop. In
+    /// the latter case the next request returns the error.
     pub(super) async fn history_to_compare(
         &self,
         window: Window,
@@ -128,13 +128,13 @@ impl Zoom {
     }
 }
 
-/// Whether an error would have met any other request as well. A missing scope or plan is the history's alone.
+/// Whether the error would affect any other request too. A missing scope or plan affects only the history.
 fn ends_run(error: &Error) -> bool {
     error.disposition() == Disposition::Stop
         && !matches!(error, Error::Scopes { .. } | Error::NoDashboard { .. })
 }
 
-/// Why there is no history, in words.
+/// The reason why there is no history.
 fn refusal(error: Error) -> String {
     match error {
         Error::Scopes { message } | Error::NoDashboard { message } => message,
@@ -142,13 +142,13 @@ fn refusal(error: Error) -> String {
     }
 }
 
-/// Those of the hosts whose lists may hold the news. Nothing if it cannot be told whose some of it is.
+/// The hosts whose lists may contain the news. `None` if the host of some of the news cannot be determined.
 pub(super) fn hosts_with(
     news: &News,
     history: &[ListedMeeting],
     hosts: &[(Host, bool)],
 ) -> Option<HashSet<HostId>> {
-    // An email may have been another host's before.
+    // An email may have belonged to another host before.
     let mut by_email: HashMap<String, Vec<&HostId>> = HashMap::new();
     for (host, _) in hosts {
         by_email
@@ -172,7 +172,7 @@ pub(super) fn hosts_with(
     Some(found)
 }
 
-/// An email, as two of them are compared.
+/// The form of an email in which emails are compared.
 pub(super) fn email(text: &str) -> String {
     text.trim().to_lowercase()
 }
@@ -229,7 +229,7 @@ mod tests {
         assert_eq!(with(&["c"], &[]).as_deref(), Some("c"));
         assert_eq!(with(&[], &["4"]).as_deref(), Some("b e"), "both had that email");
         assert_eq!(with(&["d"], &[]), None);
-        // An empty email is nobody's, even if a host has none either.
+        // An empty email matches no host, not even one without an email.
         assert_eq!(with(&[], &["2"]), None);
         assert_eq!(with(&[], &["3"]), None);
     }

@@ -1,4 +1,4 @@
-//! One request and its answer, of bounded size; and what a bad answer means.
+//! Sends one request and reads its answer, of bounded size. Also decides what an unsuccessful answer means.
 
 use std::time::Duration;
 
@@ -13,15 +13,15 @@ use crate::{
     untrusted::{Secrets, one_line},
 };
 
-/// Everything but what RFC 3986 calls unreserved.
+/// All characters except those that RFC 3986 calls unreserved.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
 
-/// Percent-encodes a path segment or a query value. A segment of dots alone, which would climb out of its path even encoded once, is
-/// encoded twice: Zoom does not know it, and says so.
+/// Percent-encodes a path segment or a query value. The segments `.` and `..` would change the path even when encoded once. So they are encoded
+/// twice, and Zoom answers that it does not know them.
 pub(super) fn encode(text: &str) -> String {
     match text {
         "." | ".." => text.replace('.', "%252E"),
@@ -29,7 +29,7 @@ pub(super) fn encode(text: &str) -> String {
     }
 }
 
-/// A UUID as a path segment: encoded once, or twice where Zoom asks for it (it begins with `/` or contains `//`).
+/// A UUID as a path segment: encoded once, or twice where Zoom requires it (it begins with `/` or contains `//`).
 pub(super) fn encode_uuid(uuid: &MeetingUuid) -> String {
     let once = encode(uuid.as_str());
     if uuid.as_str().starts_with('/') || uuid.as_str().contains("//") {
@@ -51,12 +51,12 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Whether it is a page for people, and no JSON.
+    /// Whether the body is an HTML page, not JSON.
     pub(super) fn is_page(&self) -> bool {
         self.body.trim_ascii_start().starts_with(b"<")
     }
 
-    /// Takes secrets out of what it says: some proxies quote the request they refuse.
+    /// Removes secrets from the body: some proxies quote the request they refuse.
     pub(super) fn hide(&mut self, secrets: &Secrets) {
         if let std::borrow::Cow::Owned(hidden) = secrets.hide(&String::from_utf8_lossy(&self.body)) {
             self.body = hidden.into_bytes();
@@ -73,7 +73,7 @@ impl Answer {
     }
 }
 
-/// Sends a request and reads the answer, at most `limit_bytes` of it once decompressed: what is too large is left on the wire.
+/// Sends a request and reads the answer. If it has more than `limit_bytes`, decompressed, the rest is not read and it is an error.
 pub(super) async fn send(
     request: reqwest::RequestBuilder,
     limit_bytes: usize,
@@ -104,7 +104,7 @@ pub(super) async fn send(
     })
 }
 
-/// The chain of causes without the URL, which may hold personal data or secrets.
+/// The kind of the error and its root cause, without the URL, which may contain personal data or secrets.
 fn describe(error: &reqwest::Error) -> String {
     let kind = if error.is_timeout() {
         "no answer in time"
@@ -124,16 +124,16 @@ fn describe(error: &reqwest::Error) -> String {
     one_line(&said)
 }
 
-/// What to make of an answer that is not a success.
+/// The verdict on an answer that is not a success.
 #[derive(Debug)]
 pub enum Verdict {
     /// The token is not accepted.
     Unauthorised,
-    /// Too fast: wait so long.
+    /// The rate limit was exceeded: wait this long.
     TooFast(Duration),
-    /// May work at another try; at the earliest then.
+    /// A retry may work, after at least this pause.
     Again(Error, Option<Duration>),
-    /// Will not work.
+    /// A retry will not work.
     Final(Error),
 }
 
@@ -177,7 +177,7 @@ pub fn judge(answer: &Answer, what: &str, label: Label, now: DateTime<Utc>) -> V
     code_means(status, code, &message, what)
 }
 
-/// What Zoom's error codes mean. Source: the codes documented for each endpoint, and those seen.
+/// What Zoom's error codes mean. Source: the codes documented for each endpoint, and those observed.
 pub fn code_means(status: u16, code: i64, message: &str, what: &str) -> Verdict {
     let message = one_line(message);
     let lower = message.to_lowercase();
@@ -227,7 +227,7 @@ fn too_many(answer: &Answer, label: Label, now: DateTime<Utc>) -> Verdict {
         || message.to_ascii_lowercase().contains("daily")
         || wait.is_some_and(|wait| wait > LONGEST_WAIT);
     if daily {
-        // If Zoom does not say when: at 00:00 UTC, by Zoom's rate-limits page.
+        // If Zoom names no time, the quota resets at 00:00 UTC, according to Zoom's rate-limits page.
         let midnight = (now.date_naive() + Days::new(1))
             .and_time(NaiveTime::MIN)
             .and_utc();
@@ -236,7 +236,7 @@ fn too_many(answer: &Answer, label: Label, now: DateTime<Utc>) -> Verdict {
             .map_or(midnight, |wait| now + wait);
         return Verdict::Final(Error::DailyQuota { resets_at });
     }
-    // Resource-intensive limits are a minute's, though Zoom calls them "QPS" all the same.
+    // Resource-intensive limits are per minute, although Zoom calls them "QPS" too.
     let usual = match label {
         Label::ResourceIntensive => Duration::from_secs(60),
         Label::Light | Label::Medium | Label::Heavy => Duration::from_secs(1),
@@ -244,11 +244,11 @@ fn too_many(answer: &Answer, label: Label, now: DateTime<Utc>) -> Verdict {
     Verdict::TooFast(wait.unwrap_or(usual))
 }
 
-/// A day more than the longest that Zoom could mean.
+/// The longest accepted `Retry-After`: one day more than the longest that Zoom could mean.
 pub const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(48 * 3600);
 
-/// `Retry-After` in all its spellings: seconds, an HTTP date, or Zoom's ISO 8601; else Zoom's `X-RateLimit-Reset`, in seconds
-/// since 1970.
+/// The wait from `Retry-After` in any of its forms: seconds, an HTTP date, or Zoom's ISO 8601. Otherwise from Zoom's `X-RateLimit-Reset`, in
+/// seconds since 1970.
 pub fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
     let header = |name| {
         headers
@@ -259,7 +259,7 @@ pub fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> 
     let until = |at: DateTime<Utc>| (at - now).to_std().unwrap_or_default();
     let bounded = |wait: Duration| wait.min(LONGEST_RETRY_AFTER);
     if let Some(text) = header("retry-after") {
-        // Negative, and not a number: nothing was said. Beyond all bounds: the bound was meant.
+        // A negative value or NaN counts as no value. A value out of range counts as the longest.
         if let Ok(seconds) = text.parse::<f64>()
             && seconds >= 0.0
         {

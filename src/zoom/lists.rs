@@ -1,4 +1,4 @@
-//! Lists: page after page, begun again where that helps.
+//! Reads lists page by page, and restarts them where that helps.
 
 use super::{
     Error, LISTING_MINUTES, PAGE_SIZE, Zoom,
@@ -6,26 +6,26 @@ use super::{
 };
 use crate::model::{Json, Label, Row};
 
-/// How often a list is begun again because its page tokens expired or its pages contradict each other.
+/// How often a list is restarted because its page tokens expired or its pages are inconsistent.
 const RESTARTS: u32 = 2;
 
-/// What is asked of a list.
+/// The request for a list.
 pub(super) struct ListRequest<'a> {
     pub label: Label,
-    /// In words, for messages.
+    /// The name of the list in messages.
     pub what: &'a str,
     pub path: &'a str,
-    /// The same for every page: Zoom wants everything but the token repeated.
+    /// The same for every page: Zoom requires every parameter except the token to be repeated.
     pub query: &'a [(&'a str, String)],
-    /// Where the rows stand.
+    /// The member that holds the rows.
     pub array: &'a str,
-    /// Whether it can be split where it is too long to be read before its page tokens expire.
+    /// Whether the list can be split if it is too long to be read before its page tokens expire.
     pub may_be_split: bool,
 }
 
 /// Takes the rows of a list as its pages arrive.
 pub(super) trait Sink {
-    /// The rows of a page, counted from 1, and what the page says beside them.
+    /// Takes the rows of a page. `page` counts from 1. `head` holds the other members of the list's first page.
     fn take(&mut self, page: u32, head: &Row, rows: Vec<Option<Row>>);
 }
 
@@ -37,8 +37,8 @@ impl Sink for Vec<(u32, Option<Row>)> {
 }
 
 impl Zoom {
-    /// Reads a list to its last page, each time into a sink of its own. Expired tokens begin it again, and so do pages that do not hold
-    /// together. One that shows fewer rows than it counts, or rows that are none, is read once more, and the better of the two is taken.
+    /// Reads a list to its last page, each attempt into a new sink. Expired page tokens and inconsistent pages restart it. A list that shows fewer
+    /// rows than it counts, or unreadable rows, is read once more, and the better result is used.
     pub(super) async fn list<S: Sink>(
         &self,
         request: &ListRequest<'_>,
@@ -109,7 +109,7 @@ impl Zoom {
         }
     }
 
-    /// Page tokens live for 15 minutes: a list that would take longer than is safe is refused, so that it is split.
+    /// Refuses a list that would take too long, so that it is split: page tokens live for 15 minutes.
     fn refuse_too_long(&self, request: &ListRequest<'_>, pages: &Pages) -> Result<(), Error> {
         let total = pages.first.as_ref().and_then(|head| head.get("total_records"));
         let total = total.and_then(Json::whole_number).unwrap_or(0);

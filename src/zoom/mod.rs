@@ -44,25 +44,25 @@ use http::{encode, encode_uuid};
 use lists::{ListRequest, Sink};
 use pace::Pacer;
 
-/// Zoom's API, unless the token's answer or the configuration names another.
+/// The default URL of Zoom's API. The token's answer or the configuration may name another.
 pub const DEFAULT_API_URL: &str = "https://api.zoom.us/v2";
 
-/// The largest page that the endpoints we read allow.
+/// The largest page size that the endpoints in use allow.
 const PAGE_SIZE: u64 = 300;
 
-/// The largest answer worth reading, decompressed: a page of 300 rows has well under a megabyte, and as many as there are details in
-/// flight are held at once.
+/// The largest answer that is read, decompressed. A page of 300 rows has well under a megabyte. One answer per detail in flight is held at the same
+/// time.
 pub const ANSWER_LIMIT_BYTES: usize = 16 << 20;
 
-/// Page tokens live for 15 minutes; a listing that would take longer than this is split.
+/// The longest time that a listing may take. A longer listing is split, because page tokens live for 15 minutes.
 const LISTING_MINUTES: u64 = 12;
 
-/// How often, and how soon, a request is tried again.
+/// How often and how soon a request is retried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retry {
-    /// Further tries after the first.
+    /// The number of retries after the first attempt.
     pub times: usize,
-    /// Before the first of them; doubled for each one after, and up to as much again is added by chance.
+    /// The pause before the first retry. It doubles with each retry, and random jitter of up to the same length is added.
     pub base: Duration,
     /// The longest pause.
     pub max: Duration,
@@ -90,7 +90,7 @@ impl Retry {
     }
 }
 
-/// The way to a URL that was checked before.
+/// The way to a URL that was already checked.
 fn way(proxies: &Proxies, url: &str) -> Way {
     match reqwest::Url::parse(url) {
         Ok(url) => proxies.way(&url),
@@ -98,7 +98,7 @@ fn way(proxies: &Proxies, url: &str) -> Way {
     }
 }
 
-/// What the client needs to know.
+/// The settings of the client.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The account of the app.
@@ -107,39 +107,39 @@ pub struct Settings {
     pub client_id: String,
     /// The app's secret.
     pub client_secret: SecretString,
-    /// Where tokens come from.
+    /// The URL that issues tokens.
     pub oauth_url: String,
-    /// Where the API is; if unset, the token's answer says it.
+    /// The URL of the API. If unset, the token's answer names it.
     pub api_url: Option<String>,
-    /// Tries after the first.
+    /// How requests are retried.
     pub retry: Retry,
-    /// For one request, its answer included.
+    /// The timeout of one request, including its answer.
     pub timeout: Duration,
     /// The largest answer that is read.
     pub answer_limit_bytes: usize,
-    /// The proxies on the way.
+    /// The proxies to use.
     pub proxies: Proxies,
-    /// Authorities to trust, beside the usual ones.
+    /// Certificate authorities to trust in addition to the usual ones.
     pub authorities: Authorities,
-    /// Where meetings are asked for; if unset, the dashboards where they answer, else the reports.
+    /// The source of meetings. If unset, the dashboards are used if they answer, otherwise the reports.
     pub source: Option<Source>,
     /// Whether webinars are harvested as well.
     pub webinars: bool,
     /// Where requests are counted.
     pub traffic: Arc<traffic::Traffic>,
-    /// For the chance in the pauses.
+    /// The seed of the random jitter in the pauses.
     pub seed: u64,
 }
 
 impl Settings {
-    /// What no message may show.
+    /// The secrets that no message may show.
     fn secrets(&self) -> Secrets {
         let secrets = Secrets::default().with_basic(self.client_id.trim(), &self.client_secret);
         self.proxies.hidden_with(&secrets)
     }
 }
 
-/// The client. One for an account; share it behind an `Arc`.
+/// The client. Use one per account and share it behind an `Arc`.
 #[derive(Debug)]
 pub struct Zoom {
     settings: Settings,
@@ -149,23 +149,23 @@ pub struct Zoom {
     clock: Clock,
     requests: AtomicU64,
     by_reports: AtomicBool,
-    /// Whether the reports may take the place of the dashboards.
+    /// Whether the client may fall back from the dashboards to the reports.
     may_fall_back: AtomicBool,
-    /// Whether it is known that they had to.
+    /// Whether the account's newest meeting came from the reports.
     by_reports_before: AtomicBool,
-    /// Set once the scopes were looked at for that.
+    /// Set once the app's scopes were checked to choose the source.
     scopes_seen: OnceCell<()>,
     /// Whether the fallback was already reported.
     told: AtomicBool,
-    /// Whether the account is known to have no webinars, so that they are not asked for.
+    /// Whether the account is known to have no webinars. They are then not requested.
     no_webinars: AtomicBool,
 }
 
 impl Zoom {
-    /// Makes the client; asks nothing yet.
+    /// Makes the client. It sends no request yet.
     ///
     /// # Errors
-    /// [`Error::Configuration`] for a URL that is none.
+    /// [`Error::Configuration`] if a URL is invalid or the HTTP client cannot be made.
     pub fn new(settings: Settings, pacer: Arc<Pacer>, clock: Clock) -> Result<Self, Error> {
         for url in settings.api_url.iter().chain([&settings.oauth_url]) {
             reqwest::Url::parse(url)
@@ -174,7 +174,7 @@ impl Zoom {
         let builder = reqwest::Client::builder()
             .user_agent(concat!("zoom-harvester/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
-            // It would read the environment by itself; this module is told.
+            // reqwest would read proxies from the environment. Here they come from the settings.
             .no_proxy()
             .proxy(settings.proxies.for_client())
             .connect_timeout(Duration::from_secs(10).min(settings.timeout));
@@ -201,7 +201,7 @@ impl Zoom {
         })
     }
 
-    /// The way that a request to the API takes (to where the token comes from, if the API is not known yet).
+    /// The way that a request to the API takes. If the API is not known yet, the way to the URL that issues tokens.
     pub fn way(&self) -> Way {
         let url = self.settings.api_url.as_ref().unwrap_or(&self.settings.oauth_url);
         way(&self.settings.proxies, url)
@@ -210,12 +210,12 @@ impl Zoom {
     /// The scopes of the app, as the token's answer names them.
     ///
     /// # Errors
-    /// [`Error::Credentials`], or Zoom cannot be reached.
+    /// [`Error::Credentials`], or an error if Zoom cannot be reached.
     pub async fn scopes(&self) -> Result<Vec<String>, Error> {
         Ok(self.token().await?.scopes)
     }
 
-    /// This machine's clock, compared with the `Date` of the token's answer.
+    /// This machine's clock, compared with the `Date` header of the token's answer.
     ///
     /// # Errors
     /// As [`Zoom::scopes`].
@@ -223,8 +223,8 @@ impl Zoom {
         Ok(self.token().await?.date)
     }
 
-    /// Gets the token ahead of the first request, so that the clock follows Zoom's before anything is planned. If it cannot be had, that
-    /// request says why.
+    /// Gets the token before the first request, so that the clock follows Zoom's before anything is planned. If this fails, the first request
+    /// returns the error.
     pub async fn sign_in(&self) {
         self.tokens
             .get_ahead(&self.client, &self.settings, &self.clock)
@@ -235,7 +235,7 @@ impl Zoom {
         self.tokens.get(&self.client, &self.settings, &self.clock).await
     }
 
-    /// Where meetings are asked for, as far as it is known by now.
+    /// The source of meetings, as far as it is known.
     pub fn source(&self) -> Source {
         if self.by_reports.load(Ordering::Relaxed) {
             Source::Reports
@@ -244,7 +244,7 @@ impl Zoom {
         }
     }
 
-    /// Whether meetings are listed host by host (by the reports), as far as it is known by now.
+    /// Whether meetings are listed host by host (by the reports), as far as it is known.
     pub fn lists_host_by_host(&self) -> bool {
         self.source() == Source::Reports || self.by_reports_before.load(Ordering::Relaxed)
     }
@@ -264,12 +264,12 @@ impl Zoom {
         self.settings.webinars
     }
 
-    /// Makes the client ask for no webinars in this run: Zoom refused them not long ago.
+    /// Makes the client request no webinars in this run, because Zoom refused them recently.
     pub fn skip_webinars(&self) {
         self.no_webinars.store(true, Ordering::Relaxed);
     }
 
-    /// The source to use, after a look at the app's scopes where these decide.
+    /// The source to use. Checks the app's scopes first if they decide it.
     ///
     /// # Errors
     /// As [`Zoom::scopes`].
@@ -288,7 +288,7 @@ impl Zoom {
         Ok(self.source())
     }
 
-    /// Whether this refusal makes the client fall back from the dashboards to the reports; if so, it has done so.
+    /// Falls back from the dashboards to the reports if this error is a reason to. Returns whether it did.
     fn falls_back(&self, error: &Error) -> bool {
         let refused = match error {
             Error::NoDashboard { .. } => true,
@@ -302,13 +302,13 @@ impl Zoom {
         falls_back
     }
 
-    /// Lists the meetings of the window, by the dashboards or by the reports. `see` is shown each page as it arrives, so that work can begin before
-    /// the last one is read; a list that is begun again shows its rows again.
+    /// Lists the meetings of the window, by the dashboards or by the reports. `see` gets each page as it arrives, so that work can begin before the
+    /// last page is read. A restarted list shows its rows again.
     ///
-    /// `known` bears on the reports only, which are listed host by host.
+    /// `known` matters to the reports only, which are listed host by host.
     ///
     /// # Errors
-    /// Any; a listing that is not complete is none.
+    /// Any. A returned listing records in `malformed` what could not be read.
     pub async fn list_meetings(
         &self,
         window: Window,
@@ -323,7 +323,7 @@ impl Zoom {
             }
         }
         let mut listing = self.list_by_reports(window, basis, known, see).await?;
-        // Whoever chose them knows.
+        // A user who chose the reports knows this.
         if self.settings.source.is_none() && !self.told.swap(true, Ordering::Relaxed) {
             let note = "harvesting by Zoom's reports, which know no devices, networks or locations: the dashboards need a Business plan and \
                         their scopes";
@@ -332,14 +332,14 @@ impl Zoom {
         Ok(listing)
     }
 
-    /// Lists the meetings that ended (or began, by `basis`) inside the window: both of Zoom's lists, one after the other, united by UUID, and the
-    /// webinars where they are wanted. `see` is shown each page as it arrives, so that work can begin before the last one is read; a list that is
-    /// begun again shows its rows again.
+    /// Lists the meetings that ended (or began, by `basis`) inside the window. Reads both of Zoom's lists, one after the other, merges them by
+    /// UUID, and adds the webinars if they are harvested. `see` gets each page as it arrives, so that work can begin before the last page is read.
+    /// A restarted list shows its rows again.
     ///
-    /// One-person meetings are selected by their start in any case: Zoom documents `query_date_type` for `past` only.
+    /// One-person meetings are always selected by their start: Zoom documents `query_date_type` for `past` only.
     ///
     /// # Errors
-    /// Any; a listing that is not complete is none.
+    /// Any. A returned listing records in `malformed` what could not be read.
     async fn list_by_dashboard(
         &self,
         window: Window,
@@ -370,7 +370,7 @@ impl Zoom {
                     listing.webinars = Webinars::NotInPlan { refusal };
                 }
                 Err(error) if error.is_of_whole_listing() => return Err(error),
-                // The meetings count all the same; the days stay unsettled.
+                // The meetings are still used; the days stay unsettled.
                 Err(error) => listing.malformed.push(Malformed {
                     place: "webinars".to_owned(),
                     reason: error.to_string(),
@@ -395,7 +395,7 @@ impl Zoom {
         Ok(listing)
     }
 
-    /// One of the lists, but for those meetings that another one shows.
+    /// Reads one of the lists, except the meetings in `elsewhere`, which another list shows.
     async fn list_type(
         &self,
         window: Window,
@@ -474,7 +474,7 @@ impl Zoom {
         Ok(self.report_hosts(window).await?.0)
     }
 
-    /// The same, and whether every host that Zoom counts is among them.
+    /// The account's active hosts in the window, and whether every host that Zoom counts is among them.
     async fn report_hosts(&self, window: Window) -> Result<(Vec<Host>, bool), Error> {
         let query = [
             ("type", "active".to_owned()),
@@ -502,7 +502,7 @@ impl Zoom {
     /// The series that a host has scheduled.
     ///
     /// # Errors
-    /// Any; [`Error::NotFound`] and [`Error::HostNotAllowed`] speak of the host.
+    /// Any. [`Error::NotFound`] and [`Error::HostNotAllowed`] are about the host.
     pub async fn list_series(&self, host: &HostId) -> Result<Vec<SeriesRow>, Error> {
         let query = [
             ("type", "scheduled".to_owned()),
@@ -519,7 +519,7 @@ impl Zoom {
         };
         let (pages, rows) = self.list(&request, Vec::new).await?;
         if !pages.sound() {
-            // Whoever is not in it would be taken for unscheduled.
+            // A series missing from the list would be taken for unscheduled.
             return Err(Error::Incoherent {
                 what,
                 reason: format!(
@@ -534,10 +534,10 @@ impl Zoom {
             .collect())
     }
 
-    /// What Zoom remembers of one ended meeting: its host.
+    /// Zoom's record of one ended meeting, which names its host.
     ///
     /// # Errors
-    /// Any; [`Error::NotFound`] speaks of the meeting.
+    /// Any. [`Error::NotFound`] is about the meeting.
     pub async fn past_meeting(&self, uuid: &MeetingUuid) -> Result<PastMeeting, Error> {
         let what = format!("meeting {uuid}");
         let answer = self
@@ -552,10 +552,10 @@ impl Zoom {
         Ok(wire::past_meeting(&answer.head))
     }
 
-    /// All sessions of a meeting or webinar, asked for in the list it stands in.
+    /// Fetches all sessions of a meeting or webinar. `listing_type` names the list that contains it.
     ///
     /// # Errors
-    /// Any; a detail that is not complete is none.
+    /// Any. A detail with an unreadable row is an error.
     pub async fn detail(
         &self,
         uuid: &MeetingUuid,
@@ -622,7 +622,7 @@ impl MeetingList {
         kind: MeetingKind::Meeting,
         listing_type: ListingType::PastOne,
     };
-    /// Zoom has no list of webinars of one person.
+    /// Zoom has no separate list of one-person webinars.
     const WEBINARS: Self = Self {
         kind: MeetingKind::Webinar,
         listing_type: ListingType::Past,
@@ -635,7 +635,7 @@ impl std::fmt::Display for MeetingList {
     }
 }
 
-/// As Zoom's paths and answers name them.
+/// The name of the kind in Zoom's paths and answers.
 fn plural(kind: MeetingKind) -> &'static str {
     match kind {
         MeetingKind::Meeting => "meetings",
@@ -643,12 +643,12 @@ fn plural(kind: MeetingKind) -> &'static str {
     }
 }
 
-/// A detail in words.
+/// The name of a detail in messages.
 fn sessions_of(uuid: &MeetingUuid, kind: MeetingKind) -> String {
     format!("sessions of {} {uuid}", kind.as_str())
 }
 
-/// The rows of a detail, if every one of them can be read.
+/// The rows of a detail; an error if one of them cannot be read.
 fn readable(rows: Vec<(u32, Option<Row>)>, what: &str) -> Result<Vec<Row>, Error> {
     let rows = rows.into_iter().map(|(page, row)| {
         row.ok_or_else(|| Error::Malformed {
@@ -659,32 +659,31 @@ fn readable(rows: Vec<(u32, Option<Row>)>, what: &str) -> Result<Vec<Row>, Error
     rows.collect()
 }
 
-/// The rows of one meeting, every page of them, as they came. Putting them in order is work for another thread than the one that waits for
-/// the network.
+/// The rows of one meeting, from all pages, in the order received. Sorting is left to another thread than the one that waits for the network.
 #[derive(Debug)]
 pub struct Fetched {
     uuid: MeetingUuid,
     rows: Vec<Row>,
     counted: u64,
-    /// Where it was fetched.
+    /// The source that it was fetched from.
     pub source: Source,
 }
 
 impl Fetched {
-    /// Puts the sessions in canonical order, each once.
+    /// Puts the sessions in canonical order, without duplicates.
     pub fn into_detail(self) -> Detail {
         Detail::answered(self.uuid, self.rows, self.counted)
     }
 }
 
-/// What a row of a list is: a meeting, nothing of interest, or, in words, why it is no meeting.
+/// Reads a row of a list: a meeting, `None` if the row is skipped, or the reason why it is not a meeting.
 type MeetingOfRow<'a> = &'a dyn Fn(Row) -> Result<Option<ListedMeeting>, String>;
 
 /// Reads one of the two lists of meetings, of the account or of a host, page by page.
 struct ListingReader<'a> {
     what: &'a str,
     asked: Window,
-    /// The days that Zoom answers for, by its first page.
+    /// The days that Zoom's answer covers, according to its first page.
     covered: Option<Window>,
     row: MeetingOfRow<'a>,
     elsewhere: &'a HashMap<MeetingUuid, Shown>,
@@ -712,7 +711,7 @@ impl Sink for ListingReader<'_> {
                         kind: meeting.kind,
                     };
                     self.shown.insert(meeting.uuid.clone(), shown);
-                    // Shown twice: the list moved while it was read. The later row is the newer one.
+                    // If a meeting is shown twice, the list moved while it was read. The later row is the newer one.
                     let place = places.entry(meeting.uuid.clone()).or_insert(meetings.len());
                     match meetings.get_mut(*place) {
                         Some(before) => *before = meeting,

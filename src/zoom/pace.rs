@@ -1,13 +1,13 @@
-//! As fast as Zoom allows, never faster: every request passes here first.
+//! Paces requests: as fast as Zoom allows, and never faster. Every request passes through the pacer.
 //!
-//! Zoom counts a request when it arrives, somewhere between our sending it and its answer reaching us; nobody outside knows when.
-//! A delay that all requests share moves all of them alike, and no sliding window notices. What matters is how much longer than the
-//! fastest a request was under way, and that is at most how much longer its answer took than the quickest answer. So a request
-//! takes part in the count for that difference and for one window more, and the next one goes out only while fewer than the share
-//! of the limit do. Then no sliding second (or minute) holds more than the share, however Zoom counts.
+//! Zoom counts a request when it arrives. That is some time between sending it and receiving its answer; the exact moment is unknown. A delay that
+//! all requests share shifts all of them equally, so it does not matter to a sliding window. What matters is how much longer a request was under
+//! way than the fastest one. This is at most how much longer its answer took than the quickest answer. So a request counts for that difference plus
+//! one window. The next request is sent only while fewer requests count than the share of the limit. Then no sliding second (or minute) contains
+//! more than the share, however Zoom counts.
 //!
-//! Where nothing is known of the quickest answer, nothing is assumed: a request takes part until its own answer, and for one window
-//! more. So it is with the first ones, which open connections on their way, and with those of a label whose window is a minute.
+//! If the quickest answer is not known, nothing is assumed: a request counts until its own answer plus one window. This applies to the first
+//! requests, which also open connections, and to the requests of a label whose window is a minute.
 
 use std::{
     collections::VecDeque,
@@ -24,7 +24,7 @@ use tokio::{
 use super::Error;
 use crate::model::Label;
 
-/// Zoom's plans, as far as limits go. Source: Zoom's rate-limits page, 2026-02.
+/// Zoom's plans, grouped by their limits. Source: Zoom's rate-limits page, 2026-02.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Plan {
     /// Pro.
@@ -34,7 +34,7 @@ pub enum Plan {
 }
 
 impl Plan {
-    /// Requests a window: a minute for Resource-intensive, a second for the rest.
+    /// Requests per window: per minute for Resource-intensive, per second for the rest.
     pub fn limit(self, label: Label) -> u32 {
         match (self, label) {
             (Self::Pro, Label::Light) => 30,
@@ -47,7 +47,7 @@ impl Plan {
         }
     }
 
-    /// Heavy and Resource-intensive requests a day, together.
+    /// Heavy and Resource-intensive requests per day, together.
     pub fn daily_quota(self) -> u64 {
         match self {
             Self::Pro => 30_000,
@@ -55,7 +55,7 @@ impl Plan {
         }
     }
 
-    /// The part of the daily quota that a share is.
+    /// The number of requests that a share (0 to 1) of the daily quota allows.
     pub fn daily_share(self, share: f64) -> u64 {
         (self.daily_quota() as f64 * share) as u64
     }
@@ -65,14 +65,14 @@ impl Plan {
     }
 }
 
-/// How much later than the fastest a request of a per-second label arrives at most. A longer wait for the answer is Zoom at work, not
-/// the network: to count it as well would halve the rate of a slow Zoom.
+/// The most that a request of a per-second label arrives later than the fastest one. A longer wait for the answer is Zoom's work, not the network.
+/// Counting it too would halve the rate when Zoom is slow.
 const DELAY_AT_MOST: Duration = Duration::from_millis(40);
 
-/// The quickest answer need not have had both the fastest way there and the fastest way back; this much may be between.
+/// The tolerance for the quickest answer, which need not have had both the fastest way there and the fastest way back.
 const SLACK: Duration = Duration::from_millis(2);
 
-/// How long a round trip is remembered at least, at most twice as long: ways through the network change.
+/// How long a round trip is remembered at least, and at most twice as long: routes through the network change.
 const REMEMBERED: Duration = Duration::from_secs(60);
 
 fn window(label: Label) -> Duration {
@@ -82,23 +82,23 @@ fn window(label: Label) -> Duration {
     }
 }
 
-/// A request to the run, which keeps the daily count: may more requests of this label be made?
+/// Asks the run, which keeps the daily count, whether more requests of this label may be made.
 #[derive(Debug)]
 pub struct GrantRequest {
-    /// Of which label.
+    /// The label of the requests.
     pub label: Label,
-    /// Where to say so.
+    /// Where to send the answer.
     pub reply: oneshot::Sender<Grant>,
 }
 
-/// The answer.
+/// The answer to a [`GrantRequest`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Grant {
-    /// So many are counted and may go out.
+    /// This many requests are counted and may be sent.
     Granted {
-        /// How many.
+        /// The number of requests.
         requests: u32,
-        /// How long they may: until the day ends on which they were counted.
+        /// How long the grant lasts: until the end of the day on which the requests were counted.
         lasts: Duration,
     },
     /// The day's share is used up.
@@ -108,7 +108,7 @@ pub enum Grant {
     },
 }
 
-/// How long answers took lately.
+/// How long recent answers took.
 #[derive(Debug, Default)]
 struct RoundTrips {
     /// At most two periods, the older first.
@@ -155,12 +155,12 @@ impl RoundTrips {
     }
 }
 
-/// The requests that count at a moment. Pure: it is told the time.
+/// The requests that count at a given moment. Pure: the caller passes the time.
 #[derive(Debug)]
 struct Slots {
     limit: usize,
     window: Duration,
-    /// How much later than the fastest a request arrives at most. `None`: any time before its answer.
+    /// The most that a request arrives later than the fastest one. `None`: it may arrive any time before its answer.
     delay_at_most: Option<Duration>,
     round_trips: RoundTrips,
     counting: VecDeque<Slot>,
@@ -172,17 +172,17 @@ struct Slot {
     id: u64,
     sent: Instant,
     answered: Option<Instant>,
-    /// As in [`Slots`], but `None` for the first ones.
+    /// As in [`Slots`], but `None` for the first requests.
     delay_at_most: Option<Duration>,
 }
 
 impl Slot {
-    /// Until when it counts, with the quickest answer known. `None`: not before its own answer.
+    /// Until when the request counts; `least` is how long the quickest answer took. `None`: at least until its own answer.
     fn counts_until(&self, window: Duration, least: Option<Duration>) -> Option<Instant> {
         let Some(most) = self.delay_at_most else {
             return self.answered.map(|answered| answered + window);
         };
-        // Without an answer it may yet turn out to be as late as can be.
+        // Without an answer, the longest delay is still possible.
         let delay = match (self.answered, least) {
             (Some(answered), Some(least)) => (answered - self.sent).saturating_sub(least) + SLACK,
             _ => most,
@@ -195,7 +195,7 @@ impl Slot {
 #[derive(Debug, PartialEq, Eq)]
 enum Room {
     Now,
-    /// Then, or earlier if an answer says so.
+    /// At this time, or earlier if an answer makes room.
     At(Instant),
     /// Only once an answer arrives.
     AfterAnswer,
@@ -237,7 +237,7 @@ impl Slots {
 
     fn send_at(&mut self, now: Instant) -> u64 {
         self.round_trips.forget_at(now);
-        // The first ones open connections, and may arrive later than any delay that is allowed for.
+        // The first requests open connections, and may be delayed by more than is allowed for.
         let unanswered = self.counting.iter().filter(|slot| slot.answered.is_none());
         let first = self.round_trips.answers() + unanswered.count() < self.limit;
         self.next_id += 1;
@@ -250,7 +250,7 @@ impl Slots {
         self.next_id
     }
 
-    /// A request of an earlier process.
+    /// Counts a request of an earlier process.
     fn remember_at(&mut self, at: Instant) {
         self.next_id += 1;
         self.counting.push_back(Slot {
@@ -262,7 +262,7 @@ impl Slots {
     }
 
     fn answer_at(&mut self, id: u64, sent: Instant, now: Instant) {
-        // Also of one that no longer counts: that the answers are slow must not be forgotten for being so.
+        // Recorded also for a request that no longer counts: a slow answer must not be forgotten because it is slow.
         self.round_trips.add_at(now - sent, now);
         if let Some(slot) = self.counting.iter_mut().find(|slot| slot.id == id) {
             slot.answered = Some(now);
@@ -283,7 +283,7 @@ struct LaneState {
     slots: Slots,
     not_before: Option<Instant>,
     balance: u32,
-    /// When the day ends on which the balance was counted: what is left then may not be made on the next.
+    /// The end of the day on which the balance was counted. The rest of the balance may not be used on the next day.
     balance_ends: Option<Instant>,
     made: u64,
 }
@@ -306,7 +306,7 @@ impl LaneState {
 
 impl Lane {
     fn state(&self) -> MutexGuard<'_, LaneState> {
-        // Nothing panics while it holds this; and the numbers inside are sound at every step.
+        // Nothing panics while holding this lock, and the numbers inside are valid at every step.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -320,7 +320,7 @@ pub struct Pacer {
     grants: Option<mpsc::Sender<GrantRequest>>,
 }
 
-/// The right to send one request; dropping it says that the answer is here, or never will be.
+/// The right to send one request. Dropping it reports that the answer has arrived or never will.
 #[derive(Debug)]
 pub struct Permit {
     pacer: Arc<Pacer>,
@@ -339,11 +339,11 @@ impl Drop for Permit {
 }
 
 impl Pacer {
-    /// Paces at a share (0 to 1) of the plan's limits, at least one request a window. With `grants`, every request is
-    /// permitted there before it goes out.
+    /// Paces at a share (0 to 1) of the plan's limits, but at least one request per window. With `grants`, every request must be granted there
+    /// before it is sent.
     pub fn new(plan: Plan, share: f64, grants: Option<mpsc::Sender<GrantRequest>>) -> Arc<Self> {
         let lanes = Label::ALL.map(|label| {
-            // Of a minute, the time until an answer is a small part: there is nothing to gain by assuming.
+            // The time until an answer is a small part of a minute, so assuming a shorter delay would gain nothing.
             let delay_at_most = (label != Label::ResourceIntensive).then_some(DELAY_AT_MOST);
             Lane {
                 turn: tokio::sync::Mutex::new(()),
@@ -375,32 +375,32 @@ impl Pacer {
         }
     }
 
-    /// Requests a window that this may make of a label.
+    /// Requests per window that the pacer allows for a label.
     pub fn per_window(&self, label: Label) -> u32 {
         self.plan.share(label, self.share)
     }
 
-    /// Requests a day that this may make of what Zoom's daily quota counts.
+    /// Requests per day that the pacer allows, of those that Zoom's daily quota counts.
     pub fn daily_share(&self) -> u64 {
         self.plan.daily_share(self.share)
     }
 
-    /// Whether a request waits for this label's limit just now.
+    /// Whether a request is waiting for this label's limit.
     pub fn waits(&self, label: Label) -> bool {
         let lane = self.lane(label);
-        // A request has its turn and finds no room. With room it waits for the catalog, which counts the daily quota.
+        // True if a request has its turn and there is no room. If there is room, it is waiting for the catalog, which counts the daily quota.
         lane.turn.try_lock().is_err() && lane.state().room_at(Instant::now()) != Room::Now
     }
 
-    /// Waits until a request may go out.
+    /// Waits until a request may be sent.
     ///
     /// # Errors
-    /// [`Error::ShareSpent`] when the day's share is used up.
+    /// [`Error::ShareSpent`] if the day's share is used up.
     pub async fn acquire(self: &Arc<Self>, label: Label) -> Result<Permit, Error> {
         let lane = self.lane(label);
         let _turn = lane.turn.lock().await;
         loop {
-            // Registered before looking, so that an answer between looking and waiting is not missed.
+            // Registered before the check, so that an answer between the check and the wait is not missed.
             let answered = lane.answered.notified();
             let (room, needs_grant) = {
                 let mut state = lane.state();
@@ -441,7 +441,7 @@ impl Pacer {
             return Ok((u32::MAX, None));
         };
         let (reply, answer) = oneshot::channel();
-        // Both fail only when the run is over already.
+        // Both fail only if the run is already over.
         grants
             .send(GrantRequest { label, reply })
             .await
@@ -452,8 +452,8 @@ impl Pacer {
         }
     }
 
-    /// Zoom said 429: nothing of this label goes out before then. Other labels are not concerned. Returns whether that is the first
-    /// time for the label in a minute: one that is told to people.
+    /// Records a 429 from Zoom: no request of this label is sent before `wait` is over. Other labels are not affected. Returns whether this is the
+    /// label's first 429 in a minute, which is reported to the user.
     pub fn throttled(&self, label: Label, wait: Duration) -> bool {
         let mut state = self.lane(label).state();
         let now = Instant::now();
@@ -462,8 +462,8 @@ impl Pacer {
         before.is_none_or(|before| before + Duration::from_secs(60) < now)
     }
 
-    /// Makes requests of an earlier process count. For Resource-intensive each time is a request; for the other labels a time is
-    /// when a block was last counted, of which any number may have gone out within the second after it.
+    /// Counts requests of an earlier process. For Resource-intensive, each time is one request. For the other labels, each time is when a block of
+    /// requests was last counted. Any number of them may have been sent within the second after it.
     pub fn remember(&self, label: Label, recent: &[DateTime<Utc>], now: DateTime<Utc>) {
         let mut state = self.lane(label).state();
         let here = Instant::now();
@@ -482,7 +482,7 @@ impl Pacer {
         }
     }
 
-    /// Requests that were permitted and not made.
+    /// Requests that were granted but not made, by label.
     pub fn unused(&self) -> Vec<(Label, u32)> {
         if self.grants.is_none() {
             return Vec::new();
@@ -493,7 +493,7 @@ impl Pacer {
             .collect()
     }
 
-    /// Requests made.
+    /// Requests made, by label.
     pub fn counts(&self) -> Vec<(Label, u64)> {
         Label::ALL
             .into_iter()
@@ -512,14 +512,14 @@ mod tests {
     #[derive(Clone, Debug)]
     struct Trip {
         pause: Duration,
-        /// How much later than the fastest it arrives, of what is possible.
+        /// How much later than the fastest it arrives, as a fraction of what is possible.
         lateness: f64,
-        /// How long Zoom works on it, beyond the least.
+        /// How long Zoom works on it, beyond the minimum.
         work: Duration,
     }
 
     fn trip() -> impl Strategy<Value = Trip> {
-        // Of every few requests several go out at once, and few find a slow Zoom.
+        // Many requests are sent without a pause, and some meet a slow Zoom.
         let pause = prop_oneof![Just(0), 0_u64..400];
         let work = prop_oneof![0_u64..30, 0_u64..1_500];
         (pause, 0.0_f64..=1.0, work).prop_map(|(pause, lateness, work)| Trip {
@@ -529,8 +529,8 @@ mod tests {
         })
     }
 
-    /// Sends one request after the other, as early as there is room, and returns when each was sent and when Zoom counted it. `travel`
-    /// says of each, and of whether its answer alone bounds its arrival, how long it goes there and how long until its answer.
+    /// Sends requests one after the other, each as soon as there is room. Returns when each was sent and when Zoom counted it. `travel` gets each
+    /// request and whether only its answer bounds its arrival. It returns how long the request takes to arrive and how long until its answer.
     fn counted(
         slots: &mut Slots,
         trips: &[Trip],
@@ -567,9 +567,9 @@ mod tests {
     }
 
     proptest! {
-        // The naive model: every request counts at one unknown moment. That is its sending, a time that all share, and a delay of its
-        // own; one in ten is among the fastest. Those of which nothing is assumed count at any moment before their answer. Whatever
-        // moment that is for each, no sliding window holds more than the limit.
+        // The naive model: every request counts at one unknown moment. This is its sending plus a shared time plus its own delay; one in ten is
+        // among the fastest. Requests of which nothing is assumed count at any moment before their answer. Whatever these moments are, no sliding
+        // window contains more than the limit.
         #[test]
         fn no_sliding_window_holds_more_than_the_limit(
             limit in 1_u32..6,
@@ -601,7 +601,7 @@ mod tests {
         }
     }
 
-    /// How long a thousand requests are under way at 40 a second, over what is possible.
+    /// The time that a thousand requests take at 40 per second, divided by the shortest possible time.
     fn thousand_over_possible(latency: Duration, work: impl Fn(usize) -> Duration) -> f64 {
         let at_once = Trip {
             pause: Duration::ZERO,
@@ -658,7 +658,7 @@ mod tests {
     #[tokio::test]
     async fn an_answer_shortens_the_wait_of_waiting_requests() {
         let pacer = Pacer::new(Plan::Pro, 0.1, None);
-        // The first answer is what all others are compared with.
+        // All other answers are compared with the first one.
         drop(pacer.acquire(Label::Heavy).await.unwrap());
         let longest = Duration::from_secs(1) + DELAY_AT_MOST;
         let mut waits = Vec::new();
@@ -676,7 +676,7 @@ mod tests {
             if wait < longest {
                 return;
             }
-            // The machine was busy: once more.
+            // The machine was busy: try again.
             waits.push(wait);
         }
         panic!("{waits:?}");
@@ -750,7 +750,7 @@ mod tests {
             while let Some(request) = receiver.recv().await {
                 let request: GrantRequest = request;
                 asked += 1;
-                // Midnight strikes a moment after the first grant.
+                // Midnight comes right after the first grant.
                 request
                     .reply
                     .send(granted(5, if asked == 1 { 0 } else { 3600 }))

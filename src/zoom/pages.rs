@@ -1,4 +1,4 @@
-//! A list, page after page: rows, or an error; never a loop, and never the beginning of a list taken for all of it. Pure.
+//! Reads a list page by page. The result is all rows or an error. It never loops, and never takes the beginning of a list for the whole. Pure.
 
 use std::collections::HashSet;
 
@@ -7,58 +7,59 @@ use sha2::{Digest, Sha256};
 use super::wire::Page;
 use crate::model::{Json, Row};
 
-/// Where a list is given up: 600,000 rows, more than any account has in one. A server that always names a next page must end too.
+/// The most pages of a list that are read: 600,000 rows, more than any account has in one list. Reading must end even if the server always names a
+/// next page.
 pub const MOST_PAGES: u32 = 2_000;
 
-/// Empty pages in a row, each with the token of a next one, before that counts as going nowhere.
+/// How many empty pages in a row make a list an error ([`Fault::Nowhere`]).
 const EMPTY_PAGES: u32 = 10;
 
 /// Why a list cannot be read to its end.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    /// A page without its rows. Not an empty list: then they would be there, and none.
+    /// A page has no list of rows. This is not an empty list, which would be present but empty.
     #[error("page {page} has no {array:?}")]
     NoRows {
-        /// Counted from 1.
+        /// The page, counted from 1.
         page: u32,
         /// The member that should hold them.
         array: String,
     },
-    /// A next page that is named by neither text nor a number.
+    /// The token of the next page is neither text nor a number.
     #[error("page {page} names the next one by what is no token")]
     NoToken {
-        /// Counted from 1.
+        /// The page, counted from 1.
         page: u32,
     },
-    /// A token that came before: following it would never end.
+    /// A page token was repeated: following it would never end.
     #[error("a page token comes twice")]
     Repeated,
-    /// A page that came before: tokens may be new for ever and yet lead round in a circle.
+    /// A page was repeated: tokens that are always new may still lead in a circle.
     #[error("page {page} is one that was there before")]
     Circle {
-        /// Counted from 1.
+        /// The page, counted from 1.
         page: u32,
     },
-    /// Tokens that lead nowhere.
+    /// Too many empty pages in a row.
     #[error("{EMPTY_PAGES} pages in a row are empty")]
     Nowhere,
-    /// More than [`MOST_PAGES`].
+    /// The list has more than [`MOST_PAGES`] pages.
     #[error("it goes on after {MOST_PAGES} pages")]
     Endless,
 }
 
-/// How far a list was read. The rows themselves go to the caller.
+/// The progress of reading a list. The rows themselves go to the caller.
 #[derive(Debug, Default)]
 pub struct Pages {
-    /// What the first page says beside its rows.
+    /// The first page without its rows.
     pub first: Option<Row>,
     /// Pages read.
     pub read: u32,
-    /// The most that a page said there are.
+    /// The largest number of rows that a page reported.
     pub counted: u64,
     /// Rows that were shown.
     pub shown: u64,
-    /// Of these, rows that are no objects or cannot be read.
+    /// Of these, rows that are not objects or cannot be read.
     pub unreadable: u64,
     token: String,
     seen: HashSet<String>,
@@ -67,25 +68,25 @@ pub struct Pages {
 }
 
 impl Pages {
-    /// What to ask the next page with; nothing before the first and after the last.
+    /// The token to request the next page with. `None` before the first and after the last page.
     pub fn token(&self) -> Option<&str> {
         Some(self.token.as_str()).filter(|token| !token.is_empty())
     }
 
-    /// Rows that Zoom counts and does not show.
+    /// Rows that Zoom counts but does not show.
     pub fn missing(&self) -> u64 {
         self.counted.saturating_sub(self.shown)
     }
 
-    /// Whether every row that Zoom counts is there and an object: else nothing follows from the absence of one.
+    /// Whether every row that Zoom counts is present and an object. Otherwise nothing may be concluded from an absent row.
     pub fn sound(&self) -> bool {
         self.missing() == 0 && self.unreadable == 0
     }
 
-    /// Takes the answer that is the next page, whose rows stand in `array`. Answers them, and whether another page follows.
+    /// Takes the next page, whose rows are in `array`. Returns the rows and whether another page follows.
     ///
     /// # Errors
-    /// What makes the list unusable; what was read of it is no list.
+    /// What makes the list unusable. The rows read so far must not be taken for the list.
     pub fn take(&mut self, page: Page, array: &str) -> Result<(Vec<Option<Row>>, bool), Fault> {
         self.read += 1;
         let Page {
@@ -113,7 +114,7 @@ impl Pages {
         if self.empty >= EMPTY_PAGES {
             return Err(Fault::Nowhere);
         }
-        // A last page leads nowhere, whatever it holds.
+        // The last page cannot lead in a circle, whatever it contains.
         if !self.token.is_empty() && !rows.is_empty() && !self.contents.insert(content(&rows)) {
             return Err(Fault::Circle { page: self.read });
         }
@@ -134,7 +135,7 @@ impl Pages {
     }
 }
 
-/// A digest of what a page shows.
+/// A digest of the rows of a page.
 fn content(rows: &[Option<Row>]) -> [u8; 32] {
     let mut digest = Sha256::new();
     for row in rows {
@@ -163,7 +164,7 @@ mod tests {
     fn a_list_ends_with_its_last_page_or_with_an_error() {
         for last in [json!(""), json!(null)] {
             let mut pages = Pages::default();
-            // A token that is a number is a token: taking it for none would end the list too early.
+            // A number is a valid token: ignoring it would end the list too early.
             for token in [json!("a"), json!(7)] {
                 assert_eq!(take(&mut pages, token), Ok(true));
             }

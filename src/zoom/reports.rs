@@ -1,5 +1,5 @@
-//! Meetings and sessions by Zoom's reports, for accounts without dashboards: a list for each active host, in the same shape as the
-//! dashboards' lists.
+//! Meetings and sessions from Zoom's reports, for accounts without dashboards. Each active host has its own lists, which are converted to the form
+//! of the dashboards' lists.
 
 use std::collections::{HashMap, HashSet};
 
@@ -16,16 +16,16 @@ use crate::model::{
     MeetingKind, MeetingUuid, News, Row, Shown, Source, Webinars, Window,
 };
 
-/// Hosts whose lists are read at once. Their requests share the limit of Heavy requests, ten a second on Pro.
+/// How many hosts' lists are read at the same time. Their requests share the limit of Heavy requests, ten per second on Pro.
 const HOSTS_AT_ONCE: usize = 8;
 
-/// What came of one host's lists.
+/// The result of reading one host's lists.
 enum HostListed {
-    /// Both were read to their ends.
+    /// Both lists were read to the end.
     Whole(HostId, OneHost),
-    /// Zoom does not know the host; a note about it, if one is due.
+    /// Zoom does not know the host. There may be a note about it for the user.
     Unknown(Host, Option<String>),
-    /// Zoom did not give them.
+    /// A list could not be read: which one, and why.
     Failed(String, Error),
 }
 
@@ -39,10 +39,11 @@ struct OneHost {
 }
 
 impl Zoom {
-    /// Lists the meetings of every active host in the window, or of those with news by the account's history. It is not documented by which of a
-    /// meeting's times the reports select: the caller lists two days more than wanted, and concludes nothing from absence at the edge.
+    /// Lists the meetings of every active host in the window, or only of the hosts with news according to the account's history. Zoom does not
+    /// document which of a meeting's times the reports select by. So the caller lists two days more than needed, and concludes nothing from absence
+    /// at the edge.
     ///
-    /// If the lists of one host fail, the others count and the days stay unsettled. If all fail, it is an error.
+    /// If the lists of one host fail, the others are still used and the days stay unsettled. If all fail, it is an error.
     pub(super) async fn list_by_reports(
         &self,
         window: Window,
@@ -62,7 +63,7 @@ impl Zoom {
             hosts: Some(HashSet::new()),
             every_host: true,
             history: None,
-            // They stand among the meetings.
+            // The reports list webinars among the meetings.
             webinars: match self.settings.webinars {
                 true => Webinars::Listed,
                 false => Webinars::NotAsked,
@@ -125,7 +126,7 @@ impl Zoom {
             listing.history = read.map(|read| {
                 let mut read = read?;
                 listing.pages += read.pages;
-                // What no list of a host's can confirm is not compared.
+                // Meetings of unknown hosts are not compared: no host's list can confirm them.
                 let is_known = |one: &ListedMeeting| !unknown.contains(&history::email(&one.host_email));
                 read.meetings.retain(is_known);
                 Ok(read.meetings)
@@ -134,8 +135,8 @@ impl Zoom {
         Ok(listing)
     }
 
-    /// The hosts whose lists are to be read, each with whether Zoom itself names it: the active ones and those that are known; with a guide, only
-    /// those who may have the news.
+    /// The hosts whose lists are to be read: the active ones and the known ones. With a guide, only those that may have the news. Each comes with
+    /// whether Zoom names it as active.
     async fn hosts_to_list(
         &self,
         known: &[Host],
@@ -161,7 +162,7 @@ impl Zoom {
         if let Some((news, meetings)) = guide {
             match history::hosts_with(&news, &meetings, &hosts) {
                 Some(with_news) => hosts.retain(|(host, _)| with_news.contains(&host.host_id)),
-                // Then the lists of every host speak for themselves.
+                // It is not known which hosts have the news, so every host's lists are read.
                 None => (listing.every_host, listing.shown) = (true, HashMap::new()),
             }
         }
@@ -174,7 +175,7 @@ impl Zoom {
         Ok(hosts)
     }
 
-    /// Both lists of a host. `is_active`: whether Zoom itself names it.
+    /// Reads both lists of a host. `is_active`: whether Zoom names the host as active.
     async fn list_host(
         &self,
         window: Window,
@@ -207,7 +208,7 @@ impl Zoom {
                 }
                 Err(Error::NotFound { .. } | Error::HostNotAllowed { .. }) => {
                     let name = &host.host_id;
-                    // Nothing is concluded from a host that is gone: what is kept of it stays.
+                    // Nothing is concluded from an unknown host: its stored meetings stay.
                     let note = is_active.then(|| {
                         format!(
                             "Zoom reports host {name} as active in {window}, and knows no meetings of theirs: they are left out"
@@ -219,7 +220,7 @@ impl Zoom {
             }
         }
         if is_active {
-            // Sent after the meetings, so that these get their host.
+            // Sent after the meetings, so that they get their host.
             see(ListingPage {
                 window,
                 meetings: Vec::new(),
@@ -279,7 +280,7 @@ impl Zoom {
         })
     }
 
-    /// All sessions of a meeting or webinar, by its report.
+    /// Fetches all sessions of a meeting or webinar from its report.
     pub(super) async fn detail_by_reports(
         &self,
         uuid: &MeetingUuid,

@@ -1,4 +1,4 @@
-//! One request to Zoom: paced, with a token, and tried again as long as that makes sense.
+//! One request to Zoom: paced, with a token, and retried where that makes sense.
 
 use std::sync::atomic::Ordering;
 
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{model::Label, untrusted::Secrets};
 
-/// How often one request may be answered with 429, beside its retries.
+/// How often one request may be answered with 429, in addition to its retries.
 const THROTTLES: u32 = 20;
 
 impl Zoom {
@@ -129,7 +129,7 @@ impl Zoom {
     }
 }
 
-/// What a success brings.
+/// Reads a successful answer.
 fn read(
     answer: &http::Answer,
     what: &str,
@@ -137,7 +137,7 @@ fn read(
     secrets: impl Fn() -> Secrets,
 ) -> Result<Page, Verdict> {
     match wire::page(&answer.body, array) {
-        // Zoom sometimes reports an error with a status of 200. None of the answers we ask for has a code of its own.
+        // Zoom sometimes reports an error with status 200. No answer that is requested here has a `code` of its own.
         Ok(page) if page.head.get("code").is_some() => {
             let (code, message) = wire::error_body(&answer.body).unwrap_or_default();
             let message = secrets().hide(&message).into_owned();
@@ -154,7 +154,7 @@ fn read(
     }
 }
 
-/// The token's answer names the host only.
+/// The API's URL with its version: the token's answer names only the host.
 fn with_version(api_url: &str) -> String {
     let api_url = api_url.trim().trim_end_matches('/');
     match reqwest::Url::parse(api_url) {

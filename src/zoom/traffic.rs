@@ -1,4 +1,4 @@
-//! What was asked of Zoom and what came of it, counted for metrics: since the process began, whatever runs it had.
+//! Counts requests to Zoom and their results for metrics, since the start of the process and across its runs.
 
 use std::{
     collections::BTreeMap,
@@ -11,19 +11,19 @@ use crate::model::Label;
 /// Upper bounds of the buckets of request durations, in seconds.
 pub const DURATION_BOUNDS: [f64; 8] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
 
-/// Durations by bucket, as Prometheus counts them: each bucket holds what is at most its bound.
+/// Durations by bucket, as Prometheus counts them: each bucket counts all durations up to its bound.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Durations {
     /// One for each of [`DURATION_BOUNDS`].
     pub buckets: [u64; DURATION_BOUNDS.len()],
-    /// All.
+    /// The number of durations.
     pub count: u64,
-    /// Of all, in seconds.
+    /// The sum of the durations, in seconds.
     pub sum: f64,
 }
 
 impl Durations {
-    /// Counts one.
+    /// Counts one duration.
     pub fn observe(&mut self, duration: Duration) {
         let seconds = duration.as_secs_f64();
         for (bucket, bound) in self.buckets.iter_mut().zip(DURATION_BOUNDS) {
@@ -34,12 +34,12 @@ impl Durations {
     }
 }
 
-/// The counts.
+/// The counts of requests.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Counts {
     /// Requests by label and result: `ok`, `throttled` (429), `refused` (another status), `unreachable`.
     pub requests: BTreeMap<(Label, &'static str), u64>,
-    /// How long they took, by label.
+    /// The durations of the requests, by label.
     pub durations: BTreeMap<Label, Durations>,
 }
 

@@ -15,22 +15,22 @@ use crate::model::{
     Row, RowEdit, SeriesId, SeriesKind, SeriesRow, Source, json_text,
 };
 
-/// An answer: the rows of its list, and what it says beside them.
+/// An answer: the rows of its list, and its other members.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// The rows; nothing in the place of one that is no object or cannot be read. Nothing at all if the answer has no such list.
+    /// The rows. A row is `None` if it is not an object or cannot be read. `None` as a whole if the answer has no such list.
     pub rows: Option<Vec<Option<Row>>>,
-    /// Everything else.
+    /// All other members.
     pub head: Row,
 }
 
-/// The object that an answer is; the list that stands in `array` is told apart from the rest.
+/// Reads an answer, which is a JSON object. The list in the member `array` is separated from the rest.
 ///
-/// Invalid UTF-8 and lone surrogates (an emoji that was cut in two) are tolerated: they become `U+FFFD`. Where a part is beyond reading (nested
-/// deeper than 128, a number without end), that part alone is null, and that row alone is missing.
+/// Invalid UTF-8 and lone surrogates (an emoji that was cut in two) are tolerated: they become `U+FFFD`. If a part cannot be read (nested deeper
+/// than 128 levels, a number out of range), only that part becomes null, and only that row is missing.
 ///
 /// # Errors
-/// It is no JSON object; the parser's words, which quote nothing.
+/// The answer is not a JSON object. The error has the parser's message, which quotes nothing of the answer.
 pub fn page(body: &[u8], array: &str) -> Result<Page, String> {
     // The usual case: one pass over the bytes.
     if let Ok(page) = read_page(&mut serde_json::Deserializer::from_slice(body), array) {
@@ -66,16 +66,16 @@ pub fn page(body: &[u8], array: &str) -> Result<Page, String> {
     })
 }
 
-/// The same of an answer that is no list.
+/// Reads an answer that has no list.
 ///
 /// # Errors
-/// As of [`page`].
+/// As for [`page`].
 pub fn object(body: &[u8]) -> Result<Row, String> {
-    // No member is called so.
+    // No member has an empty name.
     Ok(page(body, "")?.head)
 }
 
-/// Reads an answer in which all is well.
+/// Reads a well-formed answer.
 fn read_page<'de, R: serde_json::de::Read<'de>>(
     deserializer: &mut serde_json::Deserializer<R>,
     array: &str,
@@ -111,7 +111,7 @@ fn read_page<'de, R: serde_json::de::Read<'de>>(
     Ok(page)
 }
 
-/// The text of the body, with `\ufffd` for every escaped half of a surrogate pair: JSON's grammar allows them, JSON's readers do not.
+/// The text of the body, with `\ufffd` for every escaped lone surrogate. JSON's grammar allows lone surrogates, but JSON parsers do not.
 fn mended(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     let mut rest: &str = text.trim_start_matches('\u{feff}');
@@ -129,7 +129,7 @@ fn mended(body: &[u8]) -> String {
                 (escape.get(..12).unwrap_or_default().into(), 12)
             }
             (Some(0xd800..=0xdfff), _) => ("\\ufffd".into(), 6),
-            // The backslash and what it escapes, so that the second of two is not taken for a first.
+            // Copies the backslash together with the character it escapes, so that the second of two backslashes is not taken for the first.
             _ => {
                 let length = escape.chars().take(2).map(char::len_utf8).sum();
                 (escape.get(..length).unwrap_or_default().into(), length)
@@ -141,7 +141,7 @@ fn mended(body: &[u8]) -> String {
     mended + rest
 }
 
-/// Text that says something, whether Zoom sent it as text or as a number.
+/// Text that is not empty, whether Zoom sent it as text or as a number.
 fn text(value: Json<'_>) -> Option<String> {
     let text = value.text_or_number()?;
     Some(text.trim())
@@ -149,12 +149,12 @@ fn text(value: Json<'_>) -> Option<String> {
         .map(str::to_owned)
 }
 
-/// The same of a member.
+/// The same for a member of a row.
 fn text_of(row: &Row, name: &str) -> Option<String> {
     row.get(name).and_then(text)
 }
 
-/// A whole number, whether Zoom sent it as a number or as text; spaces between digits are Zoom's way to write meeting numbers.
+/// A whole number, whether Zoom sent it as a number or as text. Zoom writes meeting numbers with spaces between the digits.
 fn whole(value: Json<'_>) -> Option<i64> {
     if value.is_number() {
         return value.whole_number();
@@ -164,11 +164,11 @@ fn whole(value: Json<'_>) -> Option<i64> {
         .chars()
         .filter(|c| !matches!(c, ' ' | '-' | '\u{a0}'))
         .collect();
-    // A lone minus sign was a separator above; no count or id of Zoom's is negative.
+    // Minus signs were removed above as separators. Zoom has no negative counts or ids.
     digits.parse().ok()
 }
 
-/// Seconds of `SS`, `MM:SS`, `HH:MM:SS` or a number of seconds.
+/// A duration in seconds, from `SS`, `MM:SS`, `HH:MM:SS` or a number of seconds.
 pub fn duration_s(value: Json<'_>) -> Option<i64> {
     if value.is_number() {
         return value.whole_number();
@@ -193,7 +193,7 @@ pub fn echoed_day(head: &Row, name: &str) -> Option<NaiveDate> {
 /// A row of `/metrics/meetings` or `/metrics/webinars`.
 ///
 /// # Errors
-/// What makes it no meeting.
+/// The reason why the row is not a meeting.
 pub fn listed_meeting(
     row: Row,
     kind: MeetingKind,
@@ -235,13 +235,13 @@ pub fn listed_meeting(
     Ok(meeting)
 }
 
-/// Zoom's types of webinars, which the reports mix in among meetings: without, with any, and with fixed times.
+/// Zoom's types of webinars, which the reports list among the meetings: not recurring, recurring at any time, and recurring at fixed times.
 const WEBINARS: [i64; 3] = [5, 6, 9];
 
-/// A row of `/report/users/{id}/meetings`, in the names and units of the dashboards; nothing for a webinar, unless these are wanted.
+/// A row of `/report/users/{id}/meetings`, with the names and units of the dashboards. `None` for a webinar, unless `webinars` is set.
 ///
 /// # Errors
-/// What makes it no meeting.
+/// The reason why the row is not a meeting.
 pub fn reported_meeting(
     row: &Row,
     listing_type: ListingType,
@@ -261,11 +261,11 @@ pub fn reported_meeting(
             ("participants_count", "participants"),
             ("user_email", "email"),
             ("user_name", "host"),
-            // A field of ours has that name.
+            // The harvester has a field of that name.
             ("source", "created_by"),
         ],
     );
-    // The report counts whole minutes, and rounds.
+    // The report rounds to whole minutes.
     let minutes = edit.get("duration").and_then(whole);
     let time = |name| edit.get(name).and_then(Json::time);
     let lasted = time("start_time").zip(time("end_time"));
@@ -277,7 +277,7 @@ pub fn reported_meeting(
     if let Some(seconds) = seconds {
         edit.set("duration", seconds.to_string());
     }
-    // Whose list it stands in is known, whatever the row says.
+    // The host is known from the list, even if the row does not name it.
     let said = |edit: &RowEdit<'_>, name: &str| edit.get(name).and_then(text).is_some();
     for (name, value) in [("email", &host.email), ("host", &host.name), ("dept", &host.dept)] {
         if !value.is_empty() && !said(&edit, name) {
@@ -289,11 +289,11 @@ pub fn reported_meeting(
     Ok(Some(meeting))
 }
 
-/// A row of `/report/history_meetings`, in the names of the dashboards; nothing for a webinar, unless these are wanted. It does not say in which of
-/// a host's two lists the meeting stands.
+/// A row of `/report/history_meetings`, with the names of the dashboards. `None` for a webinar, unless `webinars` is set. The row does not show
+/// which of a host's two lists contains the meeting.
 ///
 /// # Errors
-/// What makes it no meeting.
+/// The reason why the row is not a meeting.
 pub fn history_meeting(row: &Row, webinars: bool) -> Result<Option<ListedMeeting>, String> {
     let kind = match text_of(row, "type") {
         Some(kind) if kind.eq_ignore_ascii_case("webinar") => MeetingKind::Webinar,
@@ -316,7 +316,7 @@ pub fn history_meeting(row: &Row, webinars: bool) -> Result<Option<ListedMeeting
     Ok(Some(meeting))
 }
 
-/// A row of `/report/meetings/{uuid}/participants`, in the names of the dashboards; nothing for somebody who was in the waiting room only.
+/// A row of `/report/meetings/{uuid}/participants`, with the names of the dashboards. `None` for a participant who was only in the waiting room.
 pub fn reported_session(row: &Row) -> Option<Row> {
     if row.get("status").and_then(text).as_deref() == Some("in_waiting_room") {
         return None;
@@ -324,7 +324,7 @@ pub fn reported_session(row: &Row) -> Option<Row> {
     Some(renamed(row, &[("name", "user_name"), ("user_email", "email")]).finish())
 }
 
-/// A row with other names for some of its members; one that has the other name already keeps that.
+/// Renames some members of a row. If a member with the new name already exists, that one is kept.
 fn renamed<'a>(row: &'a Row, names: &[(&'static str, &'static str)]) -> RowEdit<'a> {
     let mut edit = RowEdit::new(row.view());
     for (theirs, ours) in names {
@@ -337,7 +337,7 @@ fn renamed<'a>(row: &'a Row, names: &[(&'static str, &'static str)]) -> RowEdit<
     edit
 }
 
-/// A row of `/report/users`; nothing for one without an id.
+/// A row of `/report/users`. `None` for a row without an id.
 pub fn host(row: &Row) -> Option<Host> {
     Some(Host {
         host_id: HostId::new(text_of(row, "id")?),
@@ -348,8 +348,8 @@ pub fn host(row: &Row) -> Option<Host> {
     })
 }
 
-/// A row of `/users/{id}/meetings`; nothing for one without a number. Types: 1 instant, 2 scheduled, 3 recurring without and 8
-/// with fixed times, 4 a personal room; `pmi` is there where a personal room was used to schedule.
+/// A row of `/users/{id}/meetings`. `None` for a row without a number. Types: 1 instant, 2 scheduled, 3 recurring without fixed times, 8 recurring
+/// with fixed times, 4 a personal room. `pmi` is present if a personal room was used to schedule.
 pub fn series(row: &Row) -> Option<SeriesRow> {
     let series_id = row.get("id").and_then(whole)?;
     let kind = if row.get("pmi").and_then(whole) == Some(series_id) {
@@ -379,8 +379,8 @@ pub fn past_meeting(answer: &Row) -> PastMeeting {
     }
 }
 
-/// Zoom's `{"code": …, "message": …}`, also out of a body that is no valid JSON: the list of scopes in the message of code 104
-/// comes with its quotes unescaped.
+/// Reads Zoom's `{"code": …, "message": …}`, also from a body that is not valid JSON: the list of scopes in the message of code 104 has unescaped
+/// quotes.
 pub fn error_body(body: &[u8]) -> Option<(i64, String)> {
     if let Some(row) = std::str::from_utf8(body)
         .ok()

@@ -1,4 +1,4 @@
-//! The largest story: 5,000 meetings and 60,000 sessions. Tests begin in the order of their names, so its file is the first.
+//! The largest test: 5,000 meetings and 60,000 sessions. Tests start in the order of their names, so this file comes first.
 
 use chrono::{TimeDelta, Utc};
 use zoom_harvester::{
@@ -14,7 +14,7 @@ async fn a_whole_account(variable: &str) {
     assert_eq!((&first.ending, &first.message), (&Ending::Done, &None));
     assert_eq!((first.tally.new, first.tally.sessions), (5_000, 60_000));
     stage.assert_index_is_the_account().await;
-    // What the catalog counted before asking is what was asked.
+    // The catalog counts each request before it is made. The counts equal the requests made.
     for (label, requests) in &first.zoom_requests {
         let counted = stage.number(&format!(
             "SELECT coalesce(sum(requests), 0) FROM api_use WHERE label = '{label}'"
@@ -27,7 +27,7 @@ async fn a_whole_account(variable: &str) {
     assert_eq!(second.ending, Ending::Done);
     assert_eq!((stage.sim.count("detail"), second.bulk_requests), (0, 0));
 
-    // Days that nothing changed are settled now; only those still moving are listed.
+    // Days without changes are settled now; only days that may still change are listed.
     stage.sim.clear_log();
     stage.sync(Scope::Resume).await;
     let listed: Vec<String> = stage
@@ -51,7 +51,7 @@ async fn a_whole_account(variable: &str) {
         assert!(from >= yesterday, "{target}");
     }
 
-    // Scores that change by themselves cost nothing.
+    // If only quality scores change, nothing is fetched or sent.
     stage.sim.with_world(|world| {
         world
             .meetings
@@ -112,7 +112,7 @@ async fn a_whole_account(variable: &str) {
     );
     stage.assert_index_is_the_account().await;
 
-    // A rename reaches the documents, the sessions' too, without a request for any detail.
+    // A rename reaches all documents, also those of sessions, without a request for any detail.
     stage.sim.with_world(|world| {
         world
             .meetings

@@ -1,4 +1,4 @@
-//! `docs/audit.md`: every query runs on the example, and answers what stands below it. `UPDATE_DOCS=1` writes the answers anew.
+//! `docs/audit.md`: every query runs on the example and gives the answer printed below it. `UPDATE_DOCS=1` rewrites the answers.
 
 use rusqlite::{Connection, OpenFlags, types::ValueRef};
 

@@ -152,7 +152,7 @@ fn the_schema_refuses_impossible_rows() {
     }
 }
 
-/// A catalog of so many indexed meetings, written with SQL: fetching them would take hours.
+/// A catalog with this many indexed meetings. They are written with SQL, because fetching them would take hours.
 fn grown(path: &std::path::Path, meetings: u32) {
     let mut catalog = Catalog::open(path).unwrap();
     catalog
@@ -195,7 +195,7 @@ fn empty_listing(window: zoom_harvester::model::Window) -> zoom_harvester::model
     }
 }
 
-/// A run that began before midnight may end when the day could be settled.
+/// A run that began before midnight may end after it, when the day could be settled.
 #[test]
 fn a_listing_of_some_hosts_settles_no_day() {
     let folder = tempfile::tempdir().unwrap();
@@ -220,7 +220,7 @@ fn a_listing_of_some_hosts_settles_no_day() {
     assert_eq!(settled, [0, 0, 0, 1], "the first of all settles nothing either");
 }
 
-/// Work that SQLite did, counted in steps of its virtual machine: unlike time, the same on every machine.
+/// Counts SQLite's work in steps of its virtual machine. Unlike time, the count is the same on every machine.
 #[tokio::test]
 async fn an_unchanged_day_costs_the_same_in_a_small_and_in_a_large_catalog() {
     let mut steps = Vec::new();
@@ -286,11 +286,11 @@ async fn an_unchanged_day_costs_the_same_in_a_small_and_in_a_large_catalog() {
 }
 
 thread_local! {
-    /// What SQLite was asked: the text of each statement, with its placeholders.
+    /// The text of each statement that SQLite ran, with its placeholders.
     static ASKED: RefCell<BTreeSet<String>> = const { RefCell::new(BTreeSet::new()) };
 }
 
-/// Tables so small that they are read whole: one row, two rows, a few minutes of the rarest requests, who and what was forgotten.
+/// Tables so small that they may be read whole. They hold one row, two rows, a few minutes of the rarest requests, or who and what was forgotten.
 const SMALL: [&str; 6] = [
     "account",
     "indices",
@@ -300,8 +300,8 @@ const SMALL: [&str; 6] = [
     "doomed_documents",
 ];
 
-/// Everything that SQLite is asked in a day of syncs: what is new, what changed, what went wrong, publishing and all. A scan may
-/// only walk an index that holds nothing but what is due.
+/// Covers every statement in a day of syncs: what is new, what changed, what went wrong, and publishing. A scan may only walk an index that holds
+/// only what is due.
 #[tokio::test]
 async fn every_query_of_a_sync_has_its_index() {
     use sim::faults::FaultPlan;
@@ -320,7 +320,7 @@ async fn every_query_of_a_sync_has_its_index() {
                 ASKED.with_borrow_mut(|asked| asked.insert(statement.sql().into_owned()));
             }
         });
-        // Asked in a run only if Elasticsearch is met while details still arrive: that depends on the machine.
+        // A run makes this query only if it publishes while details still arrive, and that depends on the machine.
         catalog
             .due_documents(true, &Default::default(), &Default::default(), 1, 1)
             .unwrap();
@@ -374,12 +374,12 @@ async fn every_query_of_a_sync_has_its_index() {
 }
 
 thread_local! {
-    /// What SQLite was told, in its order.
+    /// The statements that SQLite ran, in order.
     static TOLD: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A crash between two transactions cannot be timed from outside, so what belongs together is looked for inside one: a meeting's row
-/// and its payload, a listing's meetings and the day that vouches for them.
+/// A crash between two transactions cannot be timed from outside. So this test checks that what belongs together is in one transaction: a meeting's
+/// row and its payload, a listing's meetings and the day that vouches for them.
 #[tokio::test]
 async fn each_step_is_one_transaction() {
     let spec = Spec {

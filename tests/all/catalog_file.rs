@@ -1,5 +1,5 @@
-//! Care of the catalog, and everything that can happen to its file: the built binary says it in one line, with the right exit code,
-//! and loses nothing.
+//! Maintenance of the catalog, and everything that can happen to its file. The built binary reports it in one line with the right exit code, and
+//! loses nothing.
 
 use std::{
     collections::BTreeSet,
@@ -98,7 +98,7 @@ fn told(child: Child) -> (i32, String, String) {
     )
 }
 
-/// It ended with this code and one line that says this.
+/// Asserts that the command ends with this exit code and one line that contains this word.
 fn refused(command: Command, code: i32, word: &str) {
     let shown = format!("{command:?}");
     let (found, _, stderr) = run(command);
@@ -120,7 +120,7 @@ fn harvested() -> Stage {
     stage
 }
 
-/// A run that is under way: it has so many details.
+/// A sync that is under way and has asked for this many details.
 fn under_way(stage: &Stage, details: usize) -> Child {
     stage
         .sim
@@ -135,7 +135,7 @@ fn under_way(stage: &Stage, details: usize) -> Child {
     child
 }
 
-/// The size of a catalog's pages.
+/// The page size of a catalog, in bytes.
 const PAGE: usize = 8192;
 
 fn kept(db: &Path) -> BTreeSet<String> {
@@ -197,7 +197,7 @@ fn check_names_each_flaw_and_its_meeting() {
             "UPDATE payloads SET payload_bytes = 9000000000000000000 THE",
             &uuid,
         ),
-        // As long as before, and with the same sessions.
+        // A payload as long as before, and with the same sessions.
         (
             "payloads",
             &format!("UPDATE payloads SET payload = x'{forged}' THE"),
@@ -333,7 +333,7 @@ fn a_damaged_page_in_the_middle_is_found_and_ends_a_run_with_the_remedy() {
         "{stdout}"
     );
     refused(sync(&stage, &stage.db()), 1, "put a backup in its place");
-    // Nothing damaged becomes a backup.
+    // A damaged catalog is not backed up.
     refused(
         program(&stage, &stage.db(), &["catalog", "backup", "b.db"]),
         1,
@@ -407,7 +407,7 @@ fn a_backup_during_a_run_is_complete_private_and_recorded() {
         .collect();
     assert!(left.is_empty(), "{left:?}");
 
-    // Put back, it goes on where it stood.
+    // If the backup is put back, the sync continues from where the backup was made.
     let had = kept(&stage.folder.path().join("b 1.db"));
     assert!(had.len() < MEETINGS);
     for ending in ["", "-wal", "-shm"] {
@@ -420,7 +420,7 @@ fn a_backup_during_a_run_is_complete_private_and_recorded() {
     assert_eq!(kept(&stage.db()).len(), MEETINGS);
 }
 
-/// A run reads before it writes in most of its transactions; SQLite fails those at once if somebody wrote in between.
+/// Most transactions of a run read before they write. SQLite fails such a transaction at once if somebody wrote in between.
 #[test]
 fn a_short_foreign_write_delays_a_run_and_does_not_fail_it() {
     let folder = tempfile::tempdir().unwrap();
@@ -464,8 +464,7 @@ fn vacuum_frees_disk_space_and_creates_no_catalog() {
     is_sound(&stage, &stage.db());
 }
 
-/// A disk with room for so much: a real one where this test may mount, else a limit on the size of files, which fails a write
-/// in the middle just as really.
+/// A disk with limited room: a real one if this test may mount, otherwise a limit on the size of files, which also fails a write in the middle.
 struct SmallDisk {
     folder: PathBuf,
     mounted: bool,
@@ -481,13 +480,13 @@ impl SmallDisk {
         Self { folder, mounted }
     }
 
-    /// The sync, short of room.
+    /// A sync with too little room.
     fn sync(&self, stage: &Stage) -> Command {
         let db = self.folder.join("harvester.db");
         if self.mounted {
             return sync(stage, &db);
         }
-        // The signal would kill it; ignored, the write fails.
+        // The signal would kill the program. If the signal is ignored, the write fails.
         let mut shell = Command::new("sh");
         shell
             .args([
@@ -531,7 +530,7 @@ fn a_full_disk_ends_the_run_and_the_next_one_completes() {
         };
         let db = disk.folder.join("harvester.db");
         refused(disk.sync(&stage), 3, word);
-        // Again, and nothing gets worse.
+        // A second attempt makes nothing worse.
         refused(disk.sync(&stage), 3, word);
         disk.make_room();
         let had = kept(&db);
@@ -545,7 +544,7 @@ fn a_full_disk_ends_the_run_and_the_next_one_completes() {
     }
 }
 
-/// The program as somebody whom permissions bind: root is bound by none.
+/// The program, run as a user to whom file permissions apply. They do not apply to root.
 fn bound(folder: &Path) -> Command {
     let binary = folder.join("zoom-harvester");
     if !binary.exists() {
@@ -566,7 +565,7 @@ fn bound(folder: &Path) -> Command {
 #[test]
 fn a_read_only_catalog_is_one_line_and_stays_unchanged() {
     let stage = harvested();
-    // In a folder of its own: that of the stage is its owner's only.
+    // A separate folder, because only its owner may read that of the stage.
     let folder = tempfile::tempdir().unwrap();
     let chmod = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     chmod(folder.path(), 0o755);
@@ -583,7 +582,7 @@ fn a_read_only_catalog_is_one_line_and_stays_unchanged() {
     let before = fs::read(&db).unwrap();
     chmod(&db, 0o444);
     for (mode, word) in [(0o777, "cannot be written"), (0o555, "Permission denied")] {
-        // The lock of the refused run before.
+        // The lock file of the previous run, which was refused.
         let _ = fs::remove_file(catalogs.join("harvester.db.lock"));
         chmod(&catalogs, mode);
         refused(program(&["sync"]), 1, word);
@@ -667,7 +666,7 @@ fn a_file_that_is_no_catalog_is_one_line_and_stays_unchanged() {
 fn names_special_to_sqlite_are_plain_files() {
     let stage = stage();
     let folder = stage.folder.path();
-    // SQLite alone would take these for something else, and all would be lost.
+    // SQLite itself would take these names for something else, and all data would be lost.
     for name in [":memory:", "file:x.db?mode=memory", "two words.db"] {
         let mut command = sync(&stage, Path::new(name));
         command.arg("-v");
@@ -679,7 +678,7 @@ fn names_special_to_sqlite_are_plain_files() {
     }
 }
 
-/// Asks for a token and waits: the Zoom it is pointed at never answers.
+/// A sync that asks for a token and waits: the Zoom that it is pointed at never answers.
 fn waiting(stage: &Stage, db: &Path, zoom: &std::net::TcpListener) -> Child {
     let mut command = sync(stage, db);
     let url = format!("http://{}/oauth/token", zoom.local_addr().unwrap());
@@ -732,7 +731,7 @@ fn of_many_simultaneous_starts_one_gets_the_lock() {
     }
     let mut holder = won.pop().unwrap();
     refused(sync(&stage, &link), 4, &format!("process {}", holder.id()));
-    // Killed, it holds nothing.
+    // A killed process holds no lock.
     holder.kill().unwrap();
     holder.wait().unwrap();
     drop(asked);
@@ -742,7 +741,7 @@ fn of_many_simultaneous_starts_one_gets_the_lock() {
     assert_eq!(kept(&stage.db()).len(), MEETINGS);
 }
 
-/// What `itertools` has.
+/// `partition_map`, as in `itertools`.
 trait Partition: Iterator<Item = Child> + Sized {
     fn partition_map(self, ended: impl Fn(&mut Child) -> bool) -> (Vec<Child>, Vec<Child>) {
         let (mut yes, mut no) = (Vec::new(), Vec::new());
@@ -820,7 +819,7 @@ async fn a_clock_set_back_hides_nothing_and_new_versions_still_win() {
     stage.assert_index_is_the_account().await;
     let sum = "SELECT sum(revision) FROM meetings";
     let before = stage.number(sum);
-    // By that clock, the days on which the account met were over.
+    // By that clock, all days with meetings were over.
     let unsettled = "SELECT count(*) FROM windows WHERE meetings > 0 AND settled_at IS NULL";
     assert_eq!(stage.number(unsettled), 0);
 

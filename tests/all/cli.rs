@@ -1,4 +1,4 @@
-//! The command line as its users meet it: the real binary, in a folder and an environment of its own.
+//! The command line as users see it: the real binary, in its own folder and environment.
 
 use std::{
     io::{BufRead, BufReader, Read, Write, pipe},
@@ -35,7 +35,7 @@ fn folder() -> TempDir {
     tempfile::tempdir().unwrap()
 }
 
-/// docs/commands.md ends with what every command says of itself. `UPDATE_DOCS=1` writes it anew.
+/// docs/commands.md ends with the help of every command. `UPDATE_DOCS=1` rewrites it.
 #[test]
 fn the_page_of_commands_says_what_the_program_says() {
     const MARKS: [&str; 2] = [
@@ -61,7 +61,7 @@ fn the_page_of_commands_says_what_the_program_says() {
         .0;
     let mut names: Vec<String> = commands
         .lines()
-        // What goes on in the next line is further to the right.
+        // Continuation lines are indented further.
         .filter_map(|line| line.strip_prefix("  ").filter(|line| !line.starts_with(' ')))
         .filter_map(|line| line.split_whitespace().next().map(str::to_owned))
         .filter(|name| name != "help")
@@ -73,7 +73,7 @@ fn the_page_of_commands_says_what_the_program_says() {
     let mut all = format!("\n```text\n{}\n```\n", root.trim());
     for name in names {
         let said = help(&name);
-        // The same for all, and said above.
+        // The global options are the same for all commands and are shown above.
         let own = said.split("\n\nGlobal options").next().unwrap().trim().to_owned();
         all.push_str(&format!("\n### {name}\n\n```text\n{own}\n```\n"));
     }
@@ -140,7 +140,7 @@ fn usage_errors_are_one_line_and_exit_1() {
     );
 }
 
-/// What `doctor` says of a setting. Without credentials and Elasticsearch it asks nobody.
+/// What `doctor` says about a setting. Without credentials and Elasticsearch it makes no requests.
 fn setting(command: Command, name: &str) -> String {
     let (code, stdout, stderr) = run(command);
     assert_eq!(code, 1, "credentials are missing: {stderr}");
@@ -321,7 +321,7 @@ fn waiting_sync(folder: &Path, stdout: impl Into<Stdio>) -> (Child, TcpListener,
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    // It asks for a token: so it listens to signals.
+    // It asks for a token, so by now it catches signals.
     let (asked, _) = zoom.accept().unwrap();
     (child, zoom, asked)
 }
@@ -331,7 +331,7 @@ fn signal(child: &Child, name: &str) {
     assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
 }
 
-/// How the last run ended, by the catalog; nothing while it goes on.
+/// The exit code of the last run, from the catalog; `None` while the run is under way.
 fn exit_noted(folder: &Path) -> Option<i64> {
     let (code, stdout, stderr) = run(program(folder, &["status", "--json"]));
     assert_eq!(code, 0, "{stderr}");

@@ -1,4 +1,4 @@
-//! A machine whose clock is wrong: the built binary under `faketime`, beside one whose clock is right.
+//! A machine with a wrong clock: the built binary under `faketime`, compared with one whose clock is right.
 
 use std::process::Command;
 
@@ -23,7 +23,7 @@ fn stage() -> Stage {
     Stage::new(world, None)
 }
 
-/// Runs the program with this machine's clock shifted by `shift`; what it printed, and its exit code.
+/// Runs the program with this machine's clock shifted by `shift`. Returns its exit code and what it printed.
 fn shifted(stage: &Stage, shift: &str, args: &[&str]) -> (i32, String) {
     let mut command = Command::new("faketime");
     command
@@ -50,7 +50,7 @@ fn shifted(stage: &Stage, shift: &str, args: &[&str]) -> (i32, String) {
     )
 }
 
-/// What the catalog says of the days: which were listed, how many meetings, and whether they are settled.
+/// The days of the catalog: which were listed, how many meetings each has, and whether it is settled.
 fn days(stage: &Stage) -> Vec<String> {
     stage.texts("SELECT day || ' ' || meetings || ' ' || (settled_at IS NOT NULL) FROM windows ORDER BY day")
 }
@@ -88,7 +88,7 @@ fn days_follow_zooms_clock_not_the_machines() {
             let ahead = format!("SELECT count(*) FROM {table} WHERE {column} > '{now}'");
             assert_eq!(stage.number(&ahead), 0, "{shift}: {ahead}");
         }
-        // A run that resumes by the same wrong clock sees a late meeting of yesterday, and asks for nothing else.
+        // A run that resumes with the same wrong clock fetches a late meeting of yesterday, and nothing else.
         let before = stage.sim.count("detail");
         stage.sim.with_world(|world| {
             let mut late = world.meetings[0].clone();

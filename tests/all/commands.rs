@@ -183,18 +183,18 @@ fn dump(stage: &Stage) -> Vec<String> {
         .collect()
 }
 
-/// A server that is of no use: it answers every request alike, and tells in its body what it was asked with.
+/// A useless server: it answers every request in the same way, and may repeat what it was sent.
 #[derive(Clone, Copy, Debug)]
 enum Useless {
     /// 401 with the Authorization header in body, headers and code.
     Echo,
     /// 400 with the same.
     EchoRefusal,
-    /// A success that is an error, with the same in it.
+    /// A success status with an error in the body, and the same in it.
     EchoAsSuccess,
-    /// To another host, whose name is what we sent.
+    /// A redirect to another host, whose name is what the program sent.
     Redirect,
-    /// A success that is no JSON.
+    /// A success status with a body that is not JSON.
     Malformed,
     /// No answer.
     HangUp,
@@ -316,7 +316,7 @@ fn no_secret_is_printed_or_written() {
         &["doctor", "--json"],
         &["retry"],
     ];
-    // Nobody answers; 9 is the port to discard what comes.
+    // Nothing answers on port 9, the discard port.
     for args in everything {
         run(&[("ELASTICSEARCH_URL", &in_url("127.0.0.1:9"))], args);
     }
@@ -330,7 +330,7 @@ fn no_secret_is_printed_or_written() {
     ] {
         let address = serve_useless(how);
         let plain = format!("http://{address}");
-        // A catalog of its own: one catalog's requests are paced over its runs.
+        // Each has its own catalog, because the requests of one catalog are paced across its runs.
         let db = format!("{how:?}.db");
         for args in [&["sync"][..], &["publish"], &["reindex"], &["doctor"]] {
             run(
@@ -349,7 +349,7 @@ fn no_secret_is_printed_or_written() {
                 args,
             );
         }
-        // The token comes from the simulated account, and goes to a server of no use; then not even the token comes.
+        // First the token comes from the simulated account and goes to the useless server. Then not even a token comes.
         let from = (Utc::now().date_naive() - Days::new(5)).to_string();
         for args in [&["sync", "--from", &from][..], &["plan"], &["doctor"]] {
             run(&[("ZOOM_API_URL", &plain), ("ZOOM_HARVESTER_DB", &db)], args);
@@ -357,7 +357,7 @@ fn no_secret_is_printed_or_written() {
         }
         run(&[("ZOOM_API_URL", &in_url(&address))], &["status"]);
     }
-    // It was not for want of words.
+    // The program printed enough for this to prove something.
     assert!(printed > 10_000, "{printed}");
     for entry in std::fs::read_dir(stage.folder.path()).unwrap() {
         use std::os::unix::fs::PermissionsExt;
@@ -367,7 +367,7 @@ fn no_secret_is_printed_or_written() {
     }
 }
 
-/// Whether the program warns of a file with this text, when this is its mode.
+/// Whether the program warns about a file with this text and this mode.
 #[cfg(unix)]
 fn warned(name: &str, args: &[&str], text: &str, mode: u32) -> bool {
     use std::os::unix::fs::PermissionsExt;
@@ -399,7 +399,7 @@ fn a_configuration_file_that_others_may_read_is_a_warning() {
     assert!(!warned("[zoom]\nplan = \"pro\"\n", 0o644));
 }
 
-/// Ends a program that serves until it is told to stop.
+/// Ends, when dropped, a program that serves until it is stopped.
 struct Served(std::process::Child);
 
 impl Drop for Served {
@@ -409,7 +409,7 @@ impl Drop for Served {
     }
 }
 
-/// The plan of faults in the docs, served by one command and met by another.
+/// The fault plan in the docs, served by one command and met by another.
 #[test]
 fn the_documented_fault_plan_works() {
     use std::io::{BufRead, BufReader};
@@ -451,7 +451,7 @@ fn the_documented_fault_plan_works() {
 
     let from = (Utc::now().date_naive() - Days::new(6)).to_string();
     let output = run(&["sync", "--from", &from]);
-    // Reset and 502 are got over; one meeting is blocked for ever.
+    // Retries overcome the reset and the 502; one meeting stays blocked.
     assert_eq!(output.status.code(), Some(2), "{}", said(&output));
     let output = run(&["status", "--json"]);
     let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -462,7 +462,7 @@ fn the_documented_fault_plan_works() {
     );
     let reason = status["troubled"][0]["reason"].as_str().unwrap();
     assert!(reason.contains("403"), "{reason}");
-    // The fourth meeting went on for longer by then: the next listing shows it.
+    // By then the fourth meeting has become longer, and the next listing shows it.
     let output = run(&["sync", "--from", &from, "--json"]);
     let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(

@@ -1,8 +1,8 @@
-//! The built binary is killed at every request that it makes, before and after the other side acted; what it kept, the next run
-//! does not ask for again, and where it ends is where an undisturbed run ends.
+//! The built binary is killed at every request that it makes, before and after the other side acted. The next run does not ask again for what was
+//! kept, and ends in the same state as an undisturbed run.
 //!
-//! `HARVESTER_LONG=1` kills a larger account's run everywhere, twice in a row, and at random instants; the seed is printed, and
-//! `HARVESTER_SEED` repeats it.
+//! `HARVESTER_LONG=1` kills a larger account's run everywhere, twice in a row, and at random instants. The seed is printed, and `HARVESTER_SEED`
+//! repeats it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,11 +27,11 @@ use zoom_harvester::{
     zoom::pace::Plan,
 };
 
-/// Details at once: what a kill may cost.
+/// Details in flight at the same time: the most that a kill may lose.
 const IN_FLIGHT: usize = 3;
 
-/// Killed runs at once. In the long version most of them wait: its account has more pages than the limit of listings lets through in a
-/// minute, also after a kill.
+/// Killed runs at the same time. In the long version most of them wait, also after a kill: the account has more pages than the rate limit of
+/// listings allows in a minute.
 fn at_once() -> usize {
     if long() { 60 } else { 12 }
 }
@@ -39,15 +39,15 @@ fn at_once() -> usize {
 /// When to kill. Requests are counted from 1, over all endpoints.
 #[derive(Clone, Copy, Debug)]
 enum Kill {
-    /// As Zoom sees the request.
+    /// When Zoom receives the request, before it acts.
     BeforeZoom(usize),
     /// Once Zoom has acted on it, before its answer goes out.
     AfterZoom(usize),
-    /// As the request reaches Elasticsearch.
+    /// When the request reaches Elasticsearch, before it acts.
     BeforeElastic(usize),
     /// Once Elasticsearch has acted on it, before its answer is passed on.
     AfterElastic(usize),
-    /// So long after its start.
+    /// This long after the start of the run.
     Later(Duration),
 }
 
@@ -83,7 +83,7 @@ fn hang(endpoint: Option<&str>, from: usize, after: bool) -> FaultPlan {
     plan(json!({"endpoint": endpoint, "from": from, "after": after, "action": "silent"}))
 }
 
-/// From the 20th detail on.
+/// This action for every detail from the 20th on.
 fn details(action: &Value) -> FaultPlan {
     plan(json!({"endpoint": "detail", "from": 20, "times": 1_000_000, "action": action}))
 }
@@ -164,9 +164,9 @@ fn command(stage: &Stage, elastic: &str, args: &[&str]) -> Command {
     command
 }
 
-/// All the days of the account.
+/// A sync over all days of the account.
 fn sync(stage: &Stage, elastic: &str) -> Command {
-    // The same days in every run, also where midnight comes between two that are compared.
+    // The same days in every run, also if midnight falls between two runs that are compared.
     static TODAY: std::sync::LazyLock<chrono::NaiveDate> =
         std::sync::LazyLock::new(|| Utc::now().date_naive());
     let from = *TODAY - chrono::Days::new(7);
@@ -215,7 +215,7 @@ async fn wait_for(what: &str, child: &mut Child, there: impl FnMut() -> bool) {
     assert!(comes(child, there).await, "the run ended before {what}");
 }
 
-/// Runs the command until the moment, kills it there; answers whether the moment came before the run had ended by itself.
+/// Runs the command and kills it at this moment. Returns whether the moment came before the run had ended by itself.
 async fn killed(stage: &Stage, kill: Kill, command: impl Fn(&str) -> Command) -> bool {
     stage.sim.set_faults(kill.faults());
     let (url, seen) = proxy(&stage.es().url, kill.hold()).await;
@@ -226,7 +226,7 @@ async fn killed(stage: &Stage, kill: Kill, command: impl Fn(&str) -> Command) ->
         .spawn()
         .unwrap();
     let reached = comes(&mut child, || kill.reached(stage, &seen, begun)).await;
-    // SIGKILL; of no effect on a run that has ended.
+    // SIGKILL has no effect on a run that has ended.
     child.kill().unwrap();
     child.wait().unwrap();
     stage.sim.set_faults(FaultPlan::default());
@@ -250,7 +250,7 @@ fn kept(stage: &Stage) -> BTreeSet<String> {
         .collect()
 }
 
-/// Every table, but for times, run ids, revisions, and the counters of what each run did.
+/// Every table, except times, run ids, revisions, and the counters of each run.
 fn whole_catalog(stage: &Stage) -> BTreeMap<String, Vec<String>> {
     const TABLES: [(&str, &str); 12] = [
         ("account", "account_id"),
@@ -270,7 +270,7 @@ fn whole_catalog(stage: &Stage) -> BTreeMap<String, Vec<String>> {
              detail_checksum, document_checksum, indexed_checksum, rejected_checksum, sessions, reconciled, \
              fetched_at IS NULL, indexed_at IS NULL, vanished_at, attempts, failure, look_again_step, look_again_at, incomplete",
         ),
-        // Which rows the dictionaries were learned from depends on their order; what was compressed is in the checksums.
+        // The rows that the dictionaries were learned from depend on their order. The checksums cover what was compressed.
         (
             "payloads JOIN meetings USING (meeting_id)",
             "meeting_uuid, payload_bytes, detail_checksum",
@@ -285,7 +285,7 @@ fn whole_catalog(stage: &Stage) -> BTreeMap<String, Vec<String>> {
         ),
         ("change_log", "meeting_uuid, what, old_checksum, new_checksum"),
         ("windows", "day, basis, meetings"),
-        // Under a salt of this catalog.
+        // The rest depends on the salt of this catalog.
         ("forgotten", "kind"),
         ("doomed_documents", "kind, document_id"),
     ];
@@ -376,7 +376,7 @@ impl Undisturbed {
         }
     }
 
-    /// Every request, before and after.
+    /// A kill at every request, before and after the other side acts.
     fn kills(&self) -> Vec<Kill> {
         let zoom = (1..=self.zoom_requests).flat_map(|k| [Kill::BeforeZoom(k), Kill::AfterZoom(k)]);
         let elastic =
@@ -393,14 +393,13 @@ fn pages(log: &[sim::Logged]) -> Vec<(String, u32)> {
         .collect()
 }
 
-/// Kills a run at each of these moments in turn, completes it, and compares. Answers how many of the kills came before the run's
-/// own end.
+/// Kills a run at each of these moments in turn, completes it, and compares. Returns how many of the kills came before the run's own end.
 async fn kill_and_complete(spec: &Account, kills: &[Kill], undisturbed: &Undisturbed) -> usize {
     let stage = stage(spec);
     let what = format!("{kills:?}");
     let mut had = BTreeSet::new();
     let mut reached = 0;
-    // The last round is the one that nobody disturbs.
+    // The last round is undisturbed.
     for kill in kills.iter().copied().map(Some).chain([None]) {
         stage.sim.clear_log();
         match kill {
@@ -417,7 +416,7 @@ async fn kill_and_complete(spec: &Account, kills: &[Kill], undisturbed: &Undistu
             );
         }
         had = kept(&stage);
-        // Only these are asked for once more, be it by the next run or by a later one.
+        // Only these are asked for once more, by the next run or by a later one.
         let lost: BTreeSet<&String> = once
             .iter()
             .map(|(uuid, _)| uuid)
@@ -463,11 +462,11 @@ async fn killed_at_every_request_the_next_run_ends_where_an_undisturbed_one_does
         "{planned} kills, {zoom} requests to Zoom; {reached} before the run's end; {:?}",
         begun.elapsed()
     );
-    // Every request to Zoom is made in every run; how many bulk requests there are depends on what was kept by then.
+    // Every run makes every request to Zoom. The number of bulk requests depends on what was kept by then.
     assert!(reached + 8 >= planned, "{reached} of {planned}");
 }
 
-/// The same of an account without dashboards, whose lists are many and small.
+/// The same for an account without dashboards, which has many small lists.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pro_account_killed_at_every_request_ends_right_too() {
     let spec = Account {
@@ -500,7 +499,7 @@ async fn publish_killed_at_every_request_the_next_one_ends_with_every_document()
     let spec = spec(3, 8, 20, Utc::now());
     let source = harvested(&spec).await;
     let (url, seen) = proxy(&source.es().url, None).await;
-    // The catalog at rest, for a copy each.
+    // The catalog at rest; each run gets a copy.
     let catalog = std::fs::read(source.db()).unwrap();
     ends_well("undisturbed", command(&source, &url, &["publish"])).await;
     let expected = Arc::new((whole_catalog(&source), documents(&source).await));
@@ -533,14 +532,14 @@ async fn publish_killed_at_every_request_the_next_one_ends_with_every_document()
     assert_eq!(reached, 2 * requests);
 }
 
-/// Whether a text stands in the catalog or in a file beside it.
+/// Whether a text is in the catalog or in another file of its folder.
 fn in_files(stage: &Stage, text: &str) -> bool {
     let files = std::fs::read_dir(stage.folder.path()).unwrap();
     let mut files = files.map(|file| std::fs::read(file.unwrap().path()).unwrap());
     files.any(|bytes| bytes.windows(text.len()).any(|window| window == text.as_bytes()))
 }
 
-/// A host, and all that ended before a day: killed anywhere, also before the first request, and completed by whatever comes next.
+/// Forgets a host, and all that ended before a day. The run is killed anywhere, also before the first request, and the next command completes it.
 #[tokio::test(flavor = "multi_thread")]
 async fn forget_killed_at_any_moment_is_completed_by_whatever_comes_next() {
     let spec = spec(3, 8, 20, Utc::now());
@@ -577,7 +576,7 @@ async fn forget_killed_at_any_moment_is_completed_by_whatever_comes_next() {
                     let forget = ["forget", whom[0].as_str(), whom[1].as_str()];
                     let stage = published(&spec, &catalog).await;
                     let reached = killed(&stage, kill, |url| command(&stage, url, &forget)).await;
-                    // Killed before the catalog had it, only the same command knows who was meant.
+                    // If the run was killed before the catalog recorded it, only the same command knows whom to forget.
                     let publishes = n % 2 == 0 && !matches!(kill, Kill::Later(_));
                     let next: &[&str] = if publishes { &["publish"] } else { &forget };
                     ends_well(&what, command(&stage, &stage.es().url, next)).await;
@@ -612,7 +611,7 @@ async fn reindex_killed_at_every_request_searchers_never_lose_a_document() {
             let stage = harvested(&spec).await;
             ends_well("publish", command(&stage, &stage.es().url, &["publish"])).await;
             let expected = documents(&stage).await;
-            // One after the other on one account: each finds what the one before left behind.
+            // One kill after another on one account: each run finds what the previous one left behind.
             for k in 1.. {
                 let kill = if after {
                     Kill::AfterElastic(k)
@@ -644,7 +643,7 @@ async fn reindex_killed_at_every_request_searchers_never_lose_a_document() {
     tokio::join!(side(false), side(true));
 }
 
-/// Where a run stands when it is told to stop.
+/// What a run is doing when it is asked to stop.
 #[derive(Clone, Copy, Debug)]
 enum Moment {
     Fetching,
@@ -656,14 +655,14 @@ enum Moment {
     TokenHangs,
     ElasticHangs,
     ReindexHangs,
-    /// Elasticsearch answers 503: the pause before the next try.
+    /// Elasticsearch is unreachable: the pause before the next try.
     ReindexWaits,
     VerifyHangs,
     ForgetHangs,
 }
 
 impl Moment {
-    /// What is run; without, a sync.
+    /// The arguments of the command; `None` means a sync.
     fn args(self) -> Option<&'static [&'static str]> {
         match self {
             Self::ReindexHangs | Self::ReindexWaits => Some(&["reindex", "--drop-unknown"]),
@@ -717,13 +716,13 @@ async fn told_to_stop_at(moment: Moment, signal: &str, code: i32) {
             .log()
             .iter()
             .any(|one| one.endpoint == "detail" && one.status > 200),
-        // What was answered is kept by now, or nearly so: the run has nothing else to do.
+        // By now the answers are kept, or nearly so: the run has nothing else to do.
         Moment::ZoomHangs => stage.sim.count("detail") >= 19 + IN_FLIGHT,
         Moment::TokenHangs => stage.sim.count("token") > 0,
         Moment::ElasticHangs | Moment::ReindexHangs | Moment::VerifyHangs | Moment::ForgetHangs => {
             seen.held.load(Ordering::SeqCst) > 0
         }
-        // A pause of at least a quarter of a second comes first, or the try before it.
+        // The run is then in its first try, or in the pause after it, which lasts at least a quarter of a second.
         Moment::ReindexWaits => stage.number("SELECT count(*) FROM runs WHERE command = 'reindex'") > 0,
     })
     .await;
@@ -749,7 +748,7 @@ async fn told_to_stop_at(moment: Moment, signal: &str, code: i32) {
         _ => "kept",
     };
     assert!(said.contains(word), "{what}: {said}");
-    // It ended by itself, so it also wrote that down.
+    // It ended by itself, so it also recorded that.
     assert_eq!(
         stage.number("SELECT exit_code FROM runs ORDER BY run_id DESC LIMIT 1"),
         i64::from(code),
@@ -798,7 +797,7 @@ async fn a_second_run_learns_which_process_holds_the_lock() {
     assert_eq!(second.status.code(), Some(4));
     let said = String::from_utf8_lossy(&second.stderr);
     assert!(said.contains(&format!("process {}", child.id())), "{said}");
-    // But whoever only reads is let in.
+    // Commands that only read still work.
     ends_well("status", command(&stage, &stage.es().url, &["status"])).await;
     child.kill().unwrap();
     child.wait().unwrap();
@@ -806,7 +805,7 @@ async fn a_second_run_learns_which_process_holds_the_lock() {
     ends_well("the next run", sync(&stage, &stage.es().url)).await;
 }
 
-/// The long version, if somebody asks for it.
+/// Whether the long version is requested.
 fn long() -> bool {
     std::env::var("HARVESTER_LONG").is_ok_and(|long| !long.is_empty() && long != "0")
 }

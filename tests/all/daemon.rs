@@ -1,4 +1,4 @@
-//! `watch`, the daemon: syncs that go on, answers by HTTP, webhooks signed by `openssl`, and signals.
+//! `watch`, the daemon: repeated syncs, answers by HTTP, webhooks signed by `openssl`, and signals.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -75,7 +75,7 @@ impl Watch {
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
-    /// Waits until this is so.
+    /// Waits until this condition holds.
     async fn until(&self, what: &str, is_so: impl AsyncFn(&Self) -> bool) {
         let begun = Instant::now();
         while !is_so(self).await {
@@ -92,7 +92,7 @@ impl Watch {
         self.get("/healthz").await.0 == 200
     }
 
-    /// A webhook, signed as `openssl` signs, at this time.
+    /// Sends a webhook with this time, signed by `openssl`.
     async fn hook(&self, body: &Value, secret: &str, at: i64) -> (u16, String) {
         let body = body.to_string();
         let answer = self
@@ -187,7 +187,7 @@ async fn watch_syncs_answers_http_and_follows_webhooks() {
     let hook = ended("x", sim::ACCOUNT_ID);
     let (code, said) = watch.hook(&hook, SECRET, now()).await;
     assert_eq!(code, 503, "{said}");
-    // The secret comes by the configuration, read again.
+    // The daemon reads its configuration again and gets the secret from it.
     std::fs::write(
         stage.folder.path().join(".env"),
         format!("ZOOM_WEBHOOK_SECRET_TOKEN={SECRET}\n"),
@@ -229,7 +229,7 @@ async fn watch_syncs_answers_http_and_follows_webhooks() {
     let listings = stage.sim.count("listing");
     assert_eq!(stage.sim.count("token"), 1, "none of these made it ask Zoom");
 
-    // A meeting ends; a burst of webhooks tells of it.
+    // A meeting ends, and a burst of webhooks reports it.
     let uuid = stage.sim.with_world(|world| {
         let mut meeting = world.meetings[0].clone();
         meeting.uuid = "d2ViaG9vayBtZWV0aW5nMA==".to_owned();

@@ -1,4 +1,4 @@
-//! The saved objects: whole, for the prefix, over fields that exist; and the query behind each panel runs on the real servers.
+//! The saved objects are complete, use the prefix, and name only fields that exist. The query behind each panel runs on the real servers.
 
 use std::{collections::BTreeMap, process::Command};
 
@@ -129,7 +129,7 @@ async fn the_query_behind_each_panel_finds_something() {
             let state = text(&panel["attributes"]["visState"]);
             let (metric, bucket) = (&state["aggs"][0], &state["aggs"][1]);
             let field = &bucket["params"]["field"];
-            // As the programs ask: the bucket, and the metric in it.
+            // The query that Kibana and OpenSearch Dashboards make: the bucket, and the metric in it.
             let by = match bucket["type"].as_str().unwrap() {
                 "date_histogram" => {
                     json!({"date_histogram": {"field": field, "fixed_interval": "1d", "min_doc_count": 1}})

@@ -1,5 +1,5 @@
-//! What goes wrong at Elasticsearch, or on the way to it, loses nothing, loops nowhere, and is said: real faults where the server
-//! can be made to show them, the others by a proxy before it.
+//! A fault at Elasticsearch or on the way to it loses nothing, causes no endless loop, and is reported. The faults are real if the server can be
+//! made to show them; a proxy in front of it plays the others.
 
 use std::{
     sync::{Arc, Mutex, atomic::Ordering},
@@ -33,7 +33,7 @@ fn small() -> World {
     })
 }
 
-/// Bodies so small that there are several of either kind.
+/// Bulk bodies so small that there are several of either kind.
 fn staged(es: ElasticStage) -> Stage {
     let mut stage = Stage::new(small(), None);
     stage.elastic = Some(es);
@@ -58,7 +58,7 @@ fn rejected(stage: &Stage, reason: &str) -> i64 {
     ))
 }
 
-/// The next run, if nothing stands between, ends with the account in the index, each document in the newest version.
+/// Asserts that the next run, without a proxy in between, ends with the account in the index, each document in the newest version.
 async fn recovers(name: &str, stage: &mut Stage) {
     stage.elastic.as_mut().unwrap().through = None;
     let next = stage.sync(Scope::Resume).await;
@@ -107,7 +107,7 @@ fn rule(from: usize, times: usize, acted: bool, fault: Fault) -> Rule {
     }
 }
 
-/// Every fault, what the run it meets ends with, and at most how many bulk requests it makes.
+/// Every fault, with the ending of the run that meets it and the most bulk requests that this run makes.
 fn faults() -> Vec<(&'static str, Rule, Ending, usize)> {
     let answer = Fault::Answer;
     let mut all = Vec::new();
@@ -166,7 +166,7 @@ fn faults() -> Vec<(&'static str, Rule, Ending, usize)> {
             }),
         ),
     ] {
-        // After credentials that are refused there is one more try in a run, at its end.
+        // After refused credentials a run tries only once more, at its end.
         let times = if name.ends_with("middle") { 1 } else { 2 };
         all.push((name, rule(2, times, acted, fault), Ending::Done, 60));
     }
@@ -233,7 +233,7 @@ fn faults() -> Vec<(&'static str, Rule, Ending, usize)> {
 
 async fn every_fault_on(variable: &str) {
     for (name, rule, ending, most) in faults() {
-        // What the proxy makes up is the same whatever stands behind it: there a sample is enough.
+        // Answers that the proxy makes up do not depend on the engine, so a sample is enough for the second one.
         if variable == ENGINES[1] && !rule.acted {
             continue;
         }
@@ -287,7 +287,7 @@ async fn a_long_retry_after_ends_the_run_with_the_time_to_come_back() {
     assert!(at >= before + chrono::TimeDelta::hours(1), "{at}");
     let said = summary.message.unwrap();
     assert!(said.contains("asks to wait 3600 s"), "{said}");
-    // Two at once, and the same once more at the end of the run.
+    // Two at the same time, and the same again at the end of the run.
     let made = proxy.before.load(Ordering::SeqCst);
     assert!(made <= 4, "{made}");
     recovers("Retry-After", &mut stage).await;
@@ -313,8 +313,8 @@ async fn documents_that_are_always_too_large_are_rejected_one_by_one() {
     recovers("413", &mut stage).await;
 }
 
-/// The program as its user runs it: for each way in which publishing can end, the exit code that docs/commands.md lists, one line that says
-/// why, and with the next undisturbed `publish` the account in the index.
+/// The program as users run it. Each way in which publishing can end has the exit code that docs/commands.md lists, and one line that says why. The
+/// next undisturbed `publish` brings the account into the index.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_ending_of_publish_has_its_exit_code() {
     const EARLY: i32 = 3;
@@ -388,7 +388,7 @@ async fn each_ending_of_publish_has_its_exit_code() {
     }
 }
 
-/// Makes the index of meetings before the program does: our fields have our types, but a topic is copied to a field that is a date.
+/// Creates the index of meetings before the program does. The harvester's fields have the right types, but the topic is copied to a date field.
 async fn make_with_topics_as_dates(stage: &Stage) {
     let theirs = json!({
         "aliases": {format!("{}-meetings", stage.es().prefix): {}},
@@ -403,7 +403,7 @@ async fn make_with_topics_as_dates(stage: &Stage) {
     assert_eq!(made["acknowledged"], true, "{made}");
 }
 
-/// Documents that a field's type refuses: among good ones, several in a body, for real.
+/// Documents that the real server refuses because of a field's type: several in a body, among good ones.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rejected_document_among_good_ones_is_dead_lettered_until_retry() {
     for variable in ENGINES {
@@ -436,7 +436,7 @@ async fn a_rejected_document_among_good_ones_is_dead_lettered_until_retry() {
             (Ending::Incomplete, 0),
             "{variable}"
         );
-        // Put right: the index is ours to make again, and they are tried again.
+        // The remedy: the harvester creates the deleted index again, and the documents are tried again.
         stage
             .es()
             .call("DELETE", "/PREFIX-meetings-ACCOUNT-000001", None)
@@ -448,8 +448,8 @@ async fn a_rejected_document_among_good_ones_is_dead_lettered_until_retry() {
 
 const SESSIONS_MAPPING: &str = include_str!("../../src/elastic/mappings/sessions.json");
 
-/// What somebody does to the indices while bulk requests are under way; in each path and body, PREFIX and ACCOUNT are this test's.
-/// A deed for n comes before the nth bulk request; for -n, once that is answered.
+/// What somebody else does to the indices while bulk requests are under way. In each path and body, PREFIX and ACCOUNT stand for this test's.
+/// A deed for n comes before the nth bulk request; a deed for -n comes after its answer.
 type Deed = &'static [(&'static str, &'static str, &'static str)];
 
 fn does(es: &ElasticStage, deed: Deed) -> Fault {
@@ -476,7 +476,7 @@ async fn while_it_runs(
 ) {
     let name = format!("{variable}, {name}");
     let mut stage = staged(ElasticStage::new(variable));
-    // One at a time: nothing else is under way while the deed is done.
+    // One bulk request at a time, so that nothing else is under way during the deed.
     stage.elastic.as_mut().unwrap().in_flight = 1;
     let script = deeds.iter().map(|(from, deed)| Rule {
         from: from.unsigned_abs() as usize,
@@ -617,7 +617,7 @@ async fn indices_changed_during_a_run_are_right_after_the_next() {
             &[("DELETE", "/PREFIX-sessions", "")],
         )
         .await;
-        // Open again it is the same index; what Elasticsearch says while it is closed differs from OpenSearch's words.
+        // Once opened, it is the same index again. Elasticsearch's message while it is closed differs from OpenSearch's.
         run(
             "the index closed",
             &[(2, &[("POST", "/PREFIX-sessions-ACCOUNT-000001/_close", "")])],
@@ -651,7 +651,7 @@ async fn indices_changed_during_a_run_are_right_after_the_next() {
             )];
             run(name, deeds, Some(EARLY), off).await;
         }
-        // As a disk that is too full does it: with a 429 that no waiting helps.
+        // A disk that is too full causes this: a 429 that waiting does not cure.
         run(
             "the disk full",
             &[(
@@ -705,7 +705,7 @@ async fn a_full_elasticsearch_disk_is_reported_at_once() {
     }
 }
 
-/// One run fills one index, the next another, and then the alias goes back: what the first lacks is seen.
+/// One run fills one index, the next run fills another, and then the alias moves back. What the first index lacks is noticed.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_alias_moved_back_and_forth_is_noticed() {
     for variable in ENGINES {
@@ -730,7 +730,7 @@ async fn an_alias_moved_back_and_forth_is_noticed() {
     }
 }
 
-/// A change was sent and its answer lost; then the account turned back. The index has the change, whatever was acknowledged before.
+/// A change is sent and its answer is lost; then the account reverts the change. The index has the change, whatever was acknowledged before.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_sent_without_an_answer_and_reverted_is_reverted_in_the_index() {
     let mut stage = staged(ElasticStage::new(ENGINES[0]));
@@ -755,7 +755,7 @@ async fn a_change_sent_without_an_answer_and_reverted_is_reverted_in_the_index()
     is_the_account("taken back", &stage).await;
 }
 
-/// Real refusals for want of memory: of whole bodies, and of items inside a 200.
+/// Real refusals for lack of memory: of whole bodies, and of items inside a 200.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_with_little_memory_gets_smaller_bodies() {
     let mut stage = Stage::new(
@@ -771,7 +771,7 @@ async fn a_server_with_little_memory_gets_smaller_bodies() {
     );
     let mut es = ElasticStage::at(&engine("ELASTICSEARCH_TIGHT_TEST_URL"));
     es.bulk_bytes = 1 << 20;
-    // One thread writes and one request waits for it: of a body for four shards, some are turned away.
+    // One thread writes and one request waits for it, so some shards refuse their part of a body for four shards.
     es.shards = Some(4);
     stage.elastic = Some(es);
     static REFUSED: Mutex<(u32, u32)> = Mutex::new((0, 0));
@@ -788,7 +788,7 @@ async fn a_server_with_little_memory_gets_smaller_bodies() {
     };
     let proxy = behind(&mut stage, vec![watch]).await;
     let mut summary = stage.sync(stage.days(9)).await;
-    // It may stay short of memory for longer than a run has patience: what is left is the next one's.
+    // The server may lack memory for longer than a run keeps trying. The next run sends what is left.
     let mut runs = 1;
     while summary.ending == (Ending::StoppedEarly { come_back_at: None }) && runs < 10 {
         summary = stage.sync(Scope::Resume).await;
@@ -800,7 +800,7 @@ async fn a_server_with_little_memory_gets_smaller_bodies() {
     assert!(refused.1 > 0, "no item was refused by itself");
     println!("{refused:?} refused in {:?}", proxy.before);
     let made = proxy.before.load(Ordering::SeqCst);
-    // Each refusal explains two more at most: the halves of what was refused, or the rest of it. (No run needs 20 of its own.)
+    // Each refusal explains at most two more requests: the halves of what was refused, or the rest of it. Without refusals no run needs 20.
     let explained = 20 * runs + 2 * (refused.0 + refused.1) as usize;
     assert!(
         made <= explained,
@@ -858,7 +858,7 @@ async fn a_missing_privilege_is_named_with_its_step() {
         let mut stage = staged(ElasticStage::secure("harvester"));
         let as_lacking = ElasticStage::secure(&format!("lacks_{lacking}"));
         let allowed = stage.es().auth.clone();
-        // `delete` and `read` are needed by what comes later only.
+        // `delete` and `read` are needed only by later steps.
         let later = matches!(lacking, "delete" | "read");
         if later {
             assert_eq!(stage.sync(stage.days(9)).await.ending, Ending::Done, "{lacking}");
@@ -1007,7 +1007,7 @@ async fn an_unknown_authority_a_wrong_name_and_plain_http_are_refused() {
     );
 }
 
-/// API keys cannot be made on these servers, so what goes out is looked at by a server of our own.
+/// API keys cannot be created on these servers, so a server of the test checks what is sent.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_api_key_is_preferred_and_no_password_goes_out_beside_it() {
     let seen: Arc<Mutex<Vec<String>>> = Arc::default();
@@ -1069,8 +1069,7 @@ async fn an_api_key_is_preferred_and_no_password_goes_out_beside_it() {
     }
 }
 
-/// A document that was refused is not forgotten when its meeting is looked at again and is still the same; and one that changes
-/// is dead no more.
+/// A rejected document stays dead if its meeting is fetched again and is unchanged. If the document changes, it is no longer dead.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rejected_document_stays_dead_lettered_until_it_is_accepted() {
     let mut stage = staged(ElasticStage::new(ENGINES[0]));
@@ -1079,7 +1078,7 @@ async fn a_rejected_document_stays_dead_lettered_until_it_is_accepted() {
             meeting.topic = "2026-03-01".to_owned();
         }
         world.meetings[5].topic = "no date".to_owned();
-        // Somebody who never left: the detail seems unfinished.
+        // A participant who never left, so that the detail seems unfinished.
         let row = &mut world.meetings[5].sessions[0].row;
         row.insert("leave_time".to_owned(), json!(""));
         world.meetings[5].uuid.clone()

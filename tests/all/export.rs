@@ -1,4 +1,4 @@
-//! Files of documents, read by the programs that people read them with: DuckDB and pandas.
+//! Files of documents, read by the programs that users read them with: DuckDB and pandas.
 
 use std::{
     path::Path,
@@ -44,7 +44,7 @@ fn exported(folder: &Path, args: &[&str]) {
     );
 }
 
-/// What a script of Python prints as JSON; `duckdb`, `pandas` and `pyarrow` are at hand.
+/// The JSON that a Python script prints. `duckdb`, `pandas` and `pyarrow` are available to it.
 fn python(folder: &Path, script: &str) -> Value {
     let packages = std::env::var("TABLES_TEST_PYTHONPATH")
         .expect("TABLES_TEST_PYTHONPATH is not set: run ./test, which installs DuckDB and pandas");

@@ -1,4 +1,4 @@
-//! What goes wrong at Zoom or on the way costs an item, a run, or nothing: and the next run ends with the truth.
+//! A fault at Zoom or on the way costs an item, a run, or nothing. The next run ends in the right state.
 
 use crate::common::{ENGINES, Stage};
 use chrono::{TimeDelta, Utc};
@@ -63,7 +63,7 @@ async fn one_blocked_uuid_stops_nothing_and_is_dead_after_five_runs() {
     assert_eq!(stage.sync(Scope::Resume).await.ending, Ending::Done);
 }
 
-/// Twenty oldest meetings answer 500 for ever: that looks like a Zoom that is down, and must not keep later meetings from their turn.
+/// The details of the twenty oldest meetings always fail with 500. That looks like an outage of Zoom, but must not block later meetings.
 #[tokio::test]
 async fn a_day_of_failing_details_blocks_no_later_run() {
     let stage = Stage::new(small(), None);
@@ -327,7 +327,7 @@ async fn mappings_give_every_field_its_type_on_both_engines() {
     }
 }
 
-/// A detail that contradicts itself is kept, each session once, and fetched again until it does not; SQL says which and why.
+/// An inconsistent detail is kept, each session once, and fetched again until it is consistent. SQL shows which details are doubted, and why.
 #[tokio::test]
 async fn a_detail_that_contradicts_itself_is_doubted_and_fetched_again() {
     for (action, reason) in [
@@ -356,7 +356,7 @@ async fn a_detail_that_contradicts_itself_is_doubted_and_fetched_again() {
         assert_eq!(doubted, 1, "{reason}");
         assert_eq!(stage.number("SELECT count(*) FROM sessions"), 5);
 
-        // Zoom has come to its senses.
+        // Zoom answers correctly again.
         stage.sim.set_faults(FaultPlan::default());
         stage.clock.advance(TimeDelta::minutes(11));
         stage.sync(Scope::Resume).await;

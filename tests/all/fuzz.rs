@@ -8,7 +8,7 @@ use std::path::Path;
 /// Mutations of each file of a corpus.
 const MUTATIONS: u64 = 5_000;
 
-/// Words that decoders stumble over.
+/// Words that often break decoders.
 const WORDS: [&str; 14] = [
     "\\ud83d",
     "\\u0000",

@@ -4,13 +4,13 @@ use std::{fs, path::Path, process::Command};
 
 use tempfile::TempDir;
 
-/// What `doctor` says of one setting, and how a command ends.
+/// Runs `doctor`. Returns its exit code and what it printed.
 fn run(folder: &Path, environment: &[(&str, &str)]) -> (i32, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_zoom-harvester"))
         .arg("doctor")
         .env_clear()
         .current_dir(folder)
-        // Nobody listens there.
+        // Nothing listens there.
         .env("ZOOM_OAUTH_URL", "http://127.0.0.1:1/token")
         .env("ZOOM_RETRIES", "0")
         .envs(environment.iter().copied())
@@ -133,7 +133,7 @@ fn an_unusable_value_file_is_one_line_that_names_it() {
         "{said}"
     );
     assert!(!said.contains("sesame"), "{said}");
-    // A slip in the name is told, where the name can only be ours.
+    // A misspelt name is reported if it can only be meant for the harvester.
     let (code, said) = run(folder.path(), &[("ZOOM_HARVESTER_PRIVACY_KEYS_FILE", "secret")]);
     assert_eq!(code, 1, "{said}");
     assert!(said.contains("is unknown"), "{said}");

@@ -1,4 +1,4 @@
-//! The account's history spares the lists of hosts without news, where it agrees with them; and nothing is concluded from it alone.
+//! If the account's history agrees with the hosts' lists, hosts without news are not listed. Nothing is concluded from the history alone.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt;
@@ -20,12 +20,12 @@ use crate::{
     matrix,
 };
 
-/// Noon of a day in the middle of a month, so that no story depends on the date.
+/// Noon of a day in the middle of a month, so that no test depends on the date.
 const BEGINS: &str = "2026-03-10T12:00:00Z";
 
 const HOSTS: usize = 12;
 
-/// A Pro account. All its hosts met within the last days.
+/// A Pro account. All its hosts had meetings in the last days.
 fn staged(seed: u64, variable: Option<&str>) -> Stage {
     let begun: DateTime<Utc> = BEGINS.parse().unwrap();
     let mut world = World::generate(&Spec {
@@ -50,7 +50,7 @@ fn staged(seed: u64, variable: Option<&str>) -> Stage {
     stage
 }
 
-/// A run without dates, and what it asked: the history, the hosts, the lists of hosts, and details.
+/// A run without dates, and how many requests it made for the history, the hosts, the hosts' lists, and details.
 async fn run(stage: &Stage) -> (Summary, [usize; 4]) {
     stage.sim.clear_log();
     let summary = stage.run(Scope::Resume, true, stage.elastic.is_some()).await;
@@ -58,7 +58,7 @@ async fn run(stage: &Stage) -> (Summary, [usize; 4]) {
     (summary, asked.map(|endpoint| stage.sim.count(endpoint)))
 }
 
-/// The same, where nothing is to go wrong.
+/// The requests of a run that must succeed.
 async fn asked(stage: &Stage) -> [usize; 4] {
     let (summary, asked) = run(stage).await;
     assert_eq!(
@@ -71,7 +71,7 @@ async fn asked(stage: &Stage) -> [usize; 4] {
     asked
 }
 
-/// What was said of the history.
+/// The messages about the history.
 fn said(stage: &Stage) -> Vec<String> {
     let heard = stage.heard.0.lock().unwrap();
     heard
@@ -81,10 +81,10 @@ fn said(stage: &Stage) -> Vec<String> {
         .collect()
 }
 
-/// Every list, once: what a run costs without the history.
+/// The requests to read every list once, as without the history.
 const EVERY_LIST: usize = 2 * HOSTS;
 
-/// The four meetings of a host, but for the one that lies before the two days at the margin.
+/// The requests of the first run: the history, the hosts, every list, and the four meetings of each host.
 const FIRST: [usize; 4] = [1, 1, EVERY_LIST, 4 * HOSTS];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -118,7 +118,7 @@ async fn only_hosts_with_news_are_listed() {
         stage.assert_index_is_the_account().await;
         assert_eq!(asked(&stage).await, [1, 0, 0, 0]);
 
-        // One is deleted: its host is listed, and listed once more before that counts.
+        // One meeting is deleted: its host is listed, and listed once more before the deletion counts.
         let deleted = stage.sim.with_world(|world| {
             let at = world.meetings.iter().rposition(|one| one.host == 2).unwrap();
             world.meetings.remove(at).uuid
@@ -137,7 +137,7 @@ async fn a_day_settles_only_once_every_host_was_listed() {
     let stage = staged(52, None);
     asked(&stage).await;
     let settled = "SELECT count(*) FROM windows WHERE settled_at IS NOT NULL";
-    // The day before can be settled from midnight on; until then the history will do.
+    // The day before can be settled from midnight on. Until then the history is enough.
     for _ in 0..11 {
         stage.clock.advance(TimeDelta::hours(1));
         assert_eq!(asked(&stage).await, [1, 0, 0, 0]);
@@ -147,7 +147,7 @@ async fn a_day_settles_only_once_every_host_was_listed() {
     assert_eq!(asked(&stage).await, [0, 1, EVERY_LIST, 0]);
     assert_eq!(stage.number(settled), 1);
     assert_eq!(asked(&stage).await, [1, 0, 0, 0]);
-    // Of the 48 hours for which a comparison counts, none is left.
+    // A day later the history is compared again.
     stage.clock.advance(TimeDelta::hours(24));
     assert_eq!(asked(&stage).await[0], 1);
     assert_eq!(stage.number("SELECT history_agrees FROM account"), 1);
@@ -186,12 +186,12 @@ async fn a_history_that_fails_or_disagrees_is_not_used() {
         assert_eq!([hosts, lists, details], FIRST[1..], "{word}");
         assert_eq!(said(&stage).len(), 1, "{:?}", said(&stage));
         assert!(said(&stage)[0].contains(word), "{:?}", said(&stage));
-        // It is not asked again the same day, and nothing more is said of it.
+        // The history is not requested again the same day, and no further message is about it.
         assert_eq!(asked(&stage).await, [0, 1, EVERY_LIST, 0], "{word}");
         stage.clock.advance(TimeDelta::hours(21));
         assert_eq!(asked(&stage).await[1..], [1, EVERY_LIST, 0], "{word}");
         assert_eq!(said(&stage).len(), 1, "{:?}", said(&stage));
-        // It agrees at last.
+        // The history agrees at last.
         stage.sim.with_setup(|setup| setup.history = History::Whole);
         stage.sim.set_faults(FaultPlan::default());
         stage.clock.advance(TimeDelta::hours(21));
@@ -243,7 +243,7 @@ async fn when_a_trusted_history_fails_every_host_is_listed_in_the_same_run() {
     stage.sim.set_faults(FaultPlan::default());
     assert_eq!(asked(&stage).await, [1, 1, 2, 1]);
 
-    // A host whom nobody knows: it cannot be told whose lists to read.
+    // An unknown host: it is not clear whose lists to read, so all are read.
     let stage = staged(54, None);
     asked(&stage).await;
     let row = r#"{"history_meetings": [{"meeting_uuid": "unheard-of==", "meeting_id": 93201235621, "type": "Meeting", "host_email": "nobody@example.org",
@@ -269,12 +269,12 @@ async fn when_a_trusted_history_fails_every_host_is_listed_in_the_same_run() {
     assert_eq!(asked(&stage).await, [1, 0, 0, 0]);
 }
 
-/// Every fault of Zoom's that there is: the run loses nothing by it, and the next one ends with the truth.
+/// Every fault of Zoom's: the run loses nothing, and the next one ends in the right state.
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_goes_wrong_with_the_history_the_next_run_ends_with_the_truth() {
     let mut cases = Vec::new();
     for (action, lasts) in matrix::actions() {
-        // Without a word of when, a second is waited for, twenty times.
+        // If the answer does not say when to retry, the client waits a second, twenty times.
         cases.push((action, json!(1)));
         if lasts && !["\"stall\"", "\"silent\""].contains(&action) {
             cases.push((action, json!("always")));
@@ -322,7 +322,7 @@ async fn whatever_goes_wrong_with_the_history_the_next_run_ends_with_the_truth()
         .await;
 }
 
-/// It shows nothing at all, or too little: the hosts' own lists decide, and nothing vanishes.
+/// The history shows nothing at all, or too little. The hosts' own lists decide, and nothing vanishes.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_vanishes_by_the_history_alone() {
     for action in ["empty_list", "cut_list"] {
@@ -338,7 +338,7 @@ async fn nothing_vanishes_by_the_history_alone() {
     }
 }
 
-/// What it leaves out once it is trusted is found when the day's lists are read, and then it is trusted no more.
+/// What a trusted history leaves out is found when the day's lists are read. After that the history is no longer trusted.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_trusted_history_leaves_out_is_found_a_day_later() {
     let stage = staged(56, Some(ENGINES[0]));
@@ -350,7 +350,7 @@ async fn what_a_trusted_history_leaves_out_is_found_a_day_later() {
     stage
         .sim
         .with_world(|world| world.add_meeting(3, now - TimeDelta::minutes(50), 20, 1));
-    // Those of one person that are known are missing: the lists of their hosts are read, hers among them.
+    // Known meetings of one person are missing in the history, so the lists of their hosts are read, with the new meeting in one of them.
     assert_eq!(asked(&stage).await, [1, 1, EVERY_LIST, 1]);
 
     let stage = staged(57, Some(ENGINES[0]));

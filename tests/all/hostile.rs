@@ -1,4 +1,4 @@
-//! Input from outside is hostile: a Zoom that answers anything, before the real client, the real catalog and real servers.
+//! Hostile input from outside: a Zoom that answers anything, with the real client, the real catalog and real servers.
 
 use std::{
     collections::BTreeMap,
@@ -40,17 +40,17 @@ type Own = (u16, Vec<(&'static str, String)>, String);
 /// What the server answers, and what it saw.
 #[derive(Default)]
 struct Zoom {
-    /// The rows of the list `past`, as JSON text: much of what is sent here no JSON library would write.
+    /// The rows of the list `past`, as JSON text, because no JSON library would write much of what is sent here.
     listing: Vec<String>,
     hosts: Vec<String>,
     /// Bodies of details by UUID; without one there are no sessions.
     details: BTreeMap<String, Vec<u8>>,
-    /// Answers of one's own by the last part of the path, or by UUID.
+    /// Special answers, by the last part of the path or by UUID.
     answers: BTreeMap<String, Own>,
     /// Details that never end, or that are compressed.
     endless: Vec<String>,
     gzipped: Vec<String>,
-    /// Bytes of bodies that were taken from us.
+    /// Bytes of bodies that the client has taken.
     sent: Arc<AtomicUsize>,
     /// Path and Authorization of every request.
     seen: Vec<(String, String)>,
@@ -163,7 +163,7 @@ fn nobody() -> World {
     })
 }
 
-/// The program, before a Zoom at `address`.
+/// The program, pointed at a Zoom at `address`.
 fn program(stage: &Stage, address: SocketAddr) -> Command {
     let mut command = Command::cargo_bin("zoom-harvester").unwrap();
     command
@@ -200,7 +200,7 @@ fn row(uuid: &str, members: &str) -> String {
     format!(r#"{{"uuid":{}{comma}{members}}}"#, json!(uuid))
 }
 
-/// Everything that may steer a terminal, bell and hyperlink included.
+/// Everything that may control a terminal, including bell and hyperlink.
 const STEERING: &str = "\u{1b}[2J\u{1b}]8;;http://evil\u{7}x\u{1b}]8;;\u{7}\u{9b}31m\r\n\u{0}\u{7f}\u{202e}\u{2066}\u{e0041}<script>";
 
 #[tokio::test]
@@ -253,7 +253,7 @@ async fn hostile_values_cost_no_document() {
     for engine in ENGINES {
         let stage = Stage::new(nobody(), Some(engine));
         let mut zoom = Zoom::listing(meetings.iter().map(|(uuid, members)| row(uuid, members)));
-        // Not one of these is a meeting, and none of them keeps the others away.
+        // None of these is a meeting, and none of them blocks the others.
         let none = [
             "{}",
             "7",
@@ -265,7 +265,7 @@ async fn hostile_values_cost_no_document() {
         zoom.listing.extend(none.map(str::to_owned));
         zoom.listing
             .push(row("too deep", &format!(r#""x":{}"#, deep(1000))));
-        // Elasticsearch takes ids of 512 bytes: this one document cannot be, and says so.
+        // Elasticsearch accepts ids of at most 512 bytes, so this one document is refused and reported.
         zoom.listing.push(row(&"u".repeat(600), ""));
         zoom.details = meetings
             .iter()
@@ -281,7 +281,7 @@ async fn hostile_values_cost_no_document() {
             .output()
             .unwrap();
         assert_eq!(output.status.code(), Some(2), "{}", said(&output));
-        // Each row that is no meeting is told, the first of them again in the summary.
+        // Each row that is not a meeting is reported, and the first of them again in the summary.
         let problems = said(&output);
         for (reason, rows) in [("it has no uuid", 3 + 1), ("it is no object", 4)] {
             assert_eq!(problems.matches(reason).count(), rows, "{problems}");
@@ -330,7 +330,7 @@ async fn hostile_values_cost_no_document() {
         ] {
             assert_eq!(field(uuid, name), value, "{uuid}: {name}");
         }
-        // A UUID of dots is asked for under a name of its own, which nobody knows: it climbs to no other path.
+        // A UUID of dots is requested under its own name, which is unknown. It does not lead to another path.
         assert_eq!(found[".."].1["participant_sessions"], 0);
         assert_eq!(shown.len(), (meetings.len() - 1) * sessions.len());
         let mappings = stage
@@ -355,7 +355,7 @@ async fn hostile_values_cost_no_document() {
             0
         );
 
-        // And it all comes to rest.
+        // The next run finds nothing more to do.
         let again = program(&stage, address)
             .args(["sync", "--json"])
             .output()
@@ -402,7 +402,7 @@ fn an_oversized_answer_is_not_read_to_its_end() {
         stage.number("SELECT count(*) FROM meetings WHERE status = 'fetched'"),
         1
     );
-    // What lies beyond the limit fits into the buffers of two sockets; nobody waits for the end that never comes.
+    // The bytes beyond the limit fit into the buffers of two sockets. The client does not wait for an end that never comes.
     let sent = sent.load(Ordering::Relaxed);
     assert!(
         sent > ANSWER_LIMIT_BYTES && sent < ANSWER_LIMIT_BYTES + (16 << 20),
@@ -434,7 +434,7 @@ fn redirects_get_no_token() {
         );
         assert_eq!(other.lock().unwrap().seen, [], "{from}");
     }
-    // Elasticsearch's client follows by itself, but takes no credentials along, and nothing that is said there counts.
+    // Elasticsearch's client follows redirects by itself, but sends no credentials along, and what the other server answers does not count.
     let stage = Stage::new(nobody(), None);
     let (other, elsewhere) = serve(Zoom::default());
     let mut zoom = Zoom::default();
@@ -516,7 +516,7 @@ fn text_from_outside_prints_no_escape_sequence() {
                 let text = std::str::from_utf8(bytes).unwrap();
                 let found = text.chars().find(|c| *c != '\n' && steers(*c));
                 assert_eq!(found, None, "{args:?} {format} {stream}: {text:?}");
-                // What cannot be parsed cannot have said how it wants its errors.
+                // A command line that cannot be parsed does not tell the format of errors.
                 if format == "json" && stream == "stderr" && !text.contains("--help lists") {
                     for line in text.lines() {
                         assert!(serde_json::from_str::<Value>(line).is_ok(), "{args:?}: {line}");
@@ -526,7 +526,7 @@ fn text_from_outside_prints_no_escape_sequence() {
             assert_ne!(output.status.code(), Some(70), "{args:?}: {}", said(&output));
         }
     };
-    // Beside what Zoom says: what a user types, and what an Elasticsearch answers.
+    // In addition to Zoom's answers: what a user types, and what an Elasticsearch answers.
     let elastic = format!("http://{address}");
     let with_elastic = [
         ("ELASTICSEARCH_URL", elastic.as_str()),

@@ -1,4 +1,5 @@
-//! An index a year: documents are in that of the year in which their meeting ended, and in no other, whatever moves, is dropped, or is lost.
+//! One index per year: documents are in the index of the year in which their meeting ended, and in no other, whatever moves, is dropped, or is
+//! lost.
 
 use std::collections::BTreeMap;
 
@@ -12,13 +13,13 @@ use zoom_harvester::{
 
 use crate::common::{ENGINES, Stage};
 
-/// The 3rd of January that comes next, at noon.
+/// Noon of the 3rd of January of the next year.
 fn after_new_year() -> DateTime<Utc> {
     let year = Utc::now().year() + 1;
     format!("{year}-01-03T12:00:00Z").parse().unwrap()
 }
 
-/// An account that met before and after New Year. It is the 3rd of January.
+/// An account with meetings before and after New Year. The clock shows the 3rd of January.
 fn staged(variable: &str, seed: u64) -> Stage {
     let now = after_new_year();
     let world = World::generate(&Spec {
@@ -40,7 +41,7 @@ fn years() -> [i32; 2] {
     [after_new_year().year() - 1, after_new_year().year()]
 }
 
-/// How many documents stand behind each index of the account.
+/// The number of documents in each index of the account.
 async fn counts(stage: &Stage, kind: &str) -> BTreeMap<String, u64> {
     let pattern = format!("/PREFIX-{kind}-*");
     stage
@@ -59,7 +60,7 @@ async fn counts(stage: &Stage, kind: &str) -> BTreeMap<String, u64> {
     counts
 }
 
-/// Asserts that what is searched is the account, each document once, and each in the index of its year.
+/// Asserts that a search finds the account, each document once, and each in the index of its year.
 async fn assert_in_its_year(stage: &Stage, generations: [&str; 2]) {
     stage.assert_index_is_the_account().await;
     let mut expected = [BTreeMap::new(), BTreeMap::new()];
@@ -103,7 +104,7 @@ async fn documents_are_in_the_index_of_their_year_and_in_no_other() {
         assert!(stage.verify(Remedy::Tell).await.equal);
         assert_eq!(done(&stage, Scope::Resume).await, 0, "{variable}: unchanged");
 
-        // It ends in the new year after all, loses a session, and moves as a whole; and back again.
+        // The meeting ends in the new year after all, and loses a session. It moves as a whole, and back again.
         for minutes in [120, -120, 120] {
             stage.sim.with_world(|world| {
                 world.extend(&moving, minutes);
@@ -117,7 +118,7 @@ async fn documents_are_in_the_index_of_their_year_and_in_no_other() {
         }
         assert_eq!(stage.number("SELECT count(*) FROM doomed_documents"), 0);
 
-        // What was forgotten by date leaves the old year's index.
+        // What was forgotten by date is removed from the old year's index.
         let [old, _] = years();
         let mut catalog = stage.catalog();
         let run = catalog.begin_run("forget", stage.clock.now()).unwrap();
@@ -193,7 +194,7 @@ async fn a_dropped_year_stays_dropped_and_a_lost_cluster_is_filled_again() {
             u64::try_from(stage.number(&sql)).unwrap()
         };
 
-        // An administrator's policy drops the old year.
+        // An administrator's policy drops the index of the old year.
         delete(old).await;
         assert_eq!(done(&stage, Scope::Resume).await, 0, "{variable}");
         let verified = stage.verify(Remedy::Tell).await;
@@ -210,7 +211,7 @@ async fn a_dropped_year_stays_dropped_and_a_lost_cluster_is_filled_again() {
         assert_eq!(counts(&stage, "meetings").await.len(), 1);
         assert_eq!(done(&stage, Scope::Resume).await, 0, "{variable}");
 
-        // Somebody wants it back.
+        // A rebuild restores the dropped year.
         let how = Rebuilding {
             dropped_years: true,
             ..Rebuilding::default()
@@ -223,7 +224,7 @@ async fn a_dropped_year_stays_dropped_and_a_lost_cluster_is_filled_again() {
         assert_in_its_year(&stage, ["000001", "000003"]).await;
         assert_eq!(done(&stage, Scope::Resume).await, 0, "{variable}");
 
-        // The whole cluster is lost: nothing was dropped then.
+        // The whole cluster is lost. That does not count as a dropped year.
         delete(old).await;
         delete(new).await;
         assert!(done(&stage, Scope::Resume).await > 0);
@@ -296,7 +297,7 @@ async fn an_account_switches_to_yearly_indices_and_back() {
         let old_index = format!("-{}-000001", years()[0]);
         assert_eq!((now["-000001"], now[&old_index]), (all["-000001"] - 1, 1));
 
-        // A rebuild takes everything there, and back.
+        // A rebuild moves everything to the yearly indices, and another one moves it back.
         stage.rebuild(Rebuilding::default()).await.unwrap();
         assert_in_its_year(&stage, ["000002", "000002"]).await;
         assert!(stage.verify(Remedy::Tell).await.equal);

@@ -1,4 +1,4 @@
-//! `init` on a terminal: asked, tried, written.
+//! `init` on a terminal: it asks, tries the answers, and writes them.
 
 use std::{fs, os::unix::fs::PermissionsExt, process::Command};
 
@@ -21,7 +21,7 @@ fn stage(variable: Option<&str>) -> Stage {
     Stage::new(world, variable)
 }
 
-/// The part of the environment that no question is about.
+/// The part of the environment that `init` does not ask about.
 fn around(stage: &Stage) -> Vec<(&'static str, String)> {
     vec![
         ("ZOOM_API_URL", stage.sim.api_url()),
@@ -73,7 +73,7 @@ fn init_asks_again_for_a_wrong_secret_and_writes_a_working_file() {
     terminal.answers("URL of Elasticsearch", &stage.es().url);
     terminal.answers("API key", "");
     terminal.answers("User; empty", "");
-    // The table folds before these words, or after.
+    // The table may wrap before or after these words.
     terminal.waits_for("sync makes it");
     terminal.answers("File of the catalog", "my catalog.db");
     let (code, shown) = terminal.ends();

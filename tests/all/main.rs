@@ -1,4 +1,4 @@
-//! Every integration test, in one binary: one link instead of one a file. `cargo test --test all crash::` runs the tests of one file.
+//! Every integration test, in one binary: it is linked once instead of once per file. `cargo test --test all crash::` runs the tests of one file.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,5 +1,6 @@
-//! Every endpoint, every fault, every page: the run that meets it ends as `docs/faults.md` says, loses nothing, and the next one ends
-//! with the truth. The table in that page is written from the one in here.
+//! Every endpoint, every fault, every page: the run that meets a fault ends as `docs/faults.md` says and loses nothing, and the next run ends in
+//! the
+//! right state. The table in that page is generated from the one in this file.
 //!
 //! `HARVESTER_LONG=1` publishes in every case, and adds those in which the client waits for a minute or for a silent server.
 
@@ -22,7 +23,7 @@ use zoom_harvester::{
 
 const ENDPOINTS: [&str; 6] = ["token", "listing", "hosts", "series", "past_meeting", "detail"];
 
-/// A fault, and for each endpoint the exit code of a run that meets it once and of one that meets nothing else.
+/// A fault, and for each endpoint the exit codes of a run that meets it once and of a run that always meets it.
 struct Fault {
     action: &'static str,
     ends: &'static str,
@@ -219,7 +220,7 @@ const FAULTS: &[Fault] = &[
     ),
 ];
 
-/// Every action of the matrix, with whether a request may meet it for as long as a run lasts.
+/// Every action of the matrix, and whether a request may meet it for a whole run.
 pub fn actions() -> impl Iterator<Item = (&'static str, bool)> {
     FAULTS.iter().map(|fault| {
         let listing = fault.ends.split(' ').nth(1).unwrap();
@@ -227,7 +228,7 @@ pub fn actions() -> impl Iterator<Item = (&'static str, bool)> {
     })
 }
 
-/// Faults that the client cannot tell from others of the table, page by page: the first page alone, unless HARVESTER_LONG=1.
+/// Faults that the client cannot distinguish from others in the table. They hit only the first page, unless HARVESTER_LONG=1.
 const ALIKE: [&str; 9] = [
     ":500}",
     ":503}",
@@ -240,7 +241,7 @@ const ALIKE: [&str; 9] = [
     "other_account",
 ];
 
-/// Faults whose errors say something of the first page alone.
+/// Faults whose errors only concern the first page.
 const FIRST_PAGE: [&str; 2] = ["echo_shifted", "earlier_to"];
 
 fn long() -> bool {
@@ -258,9 +259,9 @@ struct Case {
     position: Option<&'static str>,
     always: bool,
     after: bool,
-    /// Nothing where it depends on whose list is met.
+    /// The expected exit code; `None` if it depends on whose list is hit.
     exit: Option<u8>,
-    /// The endpoint that takes its place on this plan.
+    /// The endpoint that replaces it on this account.
     served: &'static str,
 }
 
@@ -274,12 +275,12 @@ impl Case {
         format!("{}: {} {how}, {page} page{when}", self.served, self.fault.action)
     }
 
-    /// How long after it the truth is asked for again.
+    /// How long after the fault the right answer is requested.
     fn wait(&self) -> TimeDelta {
         match (self.endpoint, self.fault.action) {
-            // A host's list of series is believed for a week.
+            // A host's list of series is accepted for a week.
             ("series", r#""empty_list""#) => TimeDelta::days(8),
-            // An account that has no webinars is asked again a day later.
+            // An account without webinars is asked for them again a day later.
             ("listing", fault) if self.served == "webinars" && fault.contains("dashboard") => {
                 TimeDelta::hours(25)
             }
@@ -288,18 +289,18 @@ impl Case {
         }
     }
 
-    /// Whether the answer closed a question that only `retry` opens again.
+    /// Whether the answer closes a question that only `retry` reopens.
     fn closes(&self) -> bool {
         self.fault.next == LATER && matches!(self.endpoint, "series" | "past_meeting")
     }
 }
 
-/// The account that is asked.
+/// The account that the case runs on.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Account {
     Business,
     Pro,
-    /// With webinars, which the fault is about.
+    /// With webinars, which the fault hits.
     Webinars,
     ProWebinars,
 }
@@ -323,7 +324,7 @@ fn cases(endpoint: &'static str, account: Account) -> Vec<Case> {
         ("detail", Account::ProWebinars) => "report_webinar_detail",
         _ => endpoint,
     };
-    // The code of a listing where the word is not about all that was asked for.
+    // The exit code if a refusal concerns only webinars.
     let refused = match served {
         "webinars" => Some(0),
         "webinar_detail" | "report_webinar_detail" => Some(2),
@@ -340,7 +341,7 @@ fn cases(endpoint: &'static str, account: Account) -> Vec<Case> {
         let refused = refused.filter(|_| fault.action.contains("dashboard"));
         let exit = |code: &str| {
             let code: u8 = code.parse().unwrap();
-            // Webinars fail and meetings do not: the run goes on.
+            // Only webinars fail, so the run goes on.
             let code = match (code, fault.does) {
                 (3, AGAIN | SLOWER) if account.has_webinars() => 2,
                 _ => code,
@@ -437,7 +438,7 @@ async fn harvested(variable: Option<&str>, account: Account) -> Stage {
     stage
 }
 
-/// Changes the account a little: what the case's run finds. Answers the meeting whose three pages of sessions the fault is about.
+/// Changes the account a little, for the case's run to find. Returns the meeting whose three pages of sessions the fault hits.
 fn change(world: &mut World, now: DateTime<Utc>) -> String {
     let known: Vec<String> = world.meetings.iter().map(|one| one.uuid.clone()).collect();
     let has_webinars = world.meetings.iter().any(|one| one.webinar);
@@ -489,7 +490,7 @@ fn change(world: &mut World, now: DateTime<Utc>) -> String {
     target
 }
 
-/// So many rows a page that the endpoint's list has three.
+/// The rows per page that split the endpoint's list into three pages.
 fn cap(endpoint: &str, world: &World) -> usize {
     match endpoint {
         "listing" => world
@@ -584,7 +585,7 @@ async fn indexed(stage: &Stage) -> Sessions {
     sorted(all)
 }
 
-/// Each meeting is as it was or as it is in the account.
+/// Asserts that each meeting is as it was before or as it is in the account.
 fn assert_nothing_lost(name: &str, before: &Sessions, now: &Sessions, truth: &Sessions) {
     for (uuid, sessions) in before {
         let left = now.get(uuid).unwrap_or_else(|| panic!("{name}: {uuid} is lost"));
@@ -682,7 +683,7 @@ async fn meets(stage: &mut Stage, case: &Case) {
     }
 }
 
-/// Cases that share an account and an index, one after the other: what one leaves behind, the next begins with.
+/// How many cases share an account and an index, one after the other. Each case begins with what the previous one left behind.
 const CHAIN: usize = 9;
 
 async fn matrix(endpoint: &'static str, account: Account) {
@@ -690,7 +691,7 @@ async fn matrix(endpoint: &'static str, account: Account) {
         .into_iter()
         .partition(|case| case.wait() > TimeDelta::days(1));
     let mut chains: Vec<Vec<Case>> = weeks.into_iter().map(|case| vec![case]).collect();
-    // Dealt out like cards, so that each chain has something of everything.
+    // Cases are dealt out in turn, so that each chain has some of every kind.
     let count = rest.len().div_ceil(CHAIN);
     let mut dealt: Vec<Vec<Case>> = (0..count).map(|_| Vec::new()).collect();
     for (n, case) in rest.into_iter().enumerate() {
@@ -700,7 +701,7 @@ async fn matrix(endpoint: &'static str, account: Account) {
     let last = chains.len() - 1;
     let run = chains.into_iter().enumerate().map(|(n, chain)| async move {
         let variable = match n {
-            // The last chain is one of many cases.
+            // The last chain has many cases.
             n if n == last => Some(ENGINES[usize::from(endpoint == "detail")]),
             _ if long() => Some(ENGINES[0]),
             n if n + 1 == last && matches!(endpoint, "listing" | "detail") => Some(ENGINES[0]),

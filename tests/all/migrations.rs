@@ -1,5 +1,5 @@
-//! Old catalogs are test input: every schema there ever was, with rows as its program left them, is brought up to date with
-//! nothing lost; and where that fails, it stays what it was.
+//! Catalogs of every earlier schema, with rows as the program of that version left them, are migrated without loss. If a migration fails, the
+//! catalog stays as it was.
 
 use std::{
     collections::BTreeMap,
@@ -95,7 +95,7 @@ fn schema(path: &Path) -> (i64, Vec<(String, String)>) {
     (version, all.map(Result::unwrap).collect())
 }
 
-/// Nothing of `before` is missing from `after`, which may have more columns and tables.
+/// Asserts that nothing of `before` is missing from `after`, which may have more columns and tables.
 fn nothing_lost(before: &Rows, after: &Rows) {
     for (table, rows) in before {
         let now = &after[table];
@@ -142,7 +142,7 @@ fn each_schema_version_migrates_without_loss() {
         nothing_lost(&before, &rows(&path));
         assert_eq!(schema(&path), schema(&fresh), "version {version}");
         is_sound(&path);
-        // Once more changes nothing.
+        // Opening it once more changes nothing.
         let before = rows(&path);
         drop(Catalog::open(&path).unwrap());
         assert_eq!(rows(&path), before);
@@ -184,7 +184,7 @@ fn a_catalog_written_by_each_released_version_still_opens() {
     assert!(seen > 0);
 }
 
-/// A migration of a file that was killed while it was being made fails: because of what stands in the file, or because there is no room.
+/// The migration of a file whose creation was killed fails, because of what the file already holds or because there is no room.
 #[test]
 fn a_migration_that_fails_leaves_the_old_schema_as_it_was() {
     let folder = tempfile::tempdir().unwrap();
@@ -195,7 +195,7 @@ fn a_migration_that_fails_leaves_the_old_schema_as_it_was() {
             .arg(env!("CARGO_BIN_EXE_zoom-harvester"))
             .args(["--db", "harvester.db"])
             .args(args)
-            // Where nobody answers: the catalog is opened before anything is asked.
+            // Nothing answers there: the catalog is opened before any request.
             .envs(["ZOOM_ACCOUNT_ID", "ZOOM_CLIENT_ID", "ZOOM_CLIENT_SECRET"].map(|name| (name, "nobody")))
             .envs(["ZOOM_API_URL", "ZOOM_OAUTH_URL"].map(|name| (name, "http://127.0.0.1:9")))
             .env("ZOOM_RETRIES", "0")
@@ -223,7 +223,7 @@ fn a_migration_that_fails_leaves_the_old_schema_as_it_was() {
     as_it_was(70, "stays as it was: table backups already exists", "unlimited");
     conn.execute_batch("DROP TABLE backups").unwrap();
 
-    // A log that reaches to the limit: the migration's first page is one too many.
+    // The write-ahead log is as large as the limit, so the migration's first page is one too many.
     conn.execute_batch("PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0")
         .unwrap();
     for _ in 0..40 {
@@ -236,7 +236,7 @@ fn a_migration_that_fails_leaves_the_old_schema_as_it_was() {
     as_it_was(3, "cannot be read or written", &log.to_string());
     drop(conn);
 
-    // With room, the same file goes on, as far as Zoom lets it.
+    // With room, the same file is migrated, and the run continues until Zoom fails.
     let (code, stderr) = program("unlimited", &["sync"]);
     assert_eq!(code, Some(3), "{stderr}");
     assert_eq!(schema(&path).0, Catalog::schema_version());

@@ -1,7 +1,7 @@
 //! Random lists of operations on an account, its catalog and its index, against a naive model of what must be true.
 //!
-//! The default run is the same every time. `HARVESTER_LONG=MINUTES` goes on with fresh seeds for so long; each is printed, and
-//! `HARVESTER_SEED` repeats one. Whatever fails is shrunk, and belongs below as a list of operations with a name.
+//! The default run is the same every time. `HARVESTER_LONG=MINUTES` goes on with fresh seeds for that long. Each seed is printed, and
+//! `HARVESTER_SEED` repeats one. A case that fails is shrunk, and should be added below as a named list of operations.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -30,16 +30,16 @@ use zoom_harvester::{
     zoom::pace::Plan,
 };
 
-/// What can happen. A meeting is named by its place in the account, modulo how many there are.
+/// What can happen. A meeting is named by its place in the account, modulo the number of meetings.
 #[derive(Clone, Debug)]
 enum Op {
-    /// A meeting that began so many hours ago.
+    /// A meeting that began this many hours ago.
     Add {
         hours_ago: u8,
         host: u8,
         sessions: u8,
     },
-    /// One that Zoom shows, or whose sessions it shows, only after so many hours.
+    /// A meeting that Zoom shows, or whose sessions it shows, only after this many hours.
     AddLate {
         hours_ago: u8,
         sessions: u8,
@@ -54,7 +54,7 @@ enum Op {
     Rescore(u8),
     Restart(u8),
     Remove(u8),
-    /// What was removed last is there again.
+    /// The meeting that was removed last is there again.
     Return,
     HostLeaves(u8),
     AddWebinar {
@@ -67,7 +67,7 @@ enum Op {
     Wait(Span),
     Run(What, Trouble),
     DeleteIndex,
-    /// The catalog is copied, the copy put back.
+    /// The catalog is copied, and with `PutBack` the copy is put back.
     Copy,
     PutBack,
 }
@@ -95,7 +95,7 @@ enum Lack {
 #[derive(Clone, Copy, Debug)]
 enum What {
     Resume,
-    /// The last days.
+    /// The last days, this many.
     Dated(u8),
     WithoutPublish,
     Publish,
@@ -106,13 +106,13 @@ use What::{Dated, Publish, Reindex, Resume, WithoutPublish};
 #[derive(Clone, Copy, Debug)]
 enum Trouble {
     Nothing,
-    /// Dropped at that request to Zoom, or to Elasticsearch: before or after the other side acted.
+    /// The run is dropped at this request to Zoom or Elasticsearch, before or after the other side acted.
     Killed {
         elastic: bool,
         after: bool,
         at: u8,
     },
-    /// So many requests to that endpoint go wrong, from one on.
+    /// This many requests to the endpoint go wrong, starting with request `from`.
     Fault {
         endpoint: &'static str,
         kind: &'static str,
@@ -120,7 +120,7 @@ enum Trouble {
         times: u8,
         after: bool,
     },
-    /// Elasticsearch is away.
+    /// Elasticsearch is unreachable.
     Away,
 }
 use Trouble::{Away, Fault, Killed, Nothing};
@@ -137,7 +137,7 @@ const ENDPOINTS: [&str; 9] = [
     "history",
 ];
 
-/// What is asked in its place of a Pro account.
+/// The endpoint that replaces this one on a Pro account.
 fn of_pro(endpoint: &'static str) -> &'static str {
     match endpoint {
         "listing" | "webinars" => "report_listing",
@@ -222,7 +222,7 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// A session, by what a listing of it would be compared by.
+/// A session, identified by the fields that are compared.
 type Key = (String, String, String);
 
 fn key(row: &serde_json::Map<String, Value>) -> Key {
@@ -258,25 +258,25 @@ struct Case {
     stage: Stage,
     begun: DateTime<Utc>,
     removed: Vec<Meeting>,
-    /// Every set of sessions that a meeting ever had; the empty one among them if Zoom was ever without them.
+    /// Every set of sessions that a meeting ever had. The empty set is included if Zoom was ever without the sessions.
     history: HashMap<String, BTreeSet<BTreeSet<Key>>>,
     copy: Option<Vec<u8>>,
     /// Whether an older copy was put back: then the catalog may have forgotten what it knew.
     forgetful: bool,
-    /// Whether faults may have used up looks that late sessions needed.
+    /// Whether faults may have used up repeated fetches that late sessions needed.
     faulty: bool,
     /// Whether Zoom ever answered a page of a detail without its rows.
     cut: bool,
     renamed: u32,
 }
 
-/// The last instant of every case's beginning: noon of a day in the middle of a month, so that no case depends on the date.
+/// The start of every case: noon of a day in the middle of a month, so that no case depends on the date.
 const BEGINS: &str = "2026-03-10T12:00:00Z";
 
-/// How far the clocks of a case may go: the whole listing looks back 30 days.
+/// How far the clock of a case may advance: the whole listing looks back 30 days.
 const FURTHEST: TimeDelta = TimeDelta::days(15);
 
-/// Days before the beginning on which meetings may lie.
+/// Days before the start on which meetings may lie.
 const DAYS_BACK: u64 = 5;
 
 impl Case {
@@ -290,7 +290,7 @@ impl Case {
             days: 4,
             now: begun,
         });
-        // Some hosts stand in no report, some cannot be asked for their series.
+        // Some hosts are in no report, and the series of some cannot be listed.
         for (n, host) in world.hosts.iter_mut().enumerate() {
             host.reported = n != 1;
             host.licensed = n != 2;
@@ -326,7 +326,7 @@ impl Case {
         self.stage.plan == Plan::Pro
     }
 
-    /// Requests for details, of meetings and webinars, by whichever source.
+    /// Requests for details of meetings and webinars, from either source.
     fn details(&self) -> Vec<sim::Logged> {
         let mut log = self.stage.sim.log();
         log.retain(|one| one.endpoint.ends_with("detail"));
@@ -389,15 +389,16 @@ impl Case {
                 });
             }
             Extend(n) => on(self, n, |world, uuid| world.extend(uuid, 3)),
-            // It ends a little later for it: a session more and one less, with all that the listing says as before, would be a
-            // change that no listing shows, hence nobody can follow.
+            // The meeting also ends a little later. Otherwise one session more and one less would leave the listing unchanged, and nobody could
+            // notice the
+            // change.
             AddSession(n) => on(self, n, |world, uuid| {
                 world.add_session(uuid);
                 let meeting = world.meeting_mut(uuid).unwrap();
                 meeting.one_person = false;
                 meeting.end += TimeDelta::seconds(1);
             }),
-            // The last one stays: a meeting that nobody attended is none.
+            // The last session stays: a meeting that nobody attended is no meeting.
             RemoveSession(n) => on(self, n, |world, uuid| {
                 if world.meeting(uuid).unwrap().sessions.len() > 1 {
                     world.remove_session(uuid);
@@ -439,7 +440,7 @@ impl Case {
                     world.add_webinar(usize::from(host), ago(hours_ago), 40, usize::from(sessions))
                 });
             }
-            // Then the reports no longer know the meetings either: there is no truth to end with.
+            // Without the host the reports do not know the meetings either, so there is no right state to end with.
             HostLeaves(_) if self.is_pro() => {}
             HostLeaves(n) => self.edit(|world| {
                 let count = world.hosts.len();
@@ -487,7 +488,7 @@ impl Case {
         }
     }
 
-    /// One command, with what goes wrong meanwhile; then every promise that holds at any time.
+    /// Runs one command, with what goes wrong during it. Then checks every promise that holds at any time.
     async fn run(&mut self, what: What, trouble: Trouble) {
         let (rows, documents) = (self.rows(), self.documents().await);
         let now = self.now();
@@ -515,7 +516,7 @@ impl Case {
                 let action = match kind {
                     "unavailable" => json!({"answer": {"status": 503}}),
                     "earlier_to" => json!({"earlier_to": 1}),
-                    // Without a word of when, a minute is waited for: the limit of listings is a minute's.
+                    // If the answer does not say when to retry, the client waits a minute: the limit of listings is per minute.
                     "too_fast" => json!({"too_fast_until": 1}),
                     "too_fast_empty" if matches!(endpoint, "listing" | "webinars") => {
                         json!({"too_fast_seconds": 1})
@@ -577,7 +578,7 @@ impl Case {
                 }
             }
         };
-        // Where it is: no handle of it survives.
+        // The run is dropped where it is, and no handle of it survives.
         drop(run);
         self.stage.sim.set_faults(FaultPlan::default());
         self.stage.elastic.as_mut().unwrap().url = there;
@@ -597,7 +598,7 @@ impl Case {
         }
     }
 
-    /// Nothing that was kept is lost or emptied, and what is kept is what Zoom once said.
+    /// Asserts that nothing that was kept is lost or emptied, and that what is kept is what Zoom once answered.
     fn check_kept(&self, before: &BTreeMap<String, Row>) {
         if !self.stage.db().exists() {
             return;
@@ -624,7 +625,7 @@ impl Case {
         for (uuid, row) in &after {
             if let Some(kept) = &row.kept {
                 let states = &self.history[uuid];
-                // Of a page that came without its rows Zoom still counts them: then the rest is kept, but not as the whole.
+                // If a page came without its rows, Zoom still counts them. The rest is then kept, but not as complete.
                 let awaited = row.look_again_at.is_some()
                     || row.incomplete
                     || ["listed", "failed", "dead", "gone"].contains(&row.status.as_str());
@@ -637,14 +638,14 @@ impl Case {
         }
     }
 
-    /// Documents stay, but for sessions that the account no longer has.
+    /// Asserts that documents stay, except those of sessions that the account no longer has.
     async fn check_documents(&self, before: &Documents) {
         let after = self.documents().await;
         let world = self.stage.sim.with_world(|world| world.clone());
         let of = |source: &Value| (source["meeting"].clone(), key(source.as_object().unwrap()));
         let there: Vec<_> = after.values().map(of).collect();
         for (id, source) in before.iter().filter(|(id, _)| !after.contains_key(*id)) {
-            // What the reports told of first has another id once the dashboards tell of it.
+            // A session that was first known from the reports gets another id once the dashboards show it.
             if there.contains(&of(source)) {
                 continue;
             }
@@ -653,7 +654,7 @@ impl Case {
                 .unwrap_or_else(|| panic!("meeting {id} was deleted"));
             let (participant, join, _) = key(source.as_object().unwrap());
             let Some(meeting) = world.meeting(uuid) else {
-                // It may have lost that session before it was removed itself, in a detail that waited to be published.
+                // The meeting may have lost that session before it was removed itself, in a detail that was not yet published.
                 let kept = self.rows().remove(uuid).and_then(|row| row.kept);
                 let kept =
                     kept.is_some_and(|kept| kept.iter().any(|one| one.0 == participant && one.1 == join));
@@ -670,7 +671,7 @@ impl Case {
         }
     }
 
-    /// No detail is asked for twice, and none without a reason.
+    /// Asserts that no detail is requested twice, and none without a reason.
     fn check_requests(&self, before: &BTreeMap<String, Row>, now: DateTime<Utc>, what: What) {
         let mut asked: BTreeMap<String, usize> = BTreeMap::new();
         for one in self.details().into_iter().filter(|one| one.page == 1) {
@@ -685,14 +686,14 @@ impl Case {
             let changed = world
                 .meeting(&uuid)
                 .is_some_and(|meeting| listed_as(meeting) != row.listed_as);
-            // A second later than the clock said: the run takes its time.
+            // A little later than the clock showed at the start: the run takes its time.
             let look = row
                 .look_again_at
                 .as_ref()
                 .is_some_and(|at| at.parse::<DateTime<Utc>>().unwrap() <= now + TimeDelta::seconds(60));
             let due = ["listed", "failed"].contains(&row.status.as_str());
             let back = row.vanished && (!row.fetched || row.status == "gone");
-            // One that was due already may be on its way as the listing shows that it changed.
+            // A detail that was already due may be in flight when the listing shows that it changed.
             let most = 1 + usize::from(changed && (look || due));
             assert!(times <= most, "{what:?} asked for {uuid} {times} times: {row:?}");
             assert!(
@@ -772,10 +773,10 @@ impl Case {
         documents
     }
 
-    /// Left in peace for long enough, everything is as the account has it.
+    /// Asserts that after enough undisturbed time everything is as in the account.
     async fn ends_right(&mut self) {
         if self.stage.db().exists() {
-            // What a person does who sees that something is dead.
+            // What a user does who sees that something is dead.
             let mut catalog = Catalog::open(&self.stage.db()).unwrap();
             catalog.retry().unwrap();
         }
@@ -792,14 +793,14 @@ impl Case {
             });
             let what = match listed_from.flatten() {
                 Some(day) if day <= first_day.to_string() => Resume,
-                // Days that no sync ever listed are nobody's business, until somebody asks for them.
+                // Days that no sync ever listed stay unlisted until a user asks for them.
                 _ => Dated(u8::try_from((self.now().date_naive() - first_day).num_days() + 1).unwrap()),
             };
             self.run(what, Nothing).await;
         }
         self.check_truth().await;
 
-        // And a second run finds nothing to do.
+        // A second run finds nothing to do.
         self.stage.sim.clear_log();
         let again = self.stage.sync(Scope::Resume).await;
         assert_eq!(again.ending, Ending::Done, "{:?}", again.message);
@@ -845,7 +846,7 @@ impl Case {
             assert_eq!(shown["topic"], meeting.topic.as_str(), "{uuid}");
             assert_eq!(shown["kind"] == "webinar", meeting.webinar, "{uuid}");
             assert_eq!(shown["end_time"], sim::world::zoom_time(meeting.end), "{uuid}");
-            // Whose webinar it is that no report tells, only a meeting of theirs could.
+            // If no report shows the host of a webinar, only a meeting of the same host could.
             let host = &world.hosts[meeting.host];
             if self.is_pro() || host.reported || !meeting.webinar {
                 assert_eq!(shown["host"]["host_id"], host.id.as_str(), "{uuid}");
@@ -884,7 +885,7 @@ async fn command(stage: &Stage, what: What) -> Option<Summary> {
                 .unwrap();
             let run = catalog.begin_run("reindex", clock.now()).unwrap();
             let (_keep, cancel) = tokio::sync::watch::channel(false);
-            // Refused, or Elasticsearch is away: what the index holds then is looked at like after any other command.
+            // It may be refused, or Elasticsearch may be unreachable. The index is then checked as after any other command.
             let _ = reindex(
                 &mut catalog,
                 &stage.es().client(),
@@ -909,7 +910,7 @@ async fn clear(es: &ElasticStage) {
     }
 }
 
-/// One list of operations from beginning to end; panics where a promise is broken.
+/// Plays one list of operations from beginning to end. Panics if a promise is broken.
 fn play(elastic: &ElasticStage, pro: bool, ops: &[Op]) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -922,12 +923,12 @@ fn play(elastic: &ElasticStage, pro: bool, ops: &[Op]) {
             case.apply(op).await;
         }
         case.ends_right().await;
-        // The prefix is used again.
+        // The prefix is used again, so its indices stay.
         case.stage.elastic = None;
     });
 }
 
-/// On a Business account, and on a Pro one.
+/// Plays the operations on a Business account, and on a Pro one.
 fn story(ops: &[Op]) {
     let elastic = ElasticStage::new(ENGINES[0]);
     for pro in [false, true] {
@@ -936,7 +937,7 @@ fn story(ops: &[Op]) {
     clean_up(elastic);
 }
 
-/// Killed once its listing was recorded and before the report of the hosts had come: the next run asked for it no more.
+/// The run was killed after its listing was recorded and before the report of hosts arrived. The next run did not ask for the report any more.
 #[test]
 fn a_run_killed_before_its_report_of_hosts_asks_for_it_again() {
     for at in 2..6 {
@@ -957,7 +958,7 @@ fn a_run_killed_before_its_report_of_hosts_asks_for_it_again() {
     }
 }
 
-/// Its sessions come late, and one is gone by then: the look that was due is on its way as the listing says so.
+/// The sessions come late, and one is gone by then. The fetch that was due is in flight when the listing shows the change.
 #[test]
 fn a_late_detail_that_also_changed_ends_right() {
     story(&[
@@ -976,7 +977,7 @@ fn a_late_detail_that_also_changed_ends_right() {
     ]);
 }
 
-/// Whose meetings these are is asked about the first, which is deleted by then; the second can tell.
+/// The host is looked up by the first meeting, which is deleted by then. The second meeting can tell.
 #[test]
 fn a_host_whose_first_meeting_was_deleted_is_found_by_another() {
     let daily = Fault {
@@ -994,7 +995,7 @@ fn a_host_whose_first_meeting_was_deleted_is_found_by_another() {
     story(&[add.clone(), Run(Resume, daily), Remove(0), add]);
 }
 
-/// A detail's second page comes without its rows: the first is kept, looked for again, and then whole.
+/// A detail's second page comes without its rows. The first page is kept, the detail is fetched again, and is then complete.
 #[test]
 fn a_detail_whose_second_page_came_empty_ends_right() {
     let cut = |from| Fault {
@@ -1023,7 +1024,7 @@ fn clean_up(elastic: ElasticStage) {
     runtime.block_on(elastic.remove_everything());
 }
 
-/// Plays so many cases of a seed; says what broke, and in which shortest list of operations.
+/// Plays this many cases of a seed. On failure it says what broke, and the shortest list of operations for it.
 fn play_seed(elastic: &ElasticStage, seed: u64, cases: u32, shrinks: u32) -> Result<(), String> {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
@@ -1057,7 +1058,7 @@ fn play_seed(elastic: &ElasticStage, seed: u64, cases: u32, shrinks: u32) -> Res
         })
 }
 
-/// Seeds at once: most of a case is waiting for Elasticsearch.
+/// Seeds that are played at the same time: a case mostly waits for Elasticsearch.
 const AT_ONCE: u64 = 8;
 
 /// Cases of a seed in the default run, and in the long one.

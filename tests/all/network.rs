@@ -1,4 +1,4 @@
-//! The way out of the machine: a real forward proxy, TLS by a private authority, and a cluster that asks for a certificate.
+//! The network outside the machine: a real forward proxy, TLS by a private authority, and a cluster that asks for a certificate.
 
 use std::{
     path::{Path, PathBuf},
@@ -45,7 +45,7 @@ fn stage(variable: Option<&str>) -> Stage {
     Stage::new(world, variable)
 }
 
-/// An authority of our own, and what it signs.
+/// A certificate authority of the tests, and what it signs.
 struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pem: String,
@@ -81,7 +81,7 @@ fn certificates(pem: &str) -> Vec<tokio_rustls::rustls::pki_types::CertificateDe
         .collect()
 }
 
-/// TLS for `name` before a server on this machine; it may ask for a certificate of this authority. Answers the port.
+/// TLS for `name` in front of a server on this machine. With `asks` it asks for a certificate of this authority. Returns the port.
 async fn tls_before(to: u16, name: &str, authority: &Authority, asks: bool) -> u16 {
     let (certificate, key) = authority.signs(name);
     let provider = Arc::new(ring::default_provider());
@@ -128,11 +128,11 @@ enum Manner {
     Asks(&'static str),
     /// Refuses every CONNECT, and shows a page for the rest.
     Refuses,
-    /// Lets through, and answers plain requests with a page that asks for a login, and 200.
+    /// Lets CONNECT through, but answers plain requests with 200 and a page that asks for a login.
     ShowsAPage,
 }
 
-/// A forward proxy: any host ends in `.test` and is this machine. Answers its address and what it was asked for.
+/// A forward proxy. Every host name ends in `.test` and means this machine. Returns its address and what it was asked for.
 async fn forward_proxy(manner: Manner) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -190,7 +190,7 @@ async fn forward(mut stream: TcpStream, manner: Manner, seen: Arc<Mutex<Vec<Stri
         join(stream, port).await;
         return;
     }
-    // The rest of this connection is for the same host: only the line has to be put right, and that for each request.
+    // The rest of this connection is for the same host. Only the request line has to be rewritten, for each request.
     let path = &target["http://".len() + authority.len()..];
     let head = head
         .replacen(target, path, 1)
@@ -200,7 +200,7 @@ async fn forward(mut stream: TcpStream, manner: Manner, seen: Arc<Mutex<Vec<Stri
     let _ = tokio::io::copy_bidirectional(&mut stream, &mut there).await;
 }
 
-/// The program, whose Zoom is at `https://zoom.test`, before which stands TLS.
+/// The program and its Zoom at `https://zoom.test`, behind TLS.
 struct Office {
     stage: Stage,
     authority: Authority,
@@ -338,7 +338,7 @@ async fn no_proxy_none_and_localhost_bypass_the_proxy() {
     let (proxy, seen) = forward_proxy(Manner::LetsThrough).await;
     let es = office.stage.es();
     let from = since();
-    // Elasticsearch on this machine is never asked for through a proxy.
+    // Elasticsearch on this machine is never reached through a proxy.
     let environment = [
         ("ALL_PROXY", proxy.as_str()),
         ("ELASTICSEARCH_URL", es.url.as_str()),
@@ -351,7 +351,7 @@ async fn no_proxy_none_and_localhost_bypass_the_proxy() {
         !asked.is_empty() && asked.iter().all(|one| one.starts_with("CONNECT zoom.test:")),
         "{asked:?}"
     );
-    // Without it the name leads nowhere: what is switched off is not asked.
+    // Without the proxy the name leads nowhere: a proxy that is switched off gets no request.
     for off in [("NO_PROXY", ".test"), ("ZOOM_HARVESTER_PROXY", "none")] {
         let (code, said) = office.runs(&["sync"], &[environment[0], off]).await;
         assert_eq!(code, 3, "{said}");
@@ -463,7 +463,7 @@ async fn only_the_machines_authorities_are_trusted() {
     );
     assert_eq!(said.trim().lines().count(), 1, "{said}");
 
-    // A folder of authorities, each file named by the hash of its subject, as OpenSSL wants it; here one that any name will do for.
+    // A folder of authorities. OpenSSL wants each file named by the hash of its subject; here any such name works.
     let dir = folder.join("authorities");
     std::fs::create_dir(&dir).unwrap();
     std::fs::copy(&office.ca, dir.join("a1b2c3d4.0")).unwrap();
@@ -548,7 +548,7 @@ async fn requests_go_to_the_nodes_that_answer() {
         let stage = stage(Some(variable));
         let es = stage.es();
         stage.run(stage.days(6), true, false).await;
-        // It answers until the first bulk request, and then no more.
+        // It answers until the first bulk request, and then not any more.
         let dies = Rule {
             from: 1,
             times: usize::MAX / 2,
@@ -571,7 +571,7 @@ async fn requests_go_to_the_nodes_that_answer() {
         let (code, said) = publish(format!("http://{nobody}, {dying} {}", es.url)).await;
         assert_eq!(code, 0, "{variable}: {said}");
         stage.assert_index_is_the_account().await;
-        // Left aside, it is not asked again and again: what it costs is one request, or a few that were under way together.
+        // The dead node is set aside and not asked repeatedly. It costs one request, or a few that were in flight together.
         let asked = seen.before.load(Ordering::SeqCst);
         assert!(
             asked <= 6,

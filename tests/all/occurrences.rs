@@ -1,4 +1,4 @@
-//! Instances of a series that belong together: a meeting that its host left and began again is one, by documents and by SQL.
+//! Instances of a series that belong together: a meeting that its host left and restarted is one occurrence, in documents and in SQL.
 
 use std::collections::BTreeSet;
 
@@ -34,7 +34,7 @@ fn add(stage: &Stage, series: i64, start: DateTime<Utc>, minutes: i64, sessions:
     })
 }
 
-/// Calls everybody but the host in it by these names; a guest has no email.
+/// Gives everybody in the meeting except the host these names; a guest has no email.
 fn call(stage: &Stage, uuid: &str, guests: &[&str]) {
     stage.sim.with_world(|world| {
         let host = world.hosts[1].clone();
@@ -53,7 +53,7 @@ fn call(stage: &Stage, uuid: &str, guests: &[&str]) {
     });
 }
 
-/// The meetings of a series, by their occurrence, as SQL tells it.
+/// The meetings of a series, grouped by occurrence, as SQL shows them.
 fn told(stage: &Stage, series: i64) -> BTreeSet<BTreeSet<String>> {
     let groups = stage.texts(&format!(
         "SELECT group_concat(meeting_uuid, ' ') FROM meeting_overview WHERE series_id = {series} GROUP BY occurrence_id"
@@ -90,7 +90,7 @@ async fn a_restarted_meeting_is_one_occurrence_whenever_it_becomes_known() {
     assert_eq!(told(&stage, series), groups(&[&[&first], &[&far]]));
     stage.assert_index_is_the_account().await;
 
-    // Two between them, and the chain closes: the documents of what was published follow, without a detail fetched again.
+    // Two meetings between them close the chain. The published documents follow, without fetching a detail again.
     let second = add(&stage, series, at(44), 20, 2);
     let third = add(&stage, series, at(79), 1, 2);
     stage.sim.clear_log();
@@ -121,7 +121,7 @@ async fn a_restarted_meeting_is_one_occurrence_whenever_it_becomes_known() {
     );
     stage.assert_index_is_the_account().await;
 
-    // An unchanged run changes nothing, and `catalog check` is content.
+    // A run without news changes nothing, and `catalog check` finds no flaws.
     let idle = stage.sync(stage.days(4)).await;
     assert_eq!((idle.ending, idle.bulk_requests), (Ending::Done, 0));
     for check in stage.catalog().check().unwrap() {
@@ -149,7 +149,7 @@ async fn a_personal_room_is_told_apart_by_its_guests() {
         groups(&[&[&ada], &[&ben, &alone, &ben_again]])
     );
 
-    // Somebody was in both after all: a detail that changes settles it.
+    // Somebody was in both after all: a changed detail shows it.
     call(&stage, &ben, &["Ada"]);
     stage.sim.with_world(|world| world.extend(&ben, 0));
     stage.sim.with_world(|world| world.add_session(&ben));
@@ -166,7 +166,7 @@ async fn a_personal_room_is_told_apart_by_its_guests() {
 async fn an_instance_whose_first_is_forgotten_becomes_the_first_itself() {
     let stage = empty(None);
     let series = 92_000_000_002;
-    // Over midnight.
+    // The series runs over midnight.
     let midnight = Utc::now().date_naive().and_time(chrono::NaiveTime::MIN).and_utc() - TimeDelta::days(1);
     let before = add(&stage, series, midnight - TimeDelta::minutes(50), 40, 3);
     let after = add(&stage, series, midnight + TimeDelta::minutes(2), 30, 3);
@@ -195,8 +195,9 @@ async fn an_instance_whose_first_is_forgotten_becomes_the_first_itself() {
     }
 }
 
-/// In whatever order instances come, grow and change their guests: what the catalog has worked out step by step is what one look at all of them
-/// gives.
+/// In whatever order instances come, grow and change their guests, the result that the catalog computes step by step equals one computation over
+/// all
+/// of them.
 #[tokio::test(flavor = "multi_thread")]
 async fn incremental_occurrences_equal_those_of_a_full_computation() {
     for seed in 0..12 {
@@ -229,7 +230,7 @@ async fn incremental_occurrences_equal_those_of_a_full_computation() {
     }
 }
 
-/// The occurrences of a series, worked out from the account itself.
+/// The occurrences of a series, computed from the account itself.
 fn at_one_look(stage: &Stage, series: i64) -> BTreeSet<BTreeSet<String>> {
     let world = stage.sim.with_world(|world| world.clone());
     let mut meetings: Vec<_> = world.meetings.iter().filter(|one| one.series == series).collect();

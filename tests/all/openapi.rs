@@ -1,5 +1,5 @@
-//! Zoom's own example answers, as its OpenAPI description gives them, go through the whole job: no field of theirs is misread, and
-//! every one is in the documents or kept in the catalog.
+//! Zoom's own example answers, from its OpenAPI description, go through the whole program. No field is misread, and every field is in the documents
+//! or kept in the catalog.
 
 use std::{sync::Arc, time::Duration};
 
@@ -33,7 +33,7 @@ async fn answer(State(examples): State<Arc<Value>>, uri: Uri) -> Json<Value> {
         _ => "past_meeting",
     };
     let mut body = examples[name].clone();
-    // Every example says that there is a next page: it is served once more, and as the last.
+    // Every example says that there is a next page. The example is served once more as the last page.
     if uri.query().unwrap_or_default().contains("next_page_token=") {
         body["next_page_token"] = "".into();
         if name == "detail" {
@@ -55,7 +55,7 @@ async fn zooms_documented_examples_are_harvested() {
 
     let es = ElasticStage::new(ENGINES[0]);
     let mut catalog = Catalog::in_memory().unwrap();
-    // The examples' listing is one of these days.
+    // The date of the examples' listing.
     let clock = Clock::new(|| parse_time("2022-04-07T12:00:00Z").unwrap());
     let account = AccountId::new("example");
     catalog.claim(&account, "catalog", clock.now()).unwrap();
@@ -110,14 +110,14 @@ async fn zooms_documented_examples_are_harvested() {
 
     let row = &examples["listing"]["meetings"][0];
     let session = &examples["detail"]["participants"][0];
-    // Kept whole in the catalog.
+    // The catalog keeps both whole.
     let uuid = row["uuid"].as_str().unwrap();
     let Some(Found::Meeting(shown)) = catalog.find(uuid).unwrap() else {
         panic!()
     };
     assert_eq!(shown.listing.as_str(), row.to_string());
     assert_eq!(shown.sessions[0].as_str(), session.to_string());
-    // And shown in the documents, each field that says something.
+    // The documents show each field that has a value.
     let meetings = es.all("meetings").await;
     let sessions = es.all("sessions").await;
     let (meeting, shown) = (&meetings[uuid].1, &sessions.values().next().unwrap().1);
@@ -150,8 +150,8 @@ async fn zooms_documented_examples_are_harvested() {
     assert_eq!(meeting["meeting_series_id"], 93_201_235_621_i64);
 }
 
-/// Zoom's OpenAPI description, cut to the endpoints that are used: `tests/fixtures/zoom-contract.json` has their paths, labels, query parameters (with
-/// the values that each may have) and the fields of a row.
+/// Zoom's OpenAPI description, cut to the endpoints that are used. `tests/fixtures/zoom-contract.json` has their paths, labels, query parameters
+/// (with the values that each may have) and the fields of a row.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_request_and_field_stands_in_zooms_contract() {
     let contract: Value = serde_json::from_str(include_str!("../fixtures/zoom-contract.json")).unwrap();
@@ -167,7 +167,7 @@ async fn every_request_and_field_stands_in_zooms_contract() {
             now,
         })
         .with_webinars(2, now);
-        // One whose host only the meeting itself tells.
+        // A host that only the meeting itself shows.
         world.hosts[1].reported = false;
         let mut stage = Stage::new(world, None);
         stage.webinars = true;
@@ -221,7 +221,7 @@ async fn every_request_and_field_stands_in_zooms_contract() {
             if asked.status != 200 || !served.insert(asked.endpoint) {
                 continue;
             }
-            // The same answer again, to look at its fields.
+            // Get the same answer again, to check its fields.
             let url = format!("{}{}", stage.sim.api_url().trim_end_matches("/v2"), asked.target);
             let answer = http
                 .get(url)

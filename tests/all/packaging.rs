@@ -15,7 +15,7 @@ fn text(file: &str) -> String {
 
 fn program(args: &[&str]) -> String {
     let answer = Command::new(env!("CARGO_BIN_EXE_zoom-harvester"))
-        // A setting that would stop any other command: these need none.
+        // This setting would stop any other command. These commands need no settings.
         .env("ZOOM_PLAN", "nonsense")
         .args(args)
         .output()

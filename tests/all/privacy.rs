@@ -1,4 +1,4 @@
-//! Privacy: what a policy keeps out is nowhere, what was forgotten is gone from every byte and from the index, and stays gone.
+//! Privacy: what a policy keeps out is stored nowhere. What was forgotten is gone from every byte and from the index, and stays gone.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,7 +29,7 @@ fn small() -> World {
         days: 6,
         now: Utc::now(),
     });
-    // The simulator's reasons name nobody; Zoom's do.
+    // The simulator's leave reasons name nobody; Zoom's do.
     for session in world
         .meetings
         .iter_mut()
@@ -48,7 +48,7 @@ fn policy(treatment: Treatment) -> Policy {
     Policy::new(fields.into(), true, Some(KEY.to_owned().into())).unwrap()
 }
 
-/// Every byte of every file beside the catalog.
+/// Every byte of every file in the catalog's folder.
 fn files(stage: &Stage) -> Vec<u8> {
     let files = std::fs::read_dir(stage.folder.path()).unwrap();
     files
@@ -56,8 +56,8 @@ fn files(stage: &Stage) -> Vec<u8> {
         .collect()
 }
 
-/// Everything that is stored: every file beside the catalog as it is, and what is compressed in it as it was. In lower case, like
-/// all that is compared with it.
+/// Everything that is stored: every file in the catalog's folder as it is, and the compressed content of the catalog, decompressed. In lower case,
+/// like all that is compared with it.
 fn stored(stage: &Stage) -> String {
     let mut bytes = files(stage);
     let catalog = Catalog::open_read_only(&stage.db()).unwrap();
@@ -98,7 +98,7 @@ fn nowhere<'a>(places: &[&str], values: impl IntoIterator<Item = &'a str>) -> us
     looked
 }
 
-/// The index holds what the catalog builds, and nothing beside it.
+/// Asserts that the index holds what the catalog builds, and nothing else.
 async fn assert_index_is_the_catalog(stage: &Stage) {
     let mut built: BTreeMap<(&str, String), Value> = BTreeMap::new();
     let catalog = Catalog::open_read_only(&stage.db()).unwrap();
@@ -122,7 +122,7 @@ async fn assert_index_is_the_catalog(stage: &Stage) {
     assert_eq!(found, built);
 }
 
-/// The program on this stage: its exit code and all that it said.
+/// Runs the program on this stage. Returns its exit code and all that it printed.
 fn program(stage: &Stage, es: Option<&str>, args: &[&str]) -> (i32, String) {
     let mut command = Command::cargo_bin("zoom-harvester").unwrap();
     command.env_clear().current_dir(stage.folder.path());
@@ -215,7 +215,7 @@ async fn dropped_and_replaced_values_are_nowhere() {
     }
 }
 
-/// What is dropped may be what others are found by: every field alone, and an unchanged account still costs nothing.
+/// Drops every field alone, because a dropped field may be one that others are found by. An unchanged account still costs nothing.
 #[tokio::test]
 async fn each_field_can_be_dropped_alone() {
     for (field, name) in Field::ALL {
@@ -227,7 +227,7 @@ async fn each_field_can_be_dropped_alone() {
             (&Ending::Done, 40),
             "{name}"
         );
-        // Without their email hosts are known by their meetings, one by one; else only who stands in no report.
+        // Without emails, hosts are looked up by their meetings, one by one. Otherwise only hosts that are in no report are looked up.
         let unreported = stage
             .sim
             .with_world(|world| world.hosts.iter().filter(|host| !host.reported).count());
@@ -288,7 +288,7 @@ async fn people_can_still_be_counted(variable: &str) {
         .call("POST", "/PREFIX-sessions/_search", Some(query))
         .await;
     assert_eq!(answer["aggregations"]["people"]["value"], people, "{answer}");
-    // The same key on a new catalog: the same pseudonyms, in the listing, in the details and of the hosts.
+    // The same key on a new catalog gives the same pseudonyms, in the listing, in the details and for the hosts.
     let mut other = Stage::new(stage.sim.with_world(|world| world.clone()), None);
     other.policy = stage.policy.clone();
     other.sync(other.days(8)).await;
@@ -333,7 +333,7 @@ async fn people_can_still_be_counted_in_opensearch() {
     people_can_still_be_counted(ENGINES[1]).await;
 }
 
-/// Gives a participant a name and an email of their own, in two meetings, written differently; answers their stays.
+/// Gives a participant their own name and email in two meetings, written differently. Returns their stays.
 fn jill(world: &mut World) -> Vec<String> {
     let mut meetings = world.meetings.iter_mut().filter(|one| one.sessions.len() > 3);
     let mut stays = Vec::new();
@@ -399,7 +399,7 @@ async fn a_participant_is_forgotten(whom: [&str; 2]) {
     assert!(said.contains("in 2 meetings (2 sessions)"), "{said}");
     assert!(holds(&stored(&stage), OF_JILL[0]), "a dry run erases nothing");
 
-    // Somebody has the catalog open, so the log beside it is not simply removed at the end.
+    // Another connection has the catalog open, so its write-ahead log is not simply removed at the end.
     let open = rusqlite::Connection::open(stage.db()).unwrap();
     open.query_row("SELECT count(*) FROM meetings", [], |_| Ok(()))
         .unwrap();
@@ -421,7 +421,7 @@ async fn a_participant_is_forgotten(whom: [&str; 2]) {
         assert!(!now.windows(payload.len()).any(|window| window == payload));
     }
     drop(open);
-    // The stays remain, of nobody.
+    // The stays remain, but name nobody.
     let sessions = stage.es().all("sessions").await;
     for stay in &stays {
         let (_, shown) = sessions
@@ -441,7 +441,7 @@ async fn a_participant_is_forgotten(whom: [&str; 2]) {
     assert_eq!((&again.ending, again.bulk_requests), (&Ending::Done, 0));
     assert_eq!((again.tally.changed, stage.sim.count("detail")), (0, 0));
 
-    // Zoom sends it all once more.
+    // Zoom sends everything once more.
     stage.sim.with_world(|world| {
         let uuids: Vec<String> = world.meetings.iter().map(|one| one.uuid.clone()).collect();
         uuids.iter().for_each(|uuid| world.add_session(uuid));
@@ -517,7 +517,7 @@ async fn a_host_is_forgotten_and_the_meetings_remain() {
     assert!(meetings > 1 && holds(&stored(&stage), of_host[0]));
 
     let url = stage.es().url.clone();
-    // Somebody has the catalog open, so the file is not simply tidied up at the end.
+    // Another connection has the catalog open, so the file is not simply tidied up at the end.
     let open = rusqlite::Connection::open(stage.db()).unwrap();
     open.query_row("SELECT count(*) FROM meetings", [], |_| Ok(()))
         .unwrap();
@@ -594,7 +594,7 @@ async fn the_past_is_forgotten_even_while_elasticsearch_is_down() {
         "it could not be told yet"
     );
 
-    // As if killed and run again.
+    // Run it again, as if it had been killed.
     let url = stage.es().url.clone();
     let (code, said) = program(&stage, Some(&url), &["forget", "--before", &date]);
     assert_eq!(code, 0, "{said}");

@@ -51,7 +51,7 @@ fn every_link_to_a_file_leads_somewhere_and_every_page_is_in_the_index() {
     }
 }
 
-/// The command lines in the blocks of the pages: each is understood, though not run. What is not understood ends with a line that points to --help.
+/// Each command line in the code blocks of the pages is parsed, but not run. One that cannot be parsed ends with a line that points to --help.
 #[test]
 fn every_command_line_in_the_docs_is_valid() {
     let folder = tempfile::tempdir().unwrap();
@@ -65,13 +65,13 @@ fn every_command_line_in_the_docs_is_valid() {
             {
                 let line = line.split(" #").next().unwrap().split(" > ").next().unwrap();
                 let args: Vec<&str> = line.split_whitespace().map(|arg| arg.trim_matches('"')).collect();
-                // Several words in quotes are a shell's business; and what needs no settings would be done.
+                // Several words in quotes need a shell, and a command that needs no settings would really run.
                 let needs_no_settings = matches!(args.first(), Some(&"man" | &"completions"));
                 if line.contains('"') || line.contains("COMMAND") || needs_no_settings {
                     continue;
                 }
                 let output = Command::new(env!("CARGO_BIN_EXE_zoom-harvester"))
-                    // Read before any command does a thing, and refused: so nothing is done.
+                    // This setting is read and refused before any command does anything.
                     .env("ZOOM_PLAN", "nonsense")
                     .args(&args)
                     .current_dir(folder.path())
@@ -115,7 +115,7 @@ fn the_configuration_reference_is_what_the_program_knows() {
     );
 }
 
-/// If this fails because the schema moved on, make the example again:
+/// If this fails because the schema changed, make the example again:
 /// `rm harvester.db.example && cargo run --release -- demo --example harvester.db.example`.
 #[test]
 fn every_audit_query_runs_on_the_example_which_is_current_and_small() {

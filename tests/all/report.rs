@@ -124,7 +124,7 @@ async fn the_report_equals_sql_and_a_browser_reports_no_error() {
         "our script ran: one day is where Tab leads"
     );
 
-    // A day gets worse in each way; the answer and the states follow.
+    // One day gets worse in each way; the answer and the states follow.
     let conn = rusqlite::Connection::open(stage.db()).unwrap();
     let day = |n: usize| by_sql(&stage)[n].split('|').next().unwrap().to_owned();
     let (missing, failed, partial) = (day(1), day(2), day(3));

@@ -1,4 +1,4 @@
-//! Accounts without dashboards, by Zoom's reports: the same promises, with the least requests.
+//! Accounts without dashboards, from Zoom's reports: the same promises, with the fewest requests.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,7 +31,7 @@ fn staged(seed: u64, variable: Option<&str>) -> Stage {
         setup.scopes = "report:read:admin meeting:read:admin user:read:admin".to_owned();
     });
     stage.plan = Plan::Pro;
-    // As the program has it from ZOOM_PLAN.
+    // The program sets this from ZOOM_PLAN.
     stage.source = Some(Source::Reports);
     stage
 }
@@ -52,7 +52,7 @@ fn asked(stage: &Stage) -> Vec<(&'static str, usize)> {
     .collect()
 }
 
-/// The windows of the last days, and the hosts that were active in each: a listing never reaches over the end of a month.
+/// The number of active hosts in each window of the last days. A listing never crosses the end of a month.
 fn active(stage: &Stage, days: i64) -> Vec<usize> {
     let today = stage.clock.now().date_naive();
     let mut windows: BTreeMap<u32, BTreeSet<usize>> = BTreeMap::new();
@@ -89,7 +89,7 @@ async fn a_pro_account_is_harvested_whole_with_the_least_requests() {
                 .any(|(name, _)| matches!(*name, "listing" | "detail" | "past_meeting")),
             "{counts:?}"
         );
-        // The days and two before them. Two lists a host, and the hosts once: they are not asked for again to know whose meetings these are.
+        // The days and two before them. Two lists per host, and the hosts once: they are not requested again to learn whose meetings these are.
         let active = active(&stage, 11);
         assert_eq!(
             (stage.sim.count("hosts"), stage.sim.count("report_listing")),
@@ -136,7 +136,7 @@ async fn a_pro_account_is_harvested_whole_with_the_least_requests() {
             "an unchanged run fetches nothing"
         );
 
-        // Later: one meeting more, one with somebody more.
+        // Later there is one meeting more, and one meeting with one more participant.
         let changed = stage.sim.with_world(|world| {
             let start = Utc::now() - TimeDelta::hours(30);
             world.add_meeting(1, start, 20, 2);
@@ -168,7 +168,7 @@ async fn days_settle_and_a_resumed_run_lists_only_what_is_open() {
     assert_eq!(stage.sim.count("report_detail"), 0);
     assert!(stage.sim.count("report_listing") <= 2 * active(&stage, 5).iter().sum::<usize>());
 
-    // A list that cannot be read whole keeps the days open, however often.
+    // A list that cannot be read completely keeps the days open, however many runs there are.
     let stage = staged(36, None);
     let failing = r#"[{"endpoint": "report_listing", "from": 2, "times": "always", "action": "null_row"}]"#;
     stage.sim.set_faults(FaultPlan::from_json(failing).unwrap());
@@ -187,7 +187,7 @@ async fn days_settle_and_a_resumed_run_lists_only_what_is_open() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn reports_replace_refused_dashboards_and_zoom_source_forces_one() {
-    // A Business plan without dashboards, an app with their scopes: one request finds out.
+    // A Business plan without dashboards, but an app with the scopes for them: one request finds out.
     let mut stage = staged(33, None);
     stage.plan = Plan::Business;
     stage.source = None;
@@ -196,7 +196,7 @@ async fn reports_replace_refused_dashboards_and_zoom_source_forces_one() {
     });
     let run = stage.run(stage.days(9), true, false).await;
     assert_eq!(run.ending, Ending::Done, "{:?}", run.message);
-    // Two listings may be asked for at once, and neither knows yet what the other hears.
+    // Two listings may be requested at the same time, before either has its answer.
     assert!((1..=2).contains(&stage.sim.count("listing")));
     assert!(
         stage
@@ -213,7 +213,7 @@ async fn reports_replace_refused_dashboards_and_zoom_source_forces_one() {
         all
     );
 
-    // From then on the app's scopes tell, without a request.
+    // If the app lacks the scopes, no request is needed to find out.
     stage
         .sim
         .with_setup(|setup| setup.scopes = "report:read:admin meeting:read:admin".to_owned());
@@ -241,7 +241,7 @@ async fn an_unknown_or_failing_host_removes_no_meeting() {
     stage.run(stage.days(9), true, false).await;
     let all = stage.number("SELECT count(*) FROM meetings");
 
-    // A host who is named and not known: said, not fatal.
+    // A host that is named but unknown is reported, and is not fatal.
     stage.sim.with_world(|world| world.hosts[2].exists = false);
     let run = stage.run(stage.days(9), true, false).await;
     assert_eq!(run.ending, Ending::Done, "{:?}", run.message);
@@ -259,7 +259,7 @@ async fn an_unknown_or_failing_host_removes_no_meeting() {
         all
     );
 
-    // A list that fails, whichever host's it is: the rest is listed, nothing is taken away, and no day is settled.
+    // If any host's list fails, the rest is listed, nothing is taken away, and no day is settled.
     stage.sim.with_world(|world| world.hosts[2].exists = true);
     stage.clock.advance(TimeDelta::hours(50));
     let removed = stage.sim.with_world(|world| {
@@ -282,7 +282,7 @@ async fn an_unknown_or_failing_host_removes_no_meeting() {
     stage.run(stage.days(9), true, false).await;
     stage.sim.set_faults(FaultPlan::default());
 
-    // Known again, and listed whole twice: what is gone is gone.
+    // The host is known again and listed completely twice, so the missing meeting counts as vanished.
     stage.run(stage.days(9), true, false).await;
     assert_eq!(
         stage.number("SELECT count(*) FROM meetings WHERE vanished_at IS NOT NULL"),
@@ -290,7 +290,7 @@ async fn an_unknown_or_failing_host_removes_no_meeting() {
     );
 }
 
-/// Zoom no longer calls a host active whose meetings were all deleted: their lists are read all the same.
+/// Zoom no longer reports a host as active if all its meetings were deleted. Its lists are read all the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn all_meetings_of_a_host_can_vanish() {
     let stage = staged(38, None);
@@ -306,7 +306,7 @@ async fn all_meetings_of_a_host_can_vanish() {
         stage.run(stage.days(11), true, false).await;
     }
     assert_eq!(stage.number(vanished), deleted);
-    // From then on nothing more is expected of that host.
+    // From then on that host's lists are no longer read.
     stage.sim.clear_log();
     stage.run(stage.days(9), true, false).await;
     assert_eq!(
@@ -356,7 +356,7 @@ async fn an_upgraded_account_is_enriched_only_on_request() {
     stage.assert_index_is_the_account().await;
 }
 
-/// The fields that documents of a kept account have, those of objects with a dot.
+/// The fields of the documents of a kept account; fields of objects have a dot.
 fn fields(stage: &Stage) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for stored in stage.catalog().kept_after(None, 1_000, usize::MAX).unwrap() {

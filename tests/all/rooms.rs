@@ -1,4 +1,4 @@
-//! The map in CONTRIBUTING.md: every import of the code is one of its arrows, and every arrow is there.
+//! The map in CONTRIBUTING.md: every import in the code is one of its arrows, and every arrow is an import.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,7 +13,7 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        // Tests may look everywhere.
+        // Tests may import anything.
         if path.is_dir() && name != "tests" {
             files(&path, found);
         } else if name.ends_with(".rs") && !["tests.rs", "naive.rs"].contains(&name.as_str()) {

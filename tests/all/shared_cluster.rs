@@ -1,4 +1,4 @@
-//! A cluster that others use and administer: a second account, templates that match our names, an archive behind the alias that people search.
+//! A cluster that others use and administer: a second account, templates that match the harvester's names, an archive behind the search alias.
 
 use crate::common::{ENGINES, Stage};
 use chrono::Utc;
@@ -56,7 +56,7 @@ async fn settings(stage: &Stage, kind: &str) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_accounts_on_one_cluster_leave_each_other_alone() {
     for variable in ENGINES {
-        // The first account's name begins the second's: a name must not be taken for a prefix of another.
+        // The second account's name begins with the first's. A name must not be used as a prefix of another.
         let mut stages = ["uni", "uni2026"].map(|account| {
             let seed = account.len() as u64;
             Stage::of_account(account, world(seed, 20 + account.len()), Some(variable))
@@ -91,7 +91,7 @@ async fn two_accounts_on_one_cluster_leave_each_other_alone() {
             "{variable}: nothing was written"
         );
 
-        // One rebuilds, and loses its indices: the other notices nothing.
+        // One account rebuilds and loses its indices. The other is not affected.
         stages[0].rebuild(Default::default()).await.unwrap();
         for kind in ["meetings", "sessions"] {
             let path = format!("/PREFIX-{kind}-ACCOUNT-000002");
@@ -109,7 +109,7 @@ async fn two_accounts_on_one_cluster_leave_each_other_alone() {
     }
 }
 
-/// What an administrator may have put: the kind of template, its path, and where in the body the settings and mappings stand.
+/// Templates that an administrator may have added: the kind, the path, and the priority.
 const TEMPLATES: [(&str, &str, i64); 3] = [
     ("of low priority", "/_index_template/PREFIX-theirs", 1),
     ("of high priority", "/_index_template/PREFIX-theirs", 1_000),
@@ -191,7 +191,7 @@ async fn foreign_templates_change_settings_but_not_our_field_types() {
 async fn an_index_with_wrong_types_is_named_before_writing_and_reindex_repairs_it() {
     for variable in ENGINES {
         let stage = staged(variable);
-        // As a restore under another name does it, or a bulk request before our first run: types that were guessed.
+        // Guessed types, as after a restore under another name, or after a bulk request before the harvester's first run.
         let theirs = json!({
             "aliases": {stage.es().named("PREFIX-meetings"): {}},
             "settings": {"number_of_replicas": 0},

@@ -1,4 +1,4 @@
-//! The promises, told as stories: what was asked of Zoom is counted, what stands in the index is compared with the account.
+//! The promises, as scenarios: requests to Zoom are counted, and the index is compared with the account.
 
 use crate::common::{ENGINES, Stage};
 use chrono::{TimeDelta, Utc};
@@ -28,7 +28,7 @@ fn small() -> World {
 async fn elasticsearch_away_for_a_while_costs_no_second_request_to_zoom() {
     let mut stage = Stage::new(small(), Some(ENGINES[0]));
     let there = stage.elastic.take().unwrap();
-    // Nobody listens on the discard port.
+    // Nothing listens on the discard port.
     stage.elastic = Some(crate::common::ElasticStage::at("http://127.0.0.1:9"));
     let down = stage.sync(stage.days(11)).await;
     assert_eq!(down.ending, Ending::StoppedEarly { come_back_at: None });
@@ -60,7 +60,7 @@ async fn an_index_that_was_deleted_is_filled_again_from_the_catalog() {
     }
 }
 
-/// Edits that leave something behind in an index whose catalog does not know of it.
+/// Edits that leave documents behind in an index if the catalog does not know of them.
 fn edit(world: &mut World) {
     let long: Vec<String> = world
         .meetings
@@ -98,7 +98,7 @@ async fn a_catalog_that_was_deleted_while_meetings_changed_ends_with_the_index_r
 async fn an_old_copy_of_the_catalog_put_back_ends_with_the_index_right() {
     let stage = Stage::new(small(), Some(ENGINES[0]));
     stage.sync(stage.days(11)).await;
-    // Twice more: days settle, and the old copy would see no reason to list them.
+    // Sync again: days settle, and the old copy would see no reason to list them.
     stage.sync(Scope::Resume).await;
     let old = stage.folder.path().join("old.db");
     rusqlite::Connection::open(stage.db())
@@ -107,7 +107,7 @@ async fn an_old_copy_of_the_catalog_put_back_ends_with_the_index_right() {
         .unwrap();
     std::fs::copy(stage.db(), &old).unwrap();
 
-    // The newer catalog publishes a session that the old one will never have heard of.
+    // The newer catalog publishes a session that the old copy does not know.
     let (grown, shrunk) = stage.sim.with_world(|world| {
         let uuid = world.meetings[70].uuid.clone();
         world.add_session(&uuid);
@@ -187,7 +187,7 @@ async fn searches_during_a_rebuild_find_everything_and_the_documents_are_identic
         // And the catalog knows the new indices: nothing is due.
         drop(catalog);
         assert_eq!(stage.sync(Scope::Resume).await.bulk_requests, 0);
-        // Meetings that the catalog does not keep would be lost: refused.
+        // A rebuild would lose meetings that the catalog does not keep, so it is refused.
         let strange = json!({"uuid": "strange==", "topic": "of another catalog"});
         stage
             .es()
@@ -227,7 +227,7 @@ async fn days_left_by_a_stopped_run_are_listed_by_the_next() {
     let unlisted = "SELECT count(*) FROM unlisted_days WHERE day = (SELECT wanted_from FROM account)";
     assert_eq!(stage.number(unlisted), 1);
 
-    // Of later days, which leaves what was asked for before untouched.
+    // A sync of later days leaves the earlier request untouched.
     stage.sync(stage.days(2)).await;
     stage.sim.set_faults(FaultPlan::default());
     let next = stage.sync(Scope::Resume).await;
@@ -245,7 +245,7 @@ async fn an_account_without_end_time_listing_loses_nothing() {
     let stage = Stage::new(small(), None);
     stage.sim.with_setup(|setup| setup.refuse_end_time = true);
     let today = stage.clock.now().date_naive();
-    // Only meetings that reach over midnight into the day can be found by it alone.
+    // The sync is for one day alone: meetings that cross midnight into or out of that day must be found too.
     let summary = stage
         .sync(Scope::Days(zoom_harvester::model::Window::day(
             today.pred_opt().unwrap(),
@@ -373,7 +373,7 @@ async fn a_meeting_no_longer_listed_is_marked_and_its_documents_stay() {
     let summary = stage.sync(stage.days(11)).await;
     assert_eq!((summary.tally.vanished, summary.bulk_requests), (1, 0));
     assert!(stage.es().all("meetings").await.contains_key(&gone.uuid));
-    // It is back.
+    // The meeting is back.
     stage.sim.with_world(|world| world.meetings.push(gone));
     let summary = stage.sync(stage.days(11)).await;
     assert_eq!((summary.tally.changed, summary.tally.details), (1, 0));

@@ -1,4 +1,4 @@
-//! What people see on a terminal: bars and tables that fit it, and nothing that steers one where there is none.
+//! What users see: bars and tables that fit the terminal, and without a terminal nothing that controls one.
 
 use std::process::Command;
 
@@ -38,7 +38,7 @@ fn environment(sim: &Simulator) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Runs on a terminal so wide; what was shown.
+/// Runs the program on a terminal of this width. Returns what was shown.
 fn shown(stage: &Stage, columns: u16, args: &str, more: &[(&'static str, &str)]) -> String {
     let mut environment = environment(&stage.sim);
     environment.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
@@ -99,7 +99,7 @@ async fn bars_and_tables_fit_the_terminal_and_show_time_and_limit() {
             bars.iter().any(|bar| bar.contains("limited by Heavy")),
             "{bars:#?}"
         );
-        // No time to go before anything is done, and none that is nothing while something is left.
+        // No remaining time before anything is done, and no remaining time of zero while something is left.
         for bar in &bars {
             assert!(!bar.contains(" 0/") && !bar.contains(", 0 s to go"), "{bar}");
         }
@@ -110,9 +110,9 @@ async fn bars_and_tables_fit_the_terminal_and_show_time_and_limit() {
                 .any(|line| line.contains("published") && line.contains("limited by")),
             "{sync}"
         );
-        // What a bar does not fit is cut by the library that draws it.
+        // The library that draws a bar cuts what does not fit.
         assert_fits(&sync, columns);
-        // The summary can be pasted: it is there as text, whole.
+        // The summary is complete and plain text, so it can be pasted.
         for word in [
             "listed ",
             "fetched ",
@@ -124,10 +124,10 @@ async fn bars_and_tables_fit_the_terminal_and_show_time_and_limit() {
             assert!(sync.contains(word), "{word}: {sync}");
         }
 
-        // Nothing to do, no bar.
+        // Nothing to do, so no bar.
         let idle = shown(&stage, columns, "sync --no-publish", &[]);
         assert!(!idle.contains(" to go"), "{idle}");
-        // Days between that nobody listed are a long line.
+        // Unlisted days in between give a long line.
         shown(&stage, columns, "sync --no-publish --from 60d --to 50d", &[]);
         for command in ["status", "doctor", "plan --from 9d"] {
             assert_fits(&shown(&stage, columns, command, &[]), columns);

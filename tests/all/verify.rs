@@ -1,4 +1,4 @@
-//! `verify`: an index damaged in every way is found out, by name, and repaired; and what is only late is not called damage.
+//! `verify`: every kind of damage to an index is found, named and repaired. Documents that are only late are not reported as damage.
 
 use std::{
     collections::BTreeSet,
@@ -39,7 +39,7 @@ fn small() -> World {
     })
 }
 
-/// Keeps the differences that were told.
+/// Keeps the differences that were reported.
 #[derive(Default)]
 struct Told(Mutex<Vec<Difference>>);
 
@@ -121,7 +121,7 @@ fn found(told: Vec<Difference>) -> BTreeSet<Found> {
     found
 }
 
-/// The meetings whose documents are due, as SQL and not as the program counts them.
+/// The meetings whose documents are due, found by SQL and not by the program's own count.
 fn due(stage: &Stage) -> BTreeSet<String> {
     let conn = rusqlite::Connection::open(stage.db()).unwrap();
     let mut select = conn
@@ -159,7 +159,7 @@ fn dump(stage: &Stage) -> Vec<String> {
     all
 }
 
-/// Damages a different meeting in each way; answers what must be found, and which meetings a repair must make due.
+/// Damages a different meeting in each way. Returns what must be found, and which meetings a repair must make due.
 async fn damage(stage: &Stage, twins: &str) -> (BTreeSet<Found>, BTreeSet<String>) {
     use DifferenceKind::{Content, Extra, Misplaced, Missing, Unknown, Version};
     let es = stage.es();
@@ -191,7 +191,7 @@ async fn damage(stage: &Stage, twins: &str) -> (BTreeSet<Found>, BTreeSet<String
     delete(es, "sessions", &of(&m)[0].0).await;
     expect(Missing, "sessions", Some(&m), &of(&m)[0].0, Some(&m));
 
-    // Sessions alike in meeting, participant and join time: one of them missing.
+    // Sessions with the same meeting, participant and join time, of which one is missing.
     let alike = of(twins);
     delete(es, "sessions", &alike[1].0).await;
     expect(Missing, "sessions", Some(twins), &alike[1].0, Some(twins));
@@ -219,7 +219,7 @@ async fn damage(stage: &Stage, twins: &str) -> (BTreeSet<Found>, BTreeSet<String
     .await;
     expect(Content, "sessions", Some(&m), &id, Some(&m));
 
-    // Higher versions: our next write would lose, if it did not outbid them.
+    // Higher versions: the harvester's next write would lose if it did not use a still higher one.
     let (m, version, source) = victims.next().unwrap();
     put(
         es,
@@ -279,7 +279,7 @@ async fn damage(stage: &Stage, twins: &str) -> (BTreeSet<Found>, BTreeSet<String
     .await;
     expect(Unknown, "sessions", Some(strange), "of-a-stranger", None);
 
-    // Without the fields they are found by.
+    // Documents without the fields that they are found by.
     let (m, version, source) = victims.next().unwrap();
     put(es, "meetings", &m, version + far, &without(&source, &["uuid"])).await;
     expect(Misplaced, "meetings", Some(&m), &m, Some(&m));
@@ -313,7 +313,7 @@ async fn damage(stage: &Stage, twins: &str) -> (BTreeSet<Found>, BTreeSet<String
         expect(Unknown, kind, None, &format!("nobody's {n}"), None);
     }
 
-    // One that says it belongs to another meeting: that one has none too many, and nobody deletes it there.
+    // A session that says it belongs to another meeting. It does not count as extra there, and is not deleted there.
     let ((m, ..), (other, ..)) = (victims.next().unwrap(), victims.next().unwrap());
     let (id, version, source) = of(&m)[0].clone();
     put(
@@ -334,12 +334,12 @@ async fn damage(stage: &Stage, twins: &str) -> (BTreeSet<Found>, BTreeSet<String
 
 async fn every_damage_is_found_and_repaired(variable: &str) {
     let stage = Stage::new(small(), Some(variable));
-    // Somebody with two sessions that are alike in all that their ids are made of.
+    // A participant with two sessions that are equal in all that their ids are made of.
     let twins = stage.sim.with_world(|world| {
         let uuid = world.add_meeting(1, Utc::now() - TimeDelta::days(3), 30, 1);
         let meeting = world.meeting_mut(&uuid).unwrap();
         let mut twin = meeting.sessions[0].clone();
-        // Rows that are alike to the last field would be one session.
+        // Rows that are equal in every field would be one session.
         twin.row.insert("device".to_owned(), json!("Phone"));
         meeting.sessions.push(twin);
         uuid
@@ -369,7 +369,7 @@ async fn every_damage_is_found_and_repaired(variable: &str) {
     assert_eq!((damaged.equal, damaged.repaired), (false, Some(done)));
     assert_eq!(due(&stage), repaired, "exactly those");
 
-    // Before anything is sent: what is due is no difference any more, but it is not called equal.
+    // Before anything is sent, due documents are no longer differences, but the index does not count as equal.
     let (waiting, _) = verified(&stage, Remedy::Tell).await;
     assert_eq!((waiting.due, waiting.equal), (repaired.len() as u64, false));
     assert_eq!(waiting.differences(), waiting.unknown.total(), "{waiting:?}");
@@ -426,7 +426,7 @@ async fn missing_or_empty_indices_are_reported_and_published_again() {
         publish(&stage).await;
         assert!(verified(&stage, Remedy::Tell).await.0.equal);
 
-        // Emptied, one document after another.
+        // The indices are emptied, one document after another.
         for kind in ["meetings", "sessions"] {
             let lines: String = stage
                 .es()
@@ -477,7 +477,7 @@ async fn due_and_rejected_documents_are_not_equal_but_no_difference() {
     assert_eq!((late.equal, late.due, told.len()), (false, 7, 0), "{told:?}");
     assert_eq!(late.repaired, Some(Repaired::default()));
 
-    // Elasticsearch refuses one of them for what it is.
+    // Elasticsearch refuses one of them for its content.
     let mut catalog = Catalog::open(&stage.db()).unwrap();
     let one = catalog
         .due_documents(false, &Default::default(), &Default::default(), 1, usize::MAX)
@@ -506,11 +506,11 @@ async fn due_and_rejected_documents_are_not_equal_but_no_difference() {
 async fn verify_finds_everything_equal_after_a_clean_sync() {
     let stage = Stage::new(small(), Some(ENGINES[0]));
     stage.sync(stage.days(11)).await;
-    // Vanished, and back with other scores than its document shows.
+    // A meeting vanishes, and comes back with other scores than its document shows.
     let mut away = stage.sim.with_world(|world| world.meetings.remove(50));
     stage.sync(stage.days(11)).await;
     away.quality = "poor".into();
-    // Changed, but its new detail is nowhere to be had: the old documents stay.
+    // A meeting changes, but its new detail is gone: the old documents stay.
     let lost = stage.sim.with_world(|world| {
         world.meetings.push(away);
         let uuid = world.meetings[20].uuid.clone();
@@ -529,7 +529,7 @@ async fn verify_finds_everything_equal_after_a_clean_sync() {
     let (clean, told) = verified(&stage, Remedy::Tell).await;
     assert!(clean.equal, "{clean:?} {told:?}");
 
-    // Of such a meeting the content cannot be told, but its presence and its version can.
+    // The content of such a meeting cannot be checked, but its presence and its version can.
     delete(stage.es(), "meetings", &lost).await;
     let (_, told) = verified(&stage, REPAIR).await;
     assert_eq!(told.len(), 1);
@@ -541,7 +541,7 @@ async fn verify_finds_everything_equal_after_a_clean_sync() {
     assert!(verified(&stage, Remedy::Tell).await.0.equal);
 }
 
-/// What becomes of searches, counted from 1.
+/// How searches fail, counted from 1.
 #[derive(Clone, Copy)]
 enum Broken {
     Never,
@@ -553,7 +553,7 @@ enum Broken {
     Partly(usize),
 }
 
-/// Passes all on, but for what happens to searches.
+/// A proxy that passes everything on, except that searches may fail.
 async fn breaking(target: &str, broken: Broken) -> (String, Arc<AtomicUsize>) {
     let searches = Arc::new(AtomicUsize::new(0));
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
@@ -623,7 +623,7 @@ async fn verify_reads_in_pages_and_repairs_nothing_after_half_a_reading() {
     assert!(whole.unwrap().equal);
     assert_eq!(searches.load(Ordering::SeqCst), 3);
 
-    // A meeting is missing, and the reading breaks off: before it is found, after it, in the middle of the sessions.
+    // A meeting is missing, and the reading stops: before the meeting is found, after it, or in the middle of the sessions.
     let meeting = stage.es().all("meetings").await.into_keys().next().unwrap();
     delete(stage.es(), "meetings", &meeting).await;
     let before = dump(&stage);
@@ -644,7 +644,7 @@ async fn verify_reads_in_pages_and_repairs_nothing_after_half_a_reading() {
 
 #[tokio::test]
 async fn documents_with_equal_sort_keys_are_each_read_once() {
-    // Three shards: keyless documents get the same sequence numbers, three by three, and the first page of 500 cuts a group.
+    // With three shards, documents without keys get equal sequence numbers in groups of three, and the first page of 500 splits a group.
     for variable in ENGINES {
         let stage = Stage::new(small(), Some(variable));
         let settings = zoom_harvester::elastic::Settings {
@@ -752,7 +752,7 @@ async fn verify_reports_repairs_and_exits_as_documented() {
         &json!({"meeting": "\u{202e}y"}),
     )
     .await;
-    // A report that cannot be written is no success, and one that nobody reads to its end changes nothing.
+    // Output that cannot be written is no success. Output that nobody reads to its end does not change the exit code.
     for (sink, code) in [("/dev/full", 3), ("| head -c 1", 2)] {
         let program = env!("CARGO_BIN_EXE_zoom-harvester");
         let script = match sink.strip_prefix('|') {
@@ -812,7 +812,7 @@ async fn verify_reports_repairs_and_exits_as_documented() {
     assert_eq!(said(&stage, &["publish"]).0, 0);
     assert_eq!(said(&stage, &["verify"]).0, 0);
 
-    // And what it cannot do.
+    // What it must refuse.
     let holder = zoom_harvester::catalog::Lock::acquire(&stage.db(), "a test").unwrap();
     assert_eq!(said(&stage, &["verify"]).0, 4);
     drop(holder);
@@ -888,7 +888,7 @@ fn verify_zoom_names_each_meeting_and_records_nothing() {
     assert_eq!(stage.sim.count("detail"), 0);
     assert_eq!(dump(&stage), before, "looking changes nothing");
 
-    // An error is no difference.
+    // An error is not a difference.
     let rules = json!([{"endpoint": "listing", "from": 2, "times": 100, "action": "reset"}]);
     stage
         .sim

@@ -1,4 +1,4 @@
-//! Webinars, where they are wanted: kept and published beside the meetings, with the same promises.
+//! Webinars, if requested: kept and published in addition to the meetings, with the same promises.
 
 use chrono::{TimeDelta, Utc};
 use zoom_harvester::{
@@ -16,7 +16,7 @@ use crate::common::{ENGINES, Stage};
 
 const WEBINARS: usize = 5;
 
-/// An account with webinars, asked for.
+/// An account with webinars, which are requested.
 fn staged(seed: u64, variable: Option<&str>) -> Stage {
     let now = Utc::now();
     let world = World::generate(&Spec {
@@ -32,7 +32,7 @@ fn staged(seed: u64, variable: Option<&str>) -> Stage {
     stage
 }
 
-/// The same of a Pro plan, by its reports.
+/// The same on a Pro plan, from its reports.
 fn on_pro(mut stage: Stage) -> Stage {
     stage.plan = Plan::Pro;
     stage.source = Some(Source::Reports);
@@ -40,7 +40,7 @@ fn on_pro(mut stage: Stage) -> Stage {
     stage
 }
 
-/// Requests for details: of meetings and of webinars, by whichever source.
+/// The number of requests for details of meetings and of webinars, from either source.
 fn details(stage: &Stage) -> (usize, usize) {
     let count = |names: [&str; 2]| names.map(|name| stage.sim.count(name)).iter().sum();
     (
@@ -72,7 +72,7 @@ async fn webinars_are_harvested_beside_the_meetings_with_the_least_requests() {
         stage.assert_index_is_the_account().await;
         let meetings = stage.sim.with_world(|world| world.meetings.len()) - WEBINARS;
         assert_eq!(details(&stage), (meetings, WEBINARS));
-        // One list more a window by the dashboards; none by the reports, which mix them in.
+        // The dashboards need one more list per window. The reports need none, because they mix webinars in.
         let lists = stage.sim.count("webinars");
         assert_eq!(
             lists,
@@ -84,7 +84,7 @@ async fn webinars_are_harvested_beside_the_meetings_with_the_least_requests() {
         );
         assert_eq!(stage.sim.count("past_meeting"), 0);
 
-        // One document shape; they are told apart by `kind`, and who was what by `role`, which the reports do not know.
+        // All documents have one shape. `kind` tells webinars from meetings, and `role` says who was what; the reports do not know `role`.
         let sessions = stage.es().all("sessions").await;
         let of_webinars: Vec<_> = sessions
             .values()
@@ -101,7 +101,7 @@ async fn webinars_are_harvested_beside_the_meetings_with_the_least_requests() {
             stage.number("SELECT count(*) FROM meeting_overview WHERE kind = 'webinar'") as usize,
             WEBINARS
         );
-        // A host's list holds no webinars: nothing is looked up for them.
+        // A host's list holds no webinars, so nothing is looked up for them.
         assert_eq!(
             stage.number("SELECT count(*) FROM series WHERE status = 'pending'"),
             0
@@ -114,7 +114,7 @@ async fn webinars_are_harvested_beside_the_meetings_with_the_least_requests() {
         assert_eq!((idle.ending, idle.bulk_requests), (Ending::Done, 0));
         assert_eq!(details(&stage), (0, 0));
 
-        // One webinar more, one with somebody more, one that is deleted.
+        // One more webinar, one with one more participant, and one that is deleted.
         let (changed, deleted) = stage.sim.with_world(|world| {
             world.add_webinar(2, Utc::now() - TimeDelta::hours(30), 20, 4);
             let of: Vec<String> = world
@@ -165,7 +165,7 @@ async fn days_listed_without_webinars_are_listed_again_with_them() {
         "settled days are listed no more"
     );
 
-    // Switched off again, they stay, and nothing is concluded from not asking.
+    // If webinars are switched off again, the known ones stay: nothing is concluded from not asking.
     stage.webinars = false;
     stage.sim.clear_log();
     stage.run(stage.days(14), true, false).await;
@@ -184,7 +184,7 @@ async fn an_account_without_webinars_is_reported_once_and_asked_once_a_day() {
     assert_eq!(first.ending, Ending::Done, "{:?}", first.message);
     let meetings = stage.sim.with_world(|world| world.meetings.len()) - WEBINARS;
     assert_eq!(stage.number("SELECT count(*) FROM meetings") as usize, meetings);
-    // Two listings may be asked for at once, and neither knows yet what the other hears.
+    // Two listings may be requested at the same time, before either has its answer.
     assert!((1..=2).contains(&stage.sim.count("webinars")));
     assert_eq!(heard(&stage, "has no webinars"), 1);
 
@@ -226,7 +226,7 @@ async fn missing_webinar_scopes_stop_the_run_with_the_remedy() {
         message.contains("webinars") && message.contains("ZOOM_HARVESTER_WEBINARS=false"),
         "{message}"
     );
-    // It says nothing of the dashboards.
+    // The refusal says nothing about the dashboards.
     assert_eq!(stage.sim.count("report_listing"), 0);
 }
 
@@ -277,7 +277,7 @@ async fn a_refused_webinar_detail_costs_only_itself() {
     );
 }
 
-/// Zoom tells nobody's id by a webinar; the first meeting of its host does, also if the question was closed by then.
+/// A webinar does not show its host's id. The first meeting of the host does, also if the question was closed by then.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_of_webinars_is_known_after_their_first_meeting() {
     let mut world = World::generate(&Spec {

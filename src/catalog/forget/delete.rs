@@ -1,4 +1,4 @@
-//! `forget --before`: deletes what ended before a day, and records every document to be deleted from the index.
+//! `forget --before`: deletes everything that ended before a day, and records the documents to delete from the index.
 
 use chrono::{DateTime, NaiveDate, Utc};
 use rusqlite::Connection;
@@ -79,7 +79,7 @@ pub(super) fn delete_before(
         .take();
     execute(tx, &windows)?;
     occurrences::settle_orphans(tx, now)?;
-    // Questions about meetings that are no more; where their host has others, one of those is asked about.
+    // Deletes look-ups whose meetings no longer exist. If the host has other meetings, the look-up refers to one of those instead.
     const UNUSED: &str = "NOT EXISTS (SELECT 1 FROM meetings m WHERE m.host_key = host_lookups.host_key) \
                           AND (status <> 'known' OR host_key LIKE 'meeting:%')";
     let lookups = Query::delete()
@@ -100,7 +100,7 @@ pub(super) fn delete_before(
         ))
         .take();
     execute(tx, &asked)?;
-    // Series that were only met through those meetings; what a host's list says of others stays.
+    // Deletes series that were known only through those meetings. Series from a host's list stay.
     let series = Query::delete()
         .from_table(Series::Table)
         .and_where(Expr::cust(

@@ -1,4 +1,4 @@
-//! Erasing people from all stored rows, and everything that ended before a day.
+//! Erases people from all stored rows, and deletes everything that ended before a day.
 
 mod delete;
 mod rewrite;
@@ -16,15 +16,16 @@ use super::{
 };
 use crate::model::{Checksum, Detail, Forgotten, ForgottenKind, Host, HostId, MeetingUuid, Row, iso};
 
-/// What is to become of what is stored. The catalog knows where it lies, not what may stay.
+/// Decides what may stay of the stored values. The catalog only knows where they are stored.
 pub trait Rules {
-    /// A listing's row.
+    /// Treats a row of a listing.
     fn meeting(&self, uuid: &MeetingUuid, host_id: Option<&HostId>, row: &Row) -> Row;
-    /// A kept detail.
+    /// Treats a kept detail.
     fn detail(&self, detail: Detail) -> Detail;
-    /// A host.
+    /// Treats a host.
     fn host(&self, host: &mut Host);
-    /// A series' topic; the host if it is known, whether the host of one of its meetings was erased, and the names they had.
+    /// Treats the topic of a series. The other arguments are its host if known, whether the host of one of its meetings was erased, and the names
+    /// that these hosts had.
     fn series_topic(
         &self,
         host_id: Option<&HostId>,
@@ -32,28 +33,28 @@ pub trait Rules {
         names: &BTreeSet<String>,
         topic: &mut String,
     );
-    /// What was said of failures and runs; the words that were erased elsewhere.
+    /// Treats the message of a failure or a run. `erased` holds the words that were erased elsewhere.
     fn remark(&self, erased: &BTreeSet<String>, remark: &mut String);
 }
 
-/// What was erased.
+/// Counts of what was erased.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Erased {
     /// Meetings in which something was erased.
     pub meetings: u64,
-    /// Sessions of theirs in which something was erased.
+    /// Sessions of these meetings in which something was erased.
     pub sessions: u64,
-    /// Hosts.
+    /// Hosts of which something was erased.
     pub hosts: u64,
-    /// Topics of series.
+    /// Series in whose topic something was erased.
     pub series: u64,
-    /// Meetings that were deleted for their age.
+    /// Meetings that were deleted because of their age.
     pub deleted_meetings: u64,
-    /// Sessions of theirs.
+    /// Sessions of the deleted meetings.
     pub deleted_sessions: u64,
 }
 
-/// Each host's id with every email it had: tells whether a host is a given person.
+/// Every email that each host has or had. It shows whether a host is a given person.
 pub type HostEmails = BTreeMap<HostId, BTreeSet<String>>;
 
 /// A copy of the catalog that may still hold what was erased here.
@@ -61,15 +62,15 @@ pub type HostEmails = BTreeMap<HostId, BTreeSet<String>>;
 pub struct KnownBackup {
     /// Where it was written to.
     pub path: String,
-    /// When.
+    /// When it was made.
     pub made_at: String,
 }
 
 impl Catalog {
-    /// What must not be kept if it comes again.
+    /// What was forgotten and must not be kept if it is received again.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn forgotten(&self) -> Result<Forgotten, Error> {
         let select = Query::select()
             .columns([Forgetting::Salt, Forgetting::BeforeDay])
@@ -104,7 +105,7 @@ impl Catalog {
     /// Every host with every email under which it is or was known.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn host_emails(&self) -> Result<HostEmails, Error> {
         let mut hosts = HostEmails::new();
         for select in [
@@ -140,7 +141,7 @@ impl Catalog {
     /// Meetings of these hosts that Zoom lists without an email.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn meetings_without_email(&self, hosts: &BTreeSet<HostId>) -> Result<Vec<MeetingUuid>, Error> {
         let mut uuids = Vec::new();
         for host in hosts {
@@ -157,11 +158,11 @@ impl Catalog {
         Ok(uuids)
     }
 
-    /// Remembers what is forgotten, deletes what ended before the day, and puts everything else through the rules: one transaction,
-    /// so that no instant knows half of it. With `dry` nothing of it stays.
+    /// Records what is forgotten, deletes everything that ended before the day, and applies the rules to the rest. All of it is one transaction.
+    /// With `dry` the transaction is rolled back.
     ///
     /// # Errors
-    /// As SQLite fails; then nothing of it is done.
+    /// If SQLite fails. Then nothing is changed.
     pub fn forget(
         &mut self,
         run: RunId,
@@ -189,10 +190,10 @@ impl Catalog {
         Ok(erased)
     }
 
-    /// Remembers one more that must not be kept if it comes again.
+    /// Records one more value that must not be kept if it is received again.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn remember(
         &mut self,
         kind: ForgottenKind,
@@ -209,11 +210,10 @@ impl Catalog {
         Ok(())
     }
 
-    /// Rewrites the file without anything that was deleted, and empties the log beside it. Returns whether it could: somebody
-    /// who reads the catalog just now keeps the log.
+    /// Rewrites the file without deleted content, and empties its log. Returns whether the log was emptied: a concurrent reader prevents that.
     ///
     /// # Errors
-    /// As SQLite fails; what was erased is erased all the same.
+    /// If SQLite fails. What was erased stays erased.
     pub fn scrub(&mut self) -> Result<bool, Error> {
         self.conn.execute_batch("VACUUM")?;
         let busy: i64 = self
@@ -222,10 +222,10 @@ impl Catalog {
         Ok(busy == 0)
     }
 
-    /// Whether an index was ever filled from here.
+    /// Whether this catalog ever filled an index.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn was_published(&self) -> Result<bool, Error> {
         let select = Query::select()
             .expr(Expr::cust("1"))
@@ -238,7 +238,7 @@ impl Catalog {
     /// The backups that this catalog knows of, oldest first.
     ///
     /// # Errors
-    /// As SQLite fails.
+    /// If SQLite fails.
     pub fn known_backups(&self) -> Result<Vec<KnownBackup>, Error> {
         let select = Query::select()
             .columns([Backups::Path, Backups::MadeAt])

@@ -1,4 +1,4 @@
-//! Rewrites all stored rows by the privacy rules: hosts, meetings with their details and sessions, series, and failure messages.
+//! Rewrites all stored rows according to the privacy rules: hosts, meetings with their details and sessions, series, and failure messages.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -23,10 +23,10 @@ use crate::{
     model::{Detail, Event, Host, HostId, ListedMeeting, MeetingUuid, Row, iso},
 };
 
-/// Meetings in a batch: the listings of a large account do not fit into memory.
+/// Meetings per batch: the listings of a large account do not fit into memory.
 const BATCH: u64 = 500;
 
-/// One rewriting, inside one transaction.
+/// One rewrite of all rows, inside one transaction.
 pub(super) struct Rewriter<'a> {
     tx: &'a Connection,
     run: RunId,
@@ -34,15 +34,15 @@ pub(super) struct Rewriter<'a> {
     packers: &'a Packers,
     now: DateTime<Utc>,
     erased: &'a mut Erased,
-    /// Words that were erased: remarks may quote them.
+    /// Words that were erased. Remarks may quote them.
     words: BTreeSet<String>,
-    /// Instances in personal rooms, where who took part decides which belong together.
+    /// Rewritten instances in personal rooms. There the participants decide which instances belong together.
     rewritten: Vec<Place>,
-    /// Of each series, whether a host of its meetings was erased, and the names they had.
+    /// For each series: whether a host of its meetings was erased, and the names that the hosts had.
     series: BTreeMap<i64, (bool, BTreeSet<String>)>,
 }
 
-/// A meeting as far as the rules are about it.
+/// The parts of a meeting that the rules apply to.
 struct StoredMeeting {
     uuid: MeetingUuid,
     host_id: Option<HostId>,
@@ -84,7 +84,7 @@ impl<'a> Rewriter<'a> {
         self.remarks()
     }
 
-    /// Returns the names that the hosts had.
+    /// Treats all hosts. Returns the names that they had.
     fn hosts(&mut self) -> Result<BTreeMap<HostId, String>, Error> {
         let select = Query::select()
             .columns([Hosts::HostId, Hosts::Email, Hosts::Name, Hosts::Dept])
@@ -197,7 +197,7 @@ impl<'a> Rewriter<'a> {
             .collect()
     }
 
-    /// Puts one meeting through the rules. Returns the key of its host, if that one is no longer its.
+    /// Applies the rules to one meeting. Returns the old key of its host if the key changed.
     fn meeting(&mut self, stored: &StoredMeeting) -> Result<Option<String>, Error> {
         let (tx, uuid) = (self.tx, &stored.uuid);
         let Some(mut state) = MeetingState::of(tx, uuid)? else {
@@ -283,7 +283,7 @@ impl<'a> Rewriter<'a> {
         Ok(())
     }
 
-    /// Keys of hosts that were reported but never seen to host a meeting that is kept.
+    /// Treats the keys of reported hosts that host no kept meeting.
     fn unused_keys(&self) -> Result<(), Error> {
         let select = Query::select()
             .columns([HostLookups::HostKey, HostLookups::HostId])
@@ -314,9 +314,9 @@ impl<'a> Rewriter<'a> {
         Ok(())
     }
 
-    /// How many sessions differ; the words that they lost are noted.
+    /// The number of sessions that differ. The words that they lost are recorded.
     fn changed_sessions(&mut self, kept: &Detail, treated: &Detail) -> u64 {
-        // By id: the canonical order may be another now.
+        // Matched by id: the canonical order may have changed.
         let before: BTreeMap<_, _> = kept.session_ids().into_iter().zip(kept.rows()).collect();
         let mut changed = 0;
         for (id, row) in treated.session_ids().into_iter().zip(treated.rows()) {
@@ -368,7 +368,7 @@ impl<'a> Rewriter<'a> {
         Ok(())
     }
 
-    /// What was written down of failures may quote what Zoom or Elasticsearch said, and that may quote a value.
+    /// Treats failure and run messages. They may quote Zoom or Elasticsearch, whose messages may quote a value.
     fn remarks(&self) -> Result<(), Error> {
         let select = Query::select()
             .columns([Meetings::MeetingId, Meetings::Failure])
@@ -403,7 +403,7 @@ impl<'a> Rewriter<'a> {
         Ok(())
     }
 
-    /// What the rules make of a remark, if it is another.
+    /// The remark after the rules. `None` if it is unchanged.
     fn remark(&self, said: &str) -> Option<String> {
         let mut treated = said.to_owned();
         self.rules.remark(&self.words, &mut treated);
@@ -417,7 +417,7 @@ fn read_remark(row: &rusqlite::Row<'_>) -> rusqlite::Result<(i64, String)> {
     Ok((row.get(0)?, row.get(1)?))
 }
 
-/// The meeting's new key, which knows as much of its host as the old one did: so nothing is asked for it again.
+/// Adds a look-up under the meeting's new key, with all that the old one knew of the host, so that nothing is requested again.
 fn move_lookup(
     tx: &Connection,
     from: &str,

@@ -26,16 +26,16 @@ use crate::{
     untrusted::system_said,
 };
 
-/// Zoom's webhooks are a few kilobytes.
+/// The largest request body, in bytes. Zoom's webhooks are a few kilobytes.
 const BODY_LIMIT: usize = 256 << 10;
 
 /// Days of the report.
 const REPORT_DAYS: u64 = 365;
 
-/// Listens, and answers from then on.
+/// Listens on the address, and answers requests from then on.
 ///
 /// # Errors
-/// The address cannot be had.
+/// The address cannot be used.
 pub(super) async fn start(address: SocketAddr, shared: Arc<Shared>) -> Result<(), Failure> {
     let refused = |error: std::io::Error| {
         Failure::usage(format!(

@@ -8,13 +8,13 @@ use sha2::Sha256;
 
 use crate::model::parse_time;
 
-/// Older webhooks are refused: they may be replayed.
+/// Webhooks that are older are refused: they may be replayed.
 const OLDEST: TimeDelta = TimeDelta::minutes(5);
 
 /// What a request means.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum WebhookEvent {
-    /// Zoom asks whether this is ours: the answer.
+    /// Zoom validates the endpoint. This is the answer.
     Validation(String),
     /// Something happened on this day in a meeting of the account.
     Day(NaiveDate),
@@ -25,7 +25,7 @@ pub(super) enum WebhookEvent {
 /// Why a webhook is refused.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Refused {
-    /// The signature is missing or another.
+    /// The signature is missing or wrong.
     Signature,
     /// It is too old, or from the future.
     Time,
@@ -53,7 +53,7 @@ pub(super) fn read(
     mac.update(timestamp.as_bytes());
     mac.update(b":");
     mac.update(body);
-    // In constant time.
+    // This compares in constant time.
     mac.verify_slice(&given).map_err(|_| Refused::Signature)?;
     let at = timestamp
         .parse()
@@ -93,7 +93,7 @@ pub(super) fn read(
 
 fn keyed(secret: &SecretString) -> Hmac<Sha256> {
     let key = secret.expose_secret().as_bytes();
-    // A key of any length will do.
+    // HMAC takes a key of any length.
     Hmac::new_from_slice(key).unwrap_or_else(|_| Hmac::new(&Default::default()))
 }
 

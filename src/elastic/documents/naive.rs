@@ -1,4 +1,4 @@
-//! The naive model of the documents, built as a tree of values: slow, and simple enough to check by reading.
+//! A naive model of the documents, built as a tree of values: slow, but simple enough to check by reading.
 
 use std::net::IpAddr;
 
@@ -66,7 +66,7 @@ fn session(kept: &Kept, shared: &Map<String, Value>, id: SessionId, row: &Map<St
     body.into()
 }
 
-/// What both kinds show of the meeting.
+/// The members about the meeting that both kinds of document have.
 fn shared(kept: &Kept) -> Map<String, Value> {
     let listing = tree(kept.listing.as_str());
     let mut body = Map::new();
@@ -99,7 +99,7 @@ fn shared(kept: &Kept) -> Map<String, Value> {
     body
 }
 
-/// The ancestor knew city and country apart; today's `location` is `San Jose (US)`, or a country alone.
+/// The city and the country of a location. The harvester's ancestor had the two apart; today's `location` is `San Jose (US)`, or a country alone.
 fn place(location: &str) -> (Option<&str>, Option<&str>) {
     let some = |text: &str| !text.is_empty();
     match location
@@ -127,7 +127,7 @@ fn copy(body: &mut Map<String, Value>, row: &Map<String, Value>, fields: &[(&str
     }
 }
 
-/// Zoom's names are kept; one of them is not snake_case.
+/// The name of a field in the documents: Zoom's name, except for the one that is not snake_case.
 fn shown_name(name: &str) -> String {
     if name == "groupId" {
         "group_id".to_owned()
@@ -192,7 +192,7 @@ fn read(value: Option<&Value>, kind: As) -> Option<Value> {
     }
 }
 
-/// Text that says something; numbers count as text.
+/// The value if it counts as text: a string that is not empty, or a number.
 fn text(value: Option<&Value>) -> Option<Value> {
     match value? {
         Value::String(text) if !text.is_empty() => Some(text.as_str().into()),

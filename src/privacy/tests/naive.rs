@@ -1,4 +1,4 @@
-//! The screen once more, over trees of JSON: slow, plain, and the same for every row, however odd.
+//! A naive model of the screen, over JSON trees: slow and simple. It must agree with the screen on every row, however odd.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +21,7 @@ type Tree = Map<String, Value>;
 struct Naive {
     policy: Policy,
     digests: BTreeSet<(ForgottenKind, Checksum)>,
-    /// Digests only.
+    /// Used for digests only.
     screen: Screen,
 }
 
@@ -153,7 +153,7 @@ fn plain(value: Option<&Value>) -> String {
     }
 }
 
-/// What is said of people, and what is not: names, emails in every case, pseudonyms, reasons, topics, numbers, and what needs an escape.
+/// Personal and other texts: names, emails in every case, pseudonyms, reasons, topics, numbers, and text that needs an escape.
 fn any_text() -> impl Strategy<Value = String> {
     prop_oneof![
         4 => select(
@@ -198,7 +198,7 @@ fn any_value() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Members of every kind: what a policy treats, what it leaves, what nobody knows, and names that need an escape.
+/// Members of every kind: those that a policy treats, those that it leaves, unknown ones, and names that need an escape.
 fn any_tree() -> impl Strategy<Value = Tree> {
     let treated = OF_PARTICIPANTS.iter().chain(&OF_HOSTS).map(|(name, _)| *name);
     let treated: Vec<&str> = treated
@@ -307,7 +307,7 @@ proptest! {
     }
 }
 
-/// The properties above would also hold of rows in which nothing is ever treated.
+/// The properties above would also hold if nothing in the rows were ever treated.
 #[test]
 fn nested_values_are_treated() {
     let screen = Screen::new(policy(Treatment::Pseudonymise), Forgotten::default());

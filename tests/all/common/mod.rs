@@ -1,4 +1,4 @@
-//! What the stories share: a simulated account, a catalog in a folder of its own, a clock that can be set, and a real server.
+//! What the tests share: a simulated account, a catalog in its own folder, a clock that can be set, and a real server.
 
 #![allow(dead_code, reason = "every test file uses a part of it")]
 pub mod proxy;
@@ -31,10 +31,10 @@ use zoom_harvester::{
     },
 };
 
-/// The two engines, by the variable that says where it is.
+/// The two engines, by the environment variable that holds the URL.
 pub const ENGINES: [&str; 2] = ["ELASTICSEARCH_TEST_URL", "OPENSEARCH_TEST_URL"];
 
-/// Where an engine is. A missing one fails the test: a story that was not told is not one that ended well.
+/// The URL of an engine. A missing one fails the test: a test that did not run has not passed.
 pub fn engine(variable: &str) -> String {
     std::env::var(variable)
         .unwrap_or_else(|_| panic!("{variable} is not set: run ./test, which starts the servers"))
@@ -59,7 +59,7 @@ impl TestClock {
     }
 }
 
-/// Keeps what was said, for the test that asks.
+/// Keeps the messages of runs, for tests that check them.
 #[derive(Default)]
 pub struct Heard(pub Mutex<Vec<String>>);
 
@@ -80,30 +80,30 @@ pub struct Stage {
     pub elastic: Option<ElasticStage>,
     pub heard: Heard,
     pub daily_share: u64,
-    /// For one request to Zoom.
+    /// The timeout of one request to Zoom.
     pub timeout: Duration,
     pub policy: Policy,
     pub plan: Plan,
-    /// Where meetings are asked for; if not said, the client finds out.
+    /// The source of meetings; if not set, the client finds out.
     pub source: Option<Source>,
     pub enrich: bool,
     pub webinars: bool,
-    /// Whether there is an index a year.
+    /// Whether there is one index per year.
     pub period: IndexPeriod,
 }
 
-/// A server and the prefix of this test in it.
+/// A server, and this test's index prefix on it.
 #[derive(Clone)]
 pub struct ElasticStage {
     pub url: String,
     pub prefix: String,
-    /// Where the program is sent instead, if something stands between.
+    /// The URL that the program uses instead, if there is a proxy in between.
     pub through: Option<String>,
     pub auth: elastic::Auth,
     pub ca_cert_pem: Option<Vec<u8>>,
-    /// Whose indices are meant.
+    /// The account that the indices belong to.
     pub account: AccountId,
-    /// Whether other accounts have indices behind the same alias: they are then looked past.
+    /// Whether other accounts have indices behind the same alias. Their documents are then ignored.
     pub shared: bool,
     pub shards: Option<u32>,
     pub bulk_bytes: usize,
@@ -112,10 +112,10 @@ pub struct ElasticStage {
     http: reqwest::Client,
 }
 
-/// Of everybody on the server with security on (`servers/secure`).
+/// The password of all users on the server with security on (`servers/secure`).
 pub const SECURE_PASSWORD: &str = "harvester-password";
 
-/// The test's own client, past the program; with an authority, as one who may do everything.
+/// The test's own HTTP client, which bypasses the program. With a certificate authority it signs in as a user who may do everything.
 fn looker(ca_cert_pem: Option<&[u8]>) -> reqwest::Client {
     let mut builder = reqwest::Client::builder().no_proxy();
     if let Some(pem) = ca_cert_pem {
@@ -156,7 +156,7 @@ impl ElasticStage {
         }
     }
 
-    /// On the server with security on, where the program is `user`, and the test itself one who may do everything.
+    /// On the server with security on. The program signs in as `user`, and the test as a user who may do everything.
     pub fn secure(user: &str) -> Self {
         let ca = std::fs::read(engine("ELASTICSEARCH_SECURE_TEST_CA")).unwrap();
         let stage = Self::at(&engine("ELASTICSEARCH_SECURE_TEST_URL"));
@@ -201,13 +201,13 @@ impl ElasticStage {
         Arc::new(Elastic::new(self.settings()).unwrap())
     }
 
-    /// What a name with `PREFIX` and `ACCOUNT` in it is in this test.
+    /// The name with this test's values in place of `PREFIX` and `ACCOUNT`.
     pub fn named(&self, name: &str) -> String {
         name.replace("PREFIX", &self.prefix)
             .replace("ACCOUNT", &elastic::account_part(&self.account))
     }
 
-    /// One request; `PREFIX` in the path is the prefix of this test, `ACCOUNT` what stands for its account in a name.
+    /// Makes one request. In the path, `PREFIX` stands for this test's prefix, and `ACCOUNT` for the account's part of a name.
     pub async fn call(&self, method: &str, path: &str, body: Option<Value>) -> Value {
         let url = format!("{}{}", self.url, self.named(path));
         let mut request = self.http.request(method.parse().unwrap(), url);
@@ -220,7 +220,7 @@ impl ElasticStage {
         serde_json::from_str(&text).unwrap_or(Value::String(text))
     }
 
-    /// Indices, aliases and templates of this test; whatever cannot be reached any more stays.
+    /// Removes the indices, aliases and templates of this test. What can no longer be reached stays.
     pub async fn remove_everything(self) {
         let http = looker(self.ca_cert_pem.as_deref());
         let indices = http
@@ -276,7 +276,7 @@ impl ElasticStage {
 impl Drop for Stage {
     fn drop(&mut self) {
         let Some(es) = self.elastic.take() else { return };
-        // A runtime of its own, on a thread of its own: this may run inside one.
+        // Use a separate runtime on a separate thread: this may run inside a runtime.
         let cleaned = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -289,7 +289,7 @@ impl Drop for Stage {
     }
 }
 
-/// Of each instance of a series the one that it goes on, itself if none; but for personal rooms, where people decide.
+/// For each instance of a series, the instance that it continues, or itself. Personal rooms are left out, because there the guests decide.
 pub fn occurrences(world: &World) -> std::collections::BTreeMap<&str, &str> {
     let mut found = std::collections::BTreeMap::new();
     let mut series: std::collections::BTreeMap<i64, Vec<&sim::world::Meeting>> = Default::default();
@@ -384,7 +384,7 @@ impl Stage {
         publish: bool,
         watch: impl FnOnce(&mut Catalog),
     ) -> Summary {
-        // A run waits until the requests of the one before, whose last second is not known, are out of Zoom's window.
+        // A run waits until the previous run's requests have left Zoom's rate limit window. Their last second is not known.
         if self.db().exists() {
             self.clock.advance(TimeDelta::seconds(2));
         }
@@ -395,7 +395,7 @@ impl Stage {
         catalog.claim(&self.account, &id, clock.now()).unwrap();
         let run = catalog.begin_run("sync", clock.now()).unwrap();
         let (grants, requests) = tokio::sync::mpsc::channel(8);
-        // A thousandfold share: the stories are about what is asked, not about how fast.
+        // A thousandfold share of the limits: the tests check what is requested, not how fast.
         let pacer = Pacer::new(self.plan, 1_000.0, Some(grants));
         let settings = zoom::Settings {
             account_id: self.account.clone(),
@@ -485,7 +485,7 @@ impl Stage {
         rows.collect::<Result<_, _>>().unwrap()
     }
 
-    /// Asserts that the index is the account: every meeting once, every session once, none beside them.
+    /// Asserts that the index equals the account: every meeting once, every session once, and nothing else.
     pub async fn assert_index_is_the_account(&self) {
         let (meetings, sessions) = (self.es().all("meetings").await, self.es().all("sessions").await);
         let mut world = self.sim.with_world(|world| world.clone());

@@ -1,4 +1,4 @@
-//! Stands before a real Elasticsearch: counts requests, holds one at the moment a test asks for, and plays a script of faults.
+//! A proxy in front of a real Elasticsearch: counts requests, holds one at the moment that a test chooses, and plays a script of faults.
 
 use std::{
     sync::{
@@ -17,12 +17,12 @@ use axum::{
 use futures::{StreamExt, future::BoxFuture};
 use serde_json::Value;
 
-/// Which request never comes through, counted from 1.
+/// The request that is held for ever, counted from 1.
 #[derive(Clone, Copy, Debug)]
 pub enum Hold {
-    /// That bulk request as it arrives, before Elasticsearch sees it.
+    /// This bulk request, before Elasticsearch sees it.
     Before(usize),
-    /// Once Elasticsearch has answered that bulk request, before the answer is passed on.
+    /// This bulk request, after Elasticsearch has answered it and before the answer is passed on.
     After(usize),
     /// The same for any request, not only for bulk requests.
     AnyBefore(usize),
@@ -38,27 +38,27 @@ pub enum Fault {
     Cut,
     /// The answer ends in its middle.
     Truncated,
-    /// It takes so long.
+    /// A delay of this length.
     Slow(Duration),
     /// The answer, edited.
     Edit(fn(&mut Value)),
-    /// Something is done to the server, before it sees the request or once it has answered.
+    /// An action on the server, before it sees the request or after it has answered.
     Deed(Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>),
 }
 
-/// A line of the script: which bulk requests it is about, and what happens to them.
+/// A rule of the script: which bulk requests it applies to, and what happens to them.
 #[derive(Clone)]
 pub struct Rule {
-    /// The first, counted from 1.
+    /// The first bulk request, counted from 1.
     pub from: usize,
-    /// How many.
+    /// How many bulk requests.
     pub times: usize,
-    /// Whether Elasticsearch sees the request before the fault (for `Slow`: at once, else when the time is over).
+    /// Whether Elasticsearch sees the request before the fault. For `Slow`: at once if true, otherwise after the delay.
     pub acted: bool,
     pub fault: Fault,
 }
 
-/// Stands before Elasticsearch and counts: `before` and `after` bulk requests, `asked` all, `held` those that it holds.
+/// The proxy with its counters: `before` and `after` count bulk requests, `asked` counts all requests, `held` those that it holds.
 #[derive(Clone)]
 pub struct Proxy {
     target: String,
@@ -111,7 +111,7 @@ async fn pass_on(State(proxy): State<Proxy>, request: Request) -> Response {
     let mut headers = parts.headers;
     headers.remove("host");
     let request = proxy.http.request(parts.method, url).headers(headers).body(body);
-    // On its own: it arrives even if whoever asked has gone.
+    // In a separate task: the request arrives even if the client has gone.
     let (status, bytes) = tokio::spawn(async move {
         tokio::time::sleep(wait).await;
         let answer = request.send().await.unwrap();
@@ -180,12 +180,12 @@ fn answer_with(fault: &Fault, status: u16, bytes: Vec<u8>) -> Response {
     }
 }
 
-/// Serves a proxy on a port of its own; answers its URL and what it counts.
+/// Serves a proxy on its own port. Returns its URL and its counters.
 pub async fn proxy(target: &str, hold: Option<Hold>) -> (String, Proxy) {
     serve(target, hold, Vec::new()).await
 }
 
-/// The same with a script of faults.
+/// Like [`proxy`], with a script of faults.
 pub async fn scripted(target: &str, script: Vec<Rule>) -> (String, Proxy) {
     serve(target, None, script).await
 }

@@ -1,4 +1,4 @@
-//! A pseudo-terminal with the program in it, by `script` of util-linux.
+//! Runs the program on a pseudo-terminal, with `script` of util-linux.
 
 use std::{
     io::{Read, Write},
@@ -12,7 +12,7 @@ pub struct Terminal {
     child: Child,
     keys: ChildStdin,
     shown: Arc<Mutex<String>>,
-    /// What was waited for ends here.
+    /// Where the text that was last waited for ends.
     seen: usize,
 }
 
@@ -87,7 +87,7 @@ impl Terminal {
         self.types(&format!("{answer}\n"));
     }
 
-    /// Types, a moment later: what is typed before the echo is switched off is thrown away.
+    /// Types after a short pause: input before the echo is switched off is thrown away.
     pub fn types(&mut self, keys: &str) {
         std::thread::sleep(Duration::from_millis(150));
         self.keys.write_all(keys.as_bytes()).unwrap();
@@ -98,7 +98,7 @@ impl Terminal {
         self.shown.lock().unwrap().clone()
     }
 
-    /// Waits for the end; the exit code and all that was shown.
+    /// Waits for the end. Returns the exit code and all that was shown.
     pub fn ends(mut self) -> (i32, String) {
         let begun = Instant::now();
         loop {
