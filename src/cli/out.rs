@@ -77,7 +77,7 @@ pub fn error(message: &str, color: Color) {
     let _ = writeln!(io::stderr(), "{label} {}", clean(message));
 }
 
-/// Whether `NO_COLOR` is set (https://no-color.org).
+/// Whether `NO_COLOR` is set (<https://no-color.org>).
 #[allow(
     clippy::disallowed_methods,
     reason = "the command line is where the environment is read"

@@ -26,7 +26,7 @@ pub(super) const OF_PARTICIPANTS: [(&str, Field); 19] = [
 ];
 
 /// A participant's other fields that Zoom documents. They identify nobody: `user_id` and `participant_uuid` are made for one stay and are valid in
-/// that meeting only.
+/// that meeting only. The screen treats `leave_reason` and `audio_call`, which may, separately.
 pub(super) const OF_STAYS: [&str; 37] = [
     "aic_disclaimer",
     "as_connection_type",

@@ -43,7 +43,8 @@ impl Zoom {
     /// document which of a meeting's times the reports select by. So the caller lists two days more than needed, and concludes nothing from absence
     /// at the edge.
     ///
-    /// If the lists of one host fail, the others are still used and the days stay unsettled. If all fail, it is an error.
+    /// If the lists of one host fail, the others are still used and the days stay unsettled. If the lists of all hosts fail, it is
+    /// an error.
     pub(super) async fn list_by_reports(
         &self,
         window: Window,
