@@ -5,7 +5,6 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
-use super::listings::Ask;
 use crate::{
     catalog::{self, Catalog, HistoryChecked, can_settle},
     model::{HeldMeeting, ListedMeeting, Listing, MeetingKind, MeetingUuid, News, Window, from_iso, iso},
@@ -27,30 +26,30 @@ const TOO_FRESH: TimeDelta = TimeDelta::hours(1);
 pub(super) fn known_of(
     catalog: &Catalog,
     screen: &Screen,
-    ask: Ask,
+    window: Window,
     wanted: Option<&BTreeSet<NaiveDate>>,
     kinds: &'static [MeetingKind],
     now: DateTime<Utc>,
 ) -> Result<KnownOfWindow, catalog::Error> {
-    let hosts = catalog.hosts_within(ask.window)?;
+    let hosts = catalog.hosts_within(window)?;
     let mut known = KnownOfWindow {
         hosts,
         history: HistoryUse::Ignored,
     };
     // If the user requested particular days, the lists of every host are read.
     let Some(wanted) = wanted else { return Ok(known) };
-    let checked = catalog.history()?;
+    // A comparison in the future was made before the clock was set back.
+    let checked = catalog.history()?.filter(|last| last.at <= now);
     let every_host = wanted
         .iter()
-        .any(|day| ask.window.contains(*day) && can_settle(*day, now));
+        .any(|day| window.contains(*day) && can_settle(*day, now));
     let is_trusted = checked.is_some_and(|last| last.agrees && now - last.at < TRUSTED_FOR);
     known.history = if is_trusted && !every_host {
-        let (held, screen) = (catalog.held_within(ask.window, kinds)?, screen.clone());
+        let (held, screen) = (catalog.held_within(window, kinds)?, screen.clone());
         HistoryUse::Trusted(Box::new(move |history| {
-            news(history, &held, &screen, ask.window, DateTime::<Utc>::MAX_UTC)
+            news(history, &held, &screen, window, DateTime::<Utc>::MAX_UTC)
         }))
-    } else if ask.window.contains(now.date_naive())
-        && checked.is_none_or(|last| now - last.at >= COMPARED_AGAIN)
+    } else if window.contains(now.date_naive()) && checked.is_none_or(|last| now - last.at >= COMPARED_AGAIN)
     {
         HistoryUse::Compared
     } else {

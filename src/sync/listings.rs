@@ -194,7 +194,7 @@ impl Listings {
         }
         let wanted = (self.scope == Scope::Resume).then_some(&self.wanted);
         let kinds = MeetingKind::wanted(self.webinars);
-        history::known_of(catalog, screen, ask, wanted, kinds, now)
+        history::known_of(catalog, screen, ask.window, wanted, kinds, now)
     }
 
     /// Whether nothing is queued and nothing is under way.
