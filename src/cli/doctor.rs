@@ -292,7 +292,7 @@ async fn source(zoom: &Zoom, today: Window) -> (Source, Vec<Check>) {
         (Err(error), _) => failed(
             "source",
             error.to_string(),
-            "if it is about the plan or a scope, docs/getting-started.md says which are needed",
+            "docs/getting-started.md lists the plans and scopes that are needed",
         ),
     };
     (source, [check].into_iter().chain(webinars).collect())
@@ -346,7 +346,7 @@ pub(super) async fn zoom(context: &Context) -> Vec<Check> {
         checks.push(match has {
             Some(scope) => passed("scope", format!("{what}: {scope}")),
             // Some token answers name no scopes. Then only a real request shows whether it is allowed.
-            None if scopes.is_empty() => passed("scope", format!("{what}: the token does not tell")),
+            None if scopes.is_empty() => passed("scope", format!("{what}: unknown, the token names no scopes")),
             None => failed(
                 "scope",
                 format!("{what}: missing"),

@@ -60,7 +60,7 @@ impl std::fmt::Debug for ForgetArgs {
 fn said(text: &str) -> Result<String, String> {
     let text = text.trim();
     if text.is_empty() {
-        Err("it is empty: that would mean everybody who is not named".to_owned())
+        Err("it is empty, which would match everybody without one".to_owned())
     } else {
         Ok(text.to_owned())
     }

@@ -251,7 +251,7 @@ fn as_text(verified: &Verified) -> String {
                 rows.push(vec![
                     "not repaired".to_owned(),
                     format!(
-                        "{} meetings have versions in the index above all that we may write; run `zoom-harvester reindex`",
+                        "{} meetings have versions in the index that are too high to overwrite; run `zoom-harvester reindex`",
                         n(done.beyond)
                     ),
                 ]);
@@ -385,7 +385,7 @@ fn zoom_comparison_as_text(comparison: &ZoomComparison, window: Window) -> Strin
         rows.push(vec![
             "unreadable".to_owned(),
             format!(
-                "{} rows; beside them nothing counts as vanished",
+                "{} rows; so no meeting counts as vanished",
                 n(comparison.unreadable.len() as u64)
             ),
         ]);

@@ -254,7 +254,7 @@ impl Details {
                 DetailOutcome::SuspiciousShrink { sessions, kept } => {
                     state.tally.failed += 1;
                     state.observer.see(Progress::Problem(&format!(
-                        "meeting {}: suspicious shrink: Zoom answered {sessions} sessions and counts more; the {kept} that we hold stay",
+                        "meeting {}: suspicious shrink: Zoom answered {sessions} sessions and counts more; the {kept} that are kept stay",
                         packed.uuid
                     )));
                 }

@@ -26,7 +26,7 @@ pub enum Fault {
         array: String,
     },
     /// The token of the next page is neither text nor a number.
-    #[error("page {page} names the next one by what is no token")]
+    #[error("page {page}: its next_page_token is neither text nor a number")]
     NoToken {
         /// The page, counted from 1.
         page: u32,
@@ -35,7 +35,7 @@ pub enum Fault {
     #[error("a page token comes twice")]
     Repeated,
     /// A page was repeated: tokens that are always new may still lead in a circle.
-    #[error("page {page} is one that was there before")]
+    #[error("page {page} repeats an earlier page")]
     Circle {
         /// The page, counted from 1.
         page: u32,
@@ -44,7 +44,7 @@ pub enum Fault {
     #[error("{EMPTY_PAGES} pages in a row are empty")]
     Nowhere,
     /// The list has more than [`MOST_PAGES`] pages.
-    #[error("it goes on after {MOST_PAGES} pages")]
+    #[error("it has more than {MOST_PAGES} pages")]
     Endless,
 }
 
