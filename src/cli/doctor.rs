@@ -346,7 +346,9 @@ pub(super) async fn zoom(context: &Context) -> Vec<Check> {
         checks.push(match has {
             Some(scope) => passed("scope", format!("{what}: {scope}")),
             // Some token answers name no scopes. Then only a real request shows whether it is allowed.
-            None if scopes.is_empty() => passed("scope", format!("{what}: unknown, the token names no scopes")),
+            None if scopes.is_empty() => {
+                passed("scope", format!("{what}: unknown, the token names no scopes"))
+            }
             None => failed(
                 "scope",
                 format!("{what}: missing"),

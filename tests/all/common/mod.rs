@@ -472,9 +472,17 @@ impl Stage {
 
     /// One number out of the catalog.
     pub fn number(&self, sql: &str) -> i64 {
+        let [number] = self.numbers([sql]);
+        number
+    }
+
+    /// Several numbers out of the catalog, which is opened once.
+    pub fn numbers<const N: usize>(&self, questions: [&str; N]) -> [i64; N] {
         let conn = rusqlite::Connection::open(self.db()).unwrap();
-        conn.query_row(sql, [], |row| row.get(0))
-            .unwrap_or_else(|error| panic!("{sql}: {error}"))
+        questions.map(|sql| {
+            conn.query_row(sql, [], |row| row.get(0))
+                .unwrap_or_else(|error| panic!("{sql}: {error}"))
+        })
     }
 
     /// The first column of a query, as texts.
