@@ -205,7 +205,7 @@ impl MeetingState {
         }
     }
 
-    /// Records that the documents changed but the detail did not. They become due, unless they wait for a detail that is due.
+    /// Records that the documents changed but the detail did not. They become due. If a new detail is due, it stays due.
     pub fn documents_are_others(&mut self, now: DateTime<Utc>) {
         if self.detail_kept() {
             self.documents_follow(Event::DocumentsDue, now);
