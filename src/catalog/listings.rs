@@ -198,12 +198,13 @@ impl Catalog {
             .take();
         all(&self.conn, &select, |row| {
             let counted: Option<i64> = row.get("participants")?;
+            let source: Source = row.get("source")?;
             Ok(HeldMeeting {
                 uuid: row.get("meeting_uuid")?,
                 host_id: row.get("host_id")?,
                 topic: row.get("topic")?,
                 times: [row.get("start_time")?, row.get("end_time")?],
-                participants: counted.filter(|_| row.get("source") == Ok(Source::Reports)),
+                participants: counted.filter(|_| source == Source::Reports),
             })
         })
     }

@@ -264,16 +264,12 @@ impl State {
         let Ok(mut body) = serde_json::from_slice::<Value>(&reply.body) else {
             return reply;
         };
-        let list = [
-            "meetings",
-            "webinars",
-            "users",
-            "participants",
-            "history_meetings",
-        ]
-        .into_iter()
-        .find(|list| body[list].is_array());
-        let list = list.unwrap_or("participants");
+        // An answer has one list at most.
+        let list = body.as_object().and_then(|members| {
+            let list = members.iter().find(|(_, value)| value.is_array());
+            list.map(|(name, _)| name.clone())
+        });
+        let list = list.as_deref().unwrap_or("participants");
         match action {
             Action::TokenBack => {
                 self.counter += 1;
@@ -776,16 +772,10 @@ impl State {
             .filter_map(|meeting| Some(history_row(meeting, self.world.hosts.get(meeting.host)?)))
             .collect();
         let rows = (!asked.query.contains_key("next_page_token")).then_some(rows);
-        // The pages of the history have no counts.
-        let mut reply = self.page(asked, rows, "history_meetings", json!({}));
-        if let Ok(mut body) = serde_json::from_slice::<Value>(&reply.body)
-            && let Some(members) = body.as_object_mut()
-            && members.contains_key("history_meetings")
-        {
-            members.retain(|name, _| !["page_count", "total_records"].contains(&name.as_str()));
-            reply.body = body.to_string().into_bytes();
+        match self.next_page(asked, rows, "history_meetings", json!({})) {
+            Ok(answer) => Reply::json(200, &without(answer, &["page_count", "total_records"])),
+            Err(refusal) => refusal,
         }
-        reply
     }
 
     fn report_detail(&mut self, asked: &Asked, now: DateTime<Utc>) -> Reply {
@@ -901,7 +891,21 @@ impl State {
     }
 
     /// One page, either of new rows or of the rows that the page token stands for.
-    fn page(&mut self, asked: &Asked, rows: Option<Vec<Value>>, array: &str, mut answer: Value) -> Reply {
+    fn page(&mut self, asked: &Asked, rows: Option<Vec<Value>>, array: &str, answer: Value) -> Reply {
+        match self.next_page(asked, rows, array, answer) {
+            Ok(answer) => Reply::json(200, &answer),
+            Err(refusal) => refusal,
+        }
+    }
+
+    /// The body of one page.
+    fn next_page(
+        &mut self,
+        asked: &Asked,
+        rows: Option<Vec<Value>>,
+        array: &str,
+        mut answer: Value,
+    ) -> Result<Value, Reply> {
         let size = self.page_size(asked);
         let (rows, first, page) = match (rows, asked.query.get("next_page_token")) {
             (Some(rows), _) => (Arc::new(rows), 0, 1),
@@ -911,7 +915,13 @@ impl State {
                     Some(cursor) if cursor.query == asked.fixed && cursor.made.elapsed() < lives => {
                         (Arc::clone(&cursor.rows), cursor.next, cursor.page)
                     }
-                    _ => return Reply::error(400, 300, "The next page token is invalid or expired."),
+                    _ => {
+                        return Err(Reply::error(
+                            400,
+                            300,
+                            "The next page token is invalid or expired.",
+                        ));
+                    }
                 }
             }
         };
@@ -936,7 +946,7 @@ impl State {
         answer["page_count"] = rows.len().div_ceil(size).into();
         answer["total_records"] = rows.len().into();
         answer["next_page_token"] = token.into();
-        Reply::json(200, &answer)
+        Ok(answer)
     }
 }
 

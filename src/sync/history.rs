@@ -108,10 +108,12 @@ fn news(
     let mut news = News::default();
     let ended = |end: Option<DateTime<Utc>>| end.unwrap_or(DateTime::<Utc>::MAX_UTC) <= until;
     for one in history.iter().filter(|one| ended(one.end_time)) {
-        match known.get(&one.uuid).map(|held| (held, &held.host_id)) {
-            Some((held, _)) if is_same(one, held) => {}
-            Some((_, Some(host))) => drop(news.hosts.insert(host.clone())),
-            Some((_, None)) | None => drop(news.meetings.insert(one.uuid.clone())),
+        match known.get(&one.uuid) {
+            Some(held) if is_same(one, held) => {}
+            Some(HeldMeeting {
+                host_id: Some(host), ..
+            }) => drop(news.hosts.insert(host.clone())),
+            Some(_) | None => drop(news.meetings.insert(one.uuid.clone())),
         }
     }
     // The history may count a meeting that ends after the last day for another day.

@@ -20,10 +20,7 @@ use sha2::{Digest, Sha256};
 use zoom_harvester::{
     catalog::Catalog,
     model::{AccountId, Label},
-    sim::{
-        self,
-        world::{Spec, World},
-    },
+    sim::world::{Spec, World},
     sync::Scope,
 };
 
@@ -61,11 +58,7 @@ fn pointed(mut command: Command, stage: &Stage, db: &Path, args: &[&str]) -> Com
         .env_clear()
         .current_dir(stage.folder.path())
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-        .env("ZOOM_ACCOUNT_ID", sim::ACCOUNT_ID)
-        .env("ZOOM_CLIENT_ID", sim::CLIENT_ID)
-        .env("ZOOM_CLIENT_SECRET", sim::CLIENT_SECRET)
-        .env("ZOOM_API_URL", stage.sim.api_url())
-        .env("ZOOM_OAUTH_URL", stage.sim.oauth_url())
+        .envs(stage.environment())
         .env("ZOOM_CONCURRENCY", "4")
         .env("ZOOM_RATE_SHARE", "1")
         .stdin(Stdio::null())

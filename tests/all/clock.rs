@@ -4,10 +4,7 @@ use std::process::Command;
 
 use crate::common::Stage;
 use chrono::{Days, TimeDelta, Utc};
-use zoom_harvester::sim::{
-    self,
-    world::{Spec, World},
-};
+use zoom_harvester::sim::world::{Spec, World};
 
 const MEETINGS: usize = 40;
 
@@ -34,11 +31,7 @@ fn shifted(stage: &Stage, shift: &str, args: &[&str]) -> (i32, String) {
         .env_clear()
         .current_dir(stage.folder.path())
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-        .env("ZOOM_ACCOUNT_ID", sim::ACCOUNT_ID)
-        .env("ZOOM_CLIENT_ID", sim::CLIENT_ID)
-        .env("ZOOM_CLIENT_SECRET", sim::CLIENT_SECRET)
-        .env("ZOOM_API_URL", stage.sim.api_url())
-        .env("ZOOM_OAUTH_URL", stage.sim.oauth_url())
+        .envs(stage.environment())
         .env("ZOOM_RATE_SHARE", "1");
     let output = command
         .output()

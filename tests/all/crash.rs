@@ -138,11 +138,7 @@ fn command(stage: &Stage, elastic: &str, args: &[&str]) -> Command {
     command
         .env_clear()
         .current_dir(stage.folder.path())
-        .env("ZOOM_ACCOUNT_ID", sim::ACCOUNT_ID)
-        .env("ZOOM_CLIENT_ID", sim::CLIENT_ID)
-        .env("ZOOM_CLIENT_SECRET", sim::CLIENT_SECRET)
-        .env("ZOOM_API_URL", stage.sim.api_url())
-        .env("ZOOM_OAUTH_URL", stage.sim.oauth_url())
+        .envs(stage.environment())
         .env("ZOOM_CONCURRENCY", IN_FLIGHT.to_string())
         .env("ZOOM_RATE_SHARE", "1")
         .env(

@@ -127,11 +127,7 @@ fn program(stage: &Stage, es: Option<&str>, args: &[&str]) -> (i32, String) {
     let mut command = Command::cargo_bin("zoom-harvester").unwrap();
     command.env_clear().current_dir(stage.folder.path());
     command
-        .env("ZOOM_ACCOUNT_ID", sim::ACCOUNT_ID)
-        .env("ZOOM_CLIENT_ID", sim::CLIENT_ID)
-        .env("ZOOM_CLIENT_SECRET", sim::CLIENT_SECRET)
-        .env("ZOOM_API_URL", stage.sim.api_url())
-        .env("ZOOM_OAUTH_URL", stage.sim.oauth_url())
+        .envs(stage.environment())
         .env("ZOOM_HARVESTER_PRIVACY_KEY", KEY);
     if let Some(url) = es {
         command

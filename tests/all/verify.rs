@@ -18,7 +18,6 @@ use zoom_harvester::{
     elastic::Elastic,
     model::{IndexKind, IndexYear, MeetingUuid},
     sim::{
-        self,
         faults::FaultPlan,
         world::{Spec, World},
     },
@@ -705,11 +704,7 @@ fn command(stage: &Stage, args: &[&str]) -> Command {
     command
         .env_clear()
         .current_dir(stage.folder.path())
-        .env("ZOOM_ACCOUNT_ID", sim::ACCOUNT_ID)
-        .env("ZOOM_CLIENT_ID", sim::CLIENT_ID)
-        .env("ZOOM_CLIENT_SECRET", sim::CLIENT_SECRET)
-        .env("ZOOM_API_URL", stage.sim.api_url())
-        .env("ZOOM_OAUTH_URL", stage.sim.oauth_url())
+        .envs(stage.environment())
         .env("ZOOM_RATE_SHARE", "1")
         .env("ZOOM_RETRY_MS", "10")
         .env("ELASTICSEARCH_RETRIES", "0")

@@ -4,7 +4,6 @@ use chrono::{TimeDelta, Utc};
 use zoom_harvester::{
     model::Source,
     sim::{
-        self,
         faults::FaultPlan,
         world::{Spec, World},
     },
@@ -314,11 +313,7 @@ async fn commands_distinguish_webinars_from_meetings() {
             .args(args)
             .env_clear()
             .env("ZOOM_HARVESTER_WEBINARS", "true")
-            .env("ZOOM_ACCOUNT_ID", sim::ACCOUNT_ID)
-            .env("ZOOM_CLIENT_ID", sim::CLIENT_ID)
-            .env("ZOOM_CLIENT_SECRET", sim::CLIENT_SECRET)
-            .env("ZOOM_API_URL", stage.sim.api_url())
-            .env("ZOOM_OAUTH_URL", stage.sim.oauth_url())
+            .envs(stage.environment())
             .current_dir(stage.folder.path());
         async {
             let output = tokio::task::spawn_blocking(move || command.output().unwrap())

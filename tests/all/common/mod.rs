@@ -358,6 +358,17 @@ impl Stage {
         catalog
     }
 
+    /// The environment that points the program at this stage's account.
+    pub fn environment(&self) -> [(&'static str, String); 5] {
+        [
+            ("ZOOM_ACCOUNT_ID", self.account.to_string()),
+            ("ZOOM_CLIENT_ID", sim::CLIENT_ID.to_owned()),
+            ("ZOOM_CLIENT_SECRET", sim::CLIENT_SECRET.to_owned()),
+            ("ZOOM_API_URL", self.sim.api_url()),
+            ("ZOOM_OAUTH_URL", self.sim.oauth_url()),
+        ]
+    }
+
     pub fn es(&self) -> &ElasticStage {
         self.elastic.as_ref().unwrap()
     }
